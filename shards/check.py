@@ -1,0 +1,77 @@
+"""Check finished shards: is what lies on disk what the sidecars promise?"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from shards.errors import ShardError, UserError
+from shards.sidecar import Sidecar, read_sidecar, sha256_of, shard_name
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with one shard: which file, what, and what to do."""
+
+    file: str
+    fault: str
+    remedy: str
+
+    def row(self) -> dict[str, str]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+def faults(folder: Path) -> Iterator[Fault]:
+    """Yield every fault of the shards in `folder`, in order of file name.
+
+    Found: broken sidecars, tars without sidecar (unfinished) and the reverse, altered bytes,
+    gaps in the shard numbers, recipes that differ, keys that occur twice.
+
+    Raises:
+        UserError: when the folder is missing or holds no shard at all.
+    """
+    tars = {path.stem for path in folder.glob("part-*.tar")}
+    notes = {path.stem for path in folder.glob("part-*.json")}
+    if not tars | notes:
+        raise UserError(f"{folder} holds no shard (part-*.tar with part-*.json)")
+    for stem in sorted(tars - notes):
+        yield Fault(f"{stem}.tar", "no sidecar: unfinished", "run the same command again")
+    good: list[Sidecar] = []
+    for stem in sorted(notes):
+        try:
+            sidecar = read_sidecar(folder / f"{stem}.json")
+        except ShardError:
+            yield Fault(f"{stem}.json", "broken sidecar", "delete it and run again")
+            continue
+        fault = tar_fault(folder / sidecar.tar, sidecar)
+        if fault:
+            yield Fault(sidecar.tar, fault, f"delete {stem}.json and run again")
+        good.append(sidecar)
+    yield from _faults_between(good)
+
+
+def tar_fault(tar: Path, sidecar: Sidecar) -> str:
+    """Say what is wrong with a tar, or return an empty string."""
+    if not tar.exists():
+        return "missing tar"
+    if tar.stat().st_size != sidecar.bytes:
+        return f"{tar.stat().st_size:,} bytes instead of {sidecar.bytes:,}"
+    if sha256_of(tar) != sidecar.sha256:
+        return "sha256 differs: altered bytes"
+    return ""
+
+
+def _faults_between(good: list[Sidecar]) -> Iterator[Fault]:
+    present = {sidecar.shard for sidecar in good}
+    for index in sorted(set(range(max(present, default=-1) + 1)) - present):
+        yield Fault(f"{shard_name(index)}.tar", "missing shard", "run the same command again")
+    for recipe in sorted({sidecar.recipe for sidecar in good})[1:]:
+        which = ", ".join(sidecar.tar for sidecar in good if sidecar.recipe == recipe)
+        yield Fault(which, f"made by another recipe {recipe[:12]}", "keep one recipe a folder")
+    seen: dict[str, str] = {}
+    for sidecar in good:
+        for entry in sidecar.entries:
+            if entry.key in seen:
+                where = f"key {entry.key} also in {seen[entry.key]}"
+                yield Fault(sidecar.tar, where, "delete its sidecar and run again")
+            seen[entry.key] = sidecar.tar

@@ -1,0 +1,138 @@
+"""ShardWriter: samples in, one WebDataset tar and its sidecar out, the same bytes every time.
+
+The order of events is what makes a job safe to kill: the tar is built under a temporary name,
+flushed to disk, renamed, and only then is the sidecar put beside it. A tar without a sidecar is
+unfinished work and will be written again.
+"""
+
+import io
+import os
+import tarfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from shards.errors import UserError
+from shards.sample import Sample
+from shards.sidecar import (
+    Dropped,
+    Entry,
+    Sidecar,
+    resolved_json,
+    sha256_of,
+    shard_name,
+    write_atomically,
+)
+
+
+class ShardWriter:
+    """Write one shard; use it as a context manager.
+
+    Nothing appears under the final name unless the block ends without an exception. Plain USTAR
+    with zero times and owners, so the bytes depend on the samples alone.
+    """
+
+    def __init__(
+        self, folder: Path, shard: int, *, recipe: str, versions: dict[str, str] | None = None
+    ) -> None:
+        """Prepare shard number `shard` in `folder`.
+
+        `recipe` is the digest of the recipe that makes it; `versions` those of the libraries
+        that shape pixels.
+        """
+        self.folder = folder
+        self.shard = shard
+        self.recipe = recipe
+        self.versions = versions or {}
+        self.tar = folder / f"{shard_name(shard)}.tar"
+        self.sidecar: Sidecar | None = None
+        self._temporary = folder / f".{self.tar.name}.{os.getpid()}.tmp"
+        self._entries: list[Entry] = []
+        self._dropped: list[Dropped] = []
+
+    def __enter__(self) -> Self:
+        """Open the temporary tar."""
+        self._file = self._temporary.open("wb")
+        self._archive = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+        return self
+
+    def write(self, sample: Sample) -> None:
+        """Append one sample.
+
+        Raises:
+            UserError: when its key would be split by WebDataset readers.
+        """
+        if not sample.key or "." in sample.key or "/" in sample.key:
+            raise UserError(f"sample key {sample.key!r} must be non-empty, without '.' and '/'")
+        files: dict[str, tuple[int, int]] = {}
+        crc = 0
+        for ending, data in sample.files():
+            member = tarfile.TarInfo(f"{sample.key}.{ending}")
+            member.size = len(data)
+            self._archive.addfile(member, io.BytesIO(data))
+            padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            files[ending] = (self._archive.offset - padded, len(data))
+            crc = zlib.crc32(data, crc)
+        self._entries.append(
+            Entry(
+                key=sample.key,
+                files=files,
+                crc32=crc,
+                **{name: sample.meta[name] for name in _SUMMARY if name in sample.meta},
+            )
+        )
+
+    def extend(self, samples: Iterable[Sample]) -> None:
+        """Append every sample."""
+        for sample in samples:
+            self.write(sample)
+
+    def drop(
+        self,
+        source: str,
+        reason: str,
+        *,
+        detail: str = "",
+        scores: dict[str, float] | None = None,
+    ) -> None:
+        """Record that the image `source` was left out, and why."""
+        self._dropped.append(
+            Dropped(source=source, reason=reason, detail=detail, scores=scores or {})
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put tar and sidecar in place, or leave nothing behind."""
+        try:
+            if error is None:
+                self._commit()
+        finally:
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def _commit(self) -> None:
+        self._archive.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.sidecar = Sidecar(
+            tar=self.tar.name,
+            shard=self.shard,
+            sha256=sha256_of(self._temporary),
+            bytes=self._temporary.stat().st_size,
+            recipe=self.recipe,
+            entries=tuple(self._entries),
+            dropped=tuple(self._dropped),
+            versions=self.versions,
+        )
+        self._temporary.replace(self.tar)
+        write_atomically(self.tar.with_suffix(".json"), resolved_json(self.sidecar))
+
+
+_SUMMARY = ("width", "height", "language", "characters", "size_px", "scores")
+"""Metadata of a sample that its sidecar entry repeats, so that tables need no tar."""

@@ -1,0 +1,29 @@
+"""Shared inputs, all made here: small pictures, small shards."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shards import RGB, Sample, ShardWriter, encode_png
+
+
+def picture(seed: int, height: int = 40, width: int = 60) -> RGB:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def make_sample(i: int) -> Sample:
+    meta = {"kind": "render", "width": 60, "height": 40, "language": "en", "characters": 5 + i}
+    return Sample(f"{i:09d}", encode_png(picture(i)), "png", text=f"页 {i}", meta=meta)
+
+
+@pytest.fixture
+def shard_folder(tmp_path: Path) -> Path:
+    """Two shards of three samples each."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for shard in range(2):
+        with ShardWriter(folder, shard, recipe="r" * 64) as writer:
+            writer.extend(make_sample(i) for i in range(3 * shard, 3 * shard + 3))
+            writer.drop(f"photo{shard}.jpg", "blurry", scores={"sharpness": 0.1})
+    return folder

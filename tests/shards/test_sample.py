@@ -1,0 +1,70 @@
+"""Encoding, decoding, and bounds on what is opened."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from shards import Sample, UnreadableImage, decode, encode_png
+from shards.sample import draw_boxes, open_bounded
+from tests.conftest import make_sample, picture
+
+pixels = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@given(pixels)
+def test_png_is_lossless(image):
+    assert np.array_equal(decode(encode_png(image), "x"), image)
+
+
+@given(st.text(max_size=20).filter(str.isprintable), st.dictionaries(st.text(), st.integers()))
+def test_sample_survives_its_files(text, meta):
+    sample = Sample("k", encode_png(picture(0)), "png", text, meta)
+    assert Sample.of_files("k", dict(sample.files())) == sample
+
+
+def test_transparency_lies_over_white():
+    assert decode(encoded(Image.new("RGBA", (2, 2), (0, 0, 0, 0))), "x").min() == 255
+
+
+def test_camera_rotation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.new("RGB", (30, 20)), "JPEG", exif=exif)
+    assert decode(data, "x").shape == (30, 20, 3)
+
+
+@pytest.mark.parametrize("data", [b"", b"not an image", encoded(Image.new("RGB", (9, 9)))[:40]])
+def test_broken_bytes_are_named(data):
+    with pytest.raises(UnreadableImage, match=r"bad\.png"):
+        decode(data, "bad.png")
+
+
+def test_too_many_pixels_are_refused_before_decoding():
+    data = encoded(Image.new("1", (20_000, 10_000)))
+    with pytest.raises(UnreadableImage, match="pixels"):
+        open_bounded(data, "bomb.png")
+
+
+def test_files_without_image_are_named():
+    with pytest.raises(UnreadableImage, match=r"k: no image among \['txt'\]"):
+        Sample.of_files("k", {"txt": b"x"})
+
+
+def test_boxes_are_drawn_where_they_are():
+    sample = make_sample(0)
+    sample.meta["lines"] = [{"box": [5, 5, 20, 15], "characters": [[6, 6, 10, 14], None]}]
+    drawn = draw_boxes(sample)
+    assert tuple(drawn[5, 5]) == (230, 30, 30)
+    assert tuple(drawn[6, 6]) == (40, 90, 255)
+    assert np.array_equal(drawn[20:], picture(0)[20:])

@@ -1,0 +1,72 @@
+"""Shards are the same bytes every time, whole or absent, and readable by others."""
+
+import subprocess
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shards import Sample, ShardReader, ShardWriter, UserError
+from tests.conftest import make_sample, picture
+
+
+def write(folder: Path, shard: int = 0, n: int = 3) -> bytes:
+    folder.mkdir(exist_ok=True)
+    with ShardWriter(folder, shard, recipe="r") as writer:
+        writer.extend(make_sample(i) for i in range(n))
+    return (folder / f"part-{shard:06d}.tar").read_bytes()
+
+
+def test_same_samples_give_the_same_bytes(tmp_path):
+    assert write(tmp_path / "a") == write(tmp_path / "b")
+
+
+def test_exception_leaves_nothing_behind(tmp_path):
+    def broken():
+        yield make_sample(0)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError), ShardWriter(tmp_path, 0, recipe="r") as writer:
+        writer.extend(broken())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sidecar_comes_last(tmp_path, monkeypatch):
+    def crash(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shards.writer.write_atomically", crash)
+    with pytest.raises(OSError, match="No space"), ShardWriter(tmp_path, 0, recipe="r") as writer:
+        writer.write(make_sample(0))
+    assert not list(tmp_path.glob("*.json"))
+    with pytest.raises(UserError, match="no finished shard"):
+        ShardReader(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["", "a.b", "a/b"])
+def test_key_that_webdataset_would_split_is_refused(tmp_path, key):
+    with pytest.raises(UserError, match="key"), ShardWriter(tmp_path, 0, recipe="r") as writer:
+        writer.write(Sample(key, b"", "png"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_plain_webdataset_reads_it(shard_folder):
+    import webdataset
+
+    urls = [str(path) for path in sorted(shard_folder.glob("*.tar"))]
+    rows = list(webdataset.WebDataset(urls, shardshuffle=False).decode("rgb8"))
+    assert [row["__key__"] for row in rows] == [f"{i:09d}" for i in range(6)]
+    assert [row["txt"] for row in rows] == [f"页 {i}" for i in range(6)]
+    assert all(np.array_equal(row["png"], picture(i)) for i, row in enumerate(rows))
+
+
+def test_gnu_tar_reads_it(shard_folder):
+    tar = shard_folder / "part-000000.tar"
+    names = subprocess.run(["tar", "tf", tar], check=True, capture_output=True, text=True).stdout
+    assert names.split()[:3] == ["000000000.png", "000000000.txt", "000000000.json"]
+
+
+def test_members_carry_no_time_and_no_owner(shard_folder):
+    with tarfile.open(shard_folder / "part-000000.tar") as archive:
+        assert {(member.mtime, member.uid, member.gid) for member in archive} == {(0, 0, 0)}
