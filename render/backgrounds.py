@@ -1,0 +1,138 @@
+"""What the text stands on: crops of photographs, and a minority of plain paper.
+
+Neighbouring samples share a photograph, chosen from the index alone, so that decoding one (up to
+a second for a large file) is paid once for several pages and no order of work changes a page.
+"""
+
+from collections import OrderedDict
+
+import numpy as np
+
+from render.plan import Background, Colour
+from shards import RGB, ImageSource, UnreadableImage, UserError, decode
+
+PAGES_PER_PHOTOGRAPH = 8
+"""Consecutive indices that share a photograph (our choice: shards hold hundreds of samples)."""
+
+MAX_SHRINK = 4.0
+"""Most photograph pixels per page pixel and side (our choice: beyond, pictures turn to mush)."""
+
+CACHE_BYTES = 256 * 2**20
+"""Decoded photographs kept, in bytes."""
+
+
+class Backgrounds:
+    """Chooses and paints backgrounds of one size.
+
+    `unreadable` names the photographs that could not be opened, with the reason; they are passed
+    over in favour of the next one in the shuffled order.
+    """
+
+    def __init__(self, source: ImageSource, width: int, height: int, flat_share: float) -> None:
+        """Use `source` for pages of `width` x `height` px; `flat_share` in [0, 1] gets paper."""
+        self.source = source
+        self.size = (width, height)
+        self.flat_share = flat_share
+        self.unreadable: dict[str, str] = {}
+        self._positions = {source.name(i): i for i in range(len(source))}
+        # A page is planned and then painted, both on the same background.
+        self._painted: tuple[Background, RGB] | None = None
+        self._decoded: OrderedDict[str, RGB] = OrderedDict()
+
+    def choose(self, rng: np.random.Generator, seed: int, index: int) -> Background:
+        """Choose the background of page `index`: `rng` places the crop.
+
+        Raises:
+            UserError: when no photograph can be read.
+        """
+        if rng.random() < self.flat_share:
+            return _paper(rng)
+        # The trailing 1 keeps this stream apart from that of the page itself.
+        order = np.random.default_rng([seed, index // PAGES_PER_PHOTOGRAPH, 1]).permutation(
+            len(self.source)
+        )
+        for position in order:
+            name = self.source.name(int(position))
+            photo = self._photo(name)
+            if photo is not None:
+                return self._crop(rng, name, photo)
+        name, reason = next(iter(self.unreadable.items()))
+        raise UserError(
+            f"photographs: none of {len(self.source)} in {self.source.root} can be read "
+            f"({name}: {reason}); give a folder of intact images or flat_share = 1"
+        )
+
+    def paint(self, background: Background) -> RGB:
+        """Return the background as a new (h, w, 3) uint8 array.
+
+        Raises:
+            UserError: when its photograph is not in the source or cannot be read.
+        """
+        if self._painted is None or self._painted[0] != background:
+            self._painted = background, self._paint(background)
+        return self._painted[1].copy()
+
+    def _paint(self, background: Background) -> RGB:
+        width, height = self.size
+        if background.source is None:
+            return _gradient(background.top, background.bottom, width, height)
+        import cv2
+
+        photo = self._photo(background.source)
+        if photo is None:
+            reason = self.unreadable.get(background.source, "not in this source")
+            raise UserError(f"photographs: {background.source}: {reason}; give the same folder")
+        left, top, right, bottom = background.crop
+        part = photo[top:bottom, left:right]
+        how = cv2.INTER_AREA if right - left > width else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(part, (width, height), interpolation=how), np.uint8)
+
+    def _crop(self, rng: np.random.Generator, name: str, photo: RGB) -> Background:
+        width, height = self.size
+        high, wide = photo.shape[:2]
+        most = min(wide / width, high / height, MAX_SHRINK)
+        scale = float(np.exp(rng.uniform(np.log(min(1.0, most)), np.log(most))))
+        w, h = min(wide, max(1, round(width * scale))), min(high, max(1, round(height * scale)))
+        left, top = int(rng.integers(wide - w + 1)), int(rng.integers(high - h + 1))
+        return Background(source=name, crop=(left, top, left + w, top + h))
+
+    def _photo(self, name: str) -> RGB | None:
+        """Return a decoded photograph, None when it is unknown or was found unreadable."""
+        if name in self._decoded:
+            self._decoded.move_to_end(name)
+            return self._decoded[name]
+        if name in self.unreadable or name not in self._positions:
+            return None
+        try:
+            photo = decode(self.source.read(self._positions[name]).image, name)
+        except UnreadableImage as error:
+            self.unreadable[name] = error.reason
+            return None
+        self._decoded[name] = photo
+        while (
+            len(self._decoded) > 1 and sum(p.nbytes for p in self._decoded.values()) > CACHE_BYTES
+        ):
+            self._decoded.popitem(last=False)
+        return photo
+
+
+def _paper(rng: np.random.Generator) -> Background:
+    """Choose a sheet: white to cream mostly, at times dark, lit a little unevenly."""
+    if rng.random() < 0.75:
+        base = rng.uniform(225, 255) - np.array([0.0, rng.uniform(0, 6), rng.uniform(0, 22)])
+    else:
+        base = rng.uniform(15, 90, 3)
+    shade = rng.normal(0, 5, 1)
+    top, bottom = (np.clip(np.rint(base + sign * shade), 0, 255) for sign in (1, -1))
+    return Background(top=_ints(top), bottom=_ints(bottom))
+
+
+def _ints(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Colour:
+    red, green, blue = (int(value) for value in values)
+    return red, green, blue
+
+
+def _gradient(top: Colour, bottom: Colour, width: int, height: int) -> RGB:
+    share = np.linspace(0.0, 1.0, height)[:, None, None]
+    column = np.rint(np.array(top) * (1 - share) + np.array(bottom) * share).astype(np.uint8)
+    return np.repeat(column, width, axis=1)
