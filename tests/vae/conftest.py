@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+
+from shards import Sample, ShardWriter, encode_png
+from vae import TrainSettings, VAESettings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+TINY = {
+    "factor": 4,
+    "channels": 6,
+    "patch": 2,
+    "encoder_width": 4,
+    "decoder_width": 4,
+    "multipliers": [1, 2],
+    "encoder_blocks": 1,
+    "decoder_blocks": 1,
+    "mid_blocks": 1,
+    "skip": "global-linear",
+}
+
+
+@pytest.fixture
+def tiny():
+    return VAESettings(**TINY)
+
+
+@pytest.fixture
+def images():
+    return torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(5)) * 2 - 1
+
+
+def write_shard(folder, kind, count, size, seed=0):
+    folder.mkdir()
+    rng = np.random.default_rng(seed)
+    with ShardWriter(folder, 0, recipe="test") as shard:
+        for i in range(count):
+            pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+            shard.write(Sample(f"{i:06d}", encode_png(pixels), "png", meta={"kind": kind}))
+    return folder
+
+
+@pytest.fixture
+def streams(tmp_path):
+    return {
+        "general": write_shard(tmp_path / "general", "photo", 3, (40, 50)),
+        "synthetic": write_shard(tmp_path / "synthetic", "text", 3, (30, 20), seed=1),
+    }
+
+
+@pytest.fixture
+def make_shard(tmp_path):
+    def make(name, kind, count, size):
+        return write_shard(tmp_path / name, kind, count, size)
+
+    return make
+
+
+@pytest.fixture
+def settings():
+    stages = (
+        {
+            "name": "one",
+            "steps": 4,
+            "resolution": 8,
+            "batch_size": 3,
+            "shares": {"general": 1.0},
+        },
+        {
+            "name": "two",
+            "steps": 4,
+            "resolution": 16,
+            "batch_size": 2,
+            "shares": {"general": 1.0, "synthetic": 1.0},
+            "shares_end": {"synthetic": 1.0},
+        },
+    )
+    return TrainSettings(
+        preset="nano",
+        overrides=TINY,
+        stages=stages,
+        rate={"warmup": 2},
+        log_every=2,
+        sample_every=4,
+        checkpoint_every=3,
+    )

@@ -1,0 +1,157 @@
+"""Checkpoints: a folder per saved step, whole or not there at all.
+
+    step-000123/model.safetensors   weights
+                optimizer.pt        tensors and numbers of the optimizer
+                state.json          step, model settings, versions, SHA-256 of the other two
+
+A folder is written under a temporary name and renamed. Reading checks the digests, so a damaged
+checkpoint is passed over for the newest good one. No pickle of ours is ever executed.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from shards import Settings, UserError
+from vae.model import VAE, VAESettings
+
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
+
+log = logging.getLogger(__name__)
+
+
+class State(Settings):
+    """What state.json holds. `step` counts finished steps."""
+
+    version: Literal[1] = 1
+    step: int
+    model: VAESettings
+    sha256: dict[str, str]
+    versions: dict[str, str]
+
+
+def save(
+    folder: Path, step: int, model: VAE, optimizer: torch.optim.Optimizer, *, keep: int = 2
+) -> Path:
+    """Write folder/step-NNNNNN after `step` finished steps; keep the newest `keep` of them."""
+    target = folder / f"step-{step:06d}"
+    temporary = folder / f".{target.name}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+        save_file(weights, temporary / MODEL)
+        torch.save(optimizer.state_dict(), temporary / OPTIMIZER)
+        state = State(
+            step=step,
+            model=model.settings,
+            sha256={name: _sha256(temporary / name) for name in (MODEL, OPTIMIZER)},
+            versions={name: version(name) for name in ("torch", "safetensors")},
+        )
+        (temporary / STATE).write_text(json.dumps(state.model_dump(mode="json"), indent=1) + "\n")
+        for file in temporary.iterdir():
+            _flush(file)
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """List the checkpoints in `folder`, oldest first, good or not."""
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def read_state(checkpoint: Path) -> State:
+    """Read and verify one checkpoint.
+
+    Raises:
+        UserError: when a file is missing, altered or of another version.
+    """
+    try:
+        state = State.model_validate_json((checkpoint / STATE).read_bytes())
+        for name, digest in state.sha256.items():
+            if _sha256(checkpoint / name) != digest:
+                raise ValueError(f"{name} does not have the digest in {STATE}")
+    except (OSError, ValueError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{checkpoint} is not a whole checkpoint ({reason}); use another or delete it"
+        ) from error
+    return state
+
+
+def latest(folder: Path) -> Path | None:
+    """Return the newest good checkpoint in `folder`, passing over broken ones; None if none."""
+    for checkpoint in reversed(checkpoints(folder)):
+        try:
+            read_state(checkpoint)
+        except UserError as error:
+            log.warning("%s", error)
+        else:
+            return checkpoint
+    return None
+
+
+def restore(checkpoint: Path, model: VAE, optimizer: torch.optim.Optimizer) -> int:
+    """Load `checkpoint` into both and return the number of finished steps.
+
+    Raises:
+        UserError: when it is broken or holds a model of other settings.
+    """
+    state = read_state(checkpoint)
+    if state.model != model.settings:
+        theirs, ours = state.model.model_dump(), model.settings.model_dump()
+        names = [f"{k}={theirs[k]}, asked for {ours[k]}" for k in ours if theirs[k] != ours[k]]
+        raise UserError(
+            f"{checkpoint} holds another model: {'; '.join(names)}; "
+            "resume with its settings or give another --out folder"
+        )
+    _load_weights(model, checkpoint)
+    held: dict[str, Any] = torch.load(checkpoint / OPTIMIZER, map_location="cpu", weights_only=True)
+    optimizer.load_state_dict(held)
+    return state.step
+
+
+def load_model(checkpoint: Path) -> VAE:
+    """Build the model of a checkpoint on the CPU, in eval mode.
+
+    `checkpoint` is a step-NNNNNN folder, or a folder of them, whose newest good one is taken.
+
+    Raises:
+        UserError: when there is no good checkpoint.
+    """
+    found = checkpoint if (checkpoint / STATE).exists() else latest(checkpoint)
+    if found is None:
+        raise UserError(f"{checkpoint} holds no good checkpoint (step-*/{STATE}); train one first")
+    model = VAE(read_state(found).model)
+    _load_weights(model, found)
+    return model.eval()
+
+
+def _load_weights(model: nn.Module, checkpoint: Path) -> None:
+    model.load_state_dict(load_file(checkpoint / MODEL))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,73 @@
+"""What a training run writes down: metrics.jsonl, TensorBoard, grids of samples."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from shards import RGB, encode_png
+from vae.model import VAE
+
+
+class Record:
+    """metrics.jsonl, TensorBoard and sample grids of one run, continued from `start` steps."""
+
+    def __init__(self, out: Path, start: int) -> None:
+        self.out = out
+        (out / "samples").mkdir(exist_ok=True)
+        path = out / "metrics.jsonl"
+        kept: list[str] = []
+        if path.exists():
+            # Lines after the checkpoint belong to steps that are about to be taken again.
+            lines = path.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if _step_of(line) <= start]
+        path.write_text("".join(kept))
+        self._lines = path.open("a")
+        self._board = SummaryWriter(str(out), purge_step=start + 1 if start else None)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append one record."""
+        self._lines.write(json.dumps(row) + "\n")
+        self._lines.flush()
+        for name, value in row.items():
+            if name == "shares":
+                for stream, share in value.items():
+                    self._board.add_scalar(f"shares/{stream}", share, row["step"])
+            elif isinstance(value, float):
+                self._board.add_scalar(name, value, row["step"])
+
+    def picture(self, step: int, pixels: RGB) -> None:
+        """Keep a grid (h, w, 3) uint8."""
+        (self.out / "samples" / f"step-{step:06d}.png").write_bytes(encode_png(pixels))
+        self._board.add_image("samples", pixels, step, dataformats="HWC")
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        self._lines.close()
+        self._board.close()
+
+
+def grid(images: Tensor, model: VAE) -> RGB:
+    """Lay (b, 3, h, w) in [-1, 1] above their reconstructions: (2 h, b w, 3) uint8."""
+    with torch.no_grad():
+        rows = torch.stack([images, model(images).clamp(-1, 1)])
+    pixels = rows.add(1).mul(127.5).round().to(torch.uint8)
+    # (row, b, 3, h, w) -> (row, h, b, w, 3) -> (row h, b w, 3)
+    turned = pixels.permute(0, 3, 1, 4, 2)
+    return turned.flatten(2, 3).flatten(0, 1).contiguous().numpy()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        # The last line of a killed run may be cut short.
+        return float("inf")
