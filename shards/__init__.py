@@ -1,15 +1,21 @@
 """The contract between producers and the trainer: samples, shards, sidecars.
 
-Bottom of the house: every other package may import this one; it imports none of them.
+Bottom of the house: every other package may import this one; it imports none of them. Names are
+imported when they are first used, so that `--help` and `shards ls` do not wait for NumPy and
+Pillow.
 """
 
-from shards.errors import ShardError, UnreadableImage, UserError
-from shards.reader import ShardReader
-from shards.sample import RGB, Sample, decode, encode_png
-from shards.settings import Settings, digest
-from shards.sidecar import Entry, Sidecar
-from shards.source import ImageSource
-from shards.writer import ShardWriter
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shards.errors import ShardError, UnreadableImage, UserError
+    from shards.reader import ShardReader
+    from shards.sample import RGB, Sample, decode, encode_png
+    from shards.settings import Settings, digest
+    from shards.sidecar import Entry, Sidecar
+    from shards.source import ImageSource
+    from shards.writer import ShardWriter
 
 __all__ = [
     "RGB",
@@ -27,3 +33,15 @@ __all__ = [
     "digest",
     "encode_png",
 ]
+
+_MODULES = ("errors", "settings", "sample", "sidecar", "source", "reader", "writer")
+"""Where the names above live, lightest first."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            found = import_module(f"shards.{module}")
+            if name in vars(found):
+                return vars(found)[name]
+    raise AttributeError(f"module 'shards' has no attribute {name!r}")

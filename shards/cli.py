@@ -45,7 +45,7 @@ def list_shards(
                     "shard": sidecar.shard,
                     "size": f"{entry.width}x{entry.height}",
                     "language": entry.language,
-                    "characters": entry.characters,
+                    "chars": entry.characters,
                 }
                 for entry in sidecar.entries
             ]
@@ -54,13 +54,13 @@ def list_shards(
         languages.pop("", None)
         rows.append(
             {
-                "shard": sidecar.tar,
+                "shard": sidecar.shard,
                 "samples": len(sidecar.entries),
                 "MB": round(sidecar.bytes / 1e6, 3),
-                "characters": sum(entry.characters for entry in sidecar.entries),
+                "chars": sum(entry.characters for entry in sidecar.entries),
                 "languages": _counts(dict(sorted(languages.items()))),
                 "dropped": _counts(sidecar.drops()),
-                "sha256": sidecar.sha256[:12],
+                "sha256": sidecar.sha256[:8],
             }
         )
     if as_json:

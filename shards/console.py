@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 a check found something wrong, 2 the user's mistake or a f
 import errno
 import json
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ def run_command(function: Callable[..., None]) -> None:
 
 def run(app: typer.Typer) -> None:
     """Run an application; turn a user's mistake into one line and exit code 2."""
+    threading.excepthook = _thread_failed
     try:
         app()
     except KeyboardInterrupt:
@@ -51,6 +53,13 @@ def run(app: typer.Typer) -> None:
             f"the disk is full ({error.filename or 'while writing'}); free some space and run the "
             "same command again: finished shards are kept"
         )
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Stay silent about a full disk: the main thread meets it too and says it in one line."""
+    error = failure.exc_value
+    if not (isinstance(error, OSError) and error.errno in FULL_DISK):
+        threading.__excepthook__(failure)
 
 
 def fail(message: str, *, code: int = 2) -> None:

@@ -10,6 +10,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -109,12 +110,12 @@ class ShardWriter:
         trace: TracebackType | None,
     ) -> None:
         """Put tar and sidecar in place, or leave nothing behind."""
-        try:
+        with ExitStack() as last:
+            # Also when closing fails, as it does when buffered bytes meet a full disk.
+            last.callback(self._temporary.unlink, missing_ok=True)
+            last.callback(self._file.close)
             if error is None:
                 self._commit()
-        finally:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
 
     def _commit(self) -> None:
         self._archive.close()

@@ -9,7 +9,7 @@ checkpoint is passed over for the newest good one. No pickle of ours is ever exe
 """
 
 import hashlib
-import json
+import io
 import logging
 import os
 import shutil
@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import nn
 
 from shards import Settings, UserError
@@ -47,20 +48,25 @@ def save(
     target = folder / f"step-{step:06d}"
     temporary = folder / f".{target.name}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    held = io.BytesIO()
+    torch.save(optimizer.state_dict(), held)
+    # Written by us, not by the libraries, so that a full disk is an OSError like any other.
+    files = {MODEL: serialize(weights), OPTIMIZER: held.getvalue()}
+    state = State(
+        step=step,
+        model=model.settings,
+        sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        versions={name: version(name) for name in ("torch", "safetensors")},
+    )
+    files[STATE] = (state.model_dump_json(indent=1) + "\n").encode()
     try:
-        weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-        save_file(weights, temporary / MODEL)
-        torch.save(optimizer.state_dict(), temporary / OPTIMIZER)
-        state = State(
-            step=step,
-            model=model.settings,
-            sha256={name: _sha256(temporary / name) for name in (MODEL, OPTIMIZER)},
-            versions={name: version(name) for name in ("torch", "safetensors")},
-        )
-        (temporary / STATE).write_text(json.dumps(state.model_dump(mode="json"), indent=1) + "\n")
-        for file in temporary.iterdir():
-            _flush(file)
+        temporary.mkdir(parents=True)
+        for name, data in files.items():
+            with (temporary / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
         if target.exists():
             shutil.rmtree(target)
         temporary.replace(target)
@@ -150,8 +156,3 @@ def _load_weights(model: nn.Module, checkpoint: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -62,7 +62,7 @@ def grid(images: Tensor, model: VAE) -> RGB:
     pixels = rows.add(1).mul(127.5).round().to(torch.uint8)
     # (row, b, 3, h, w) -> (row, h, b, w, 3) -> (row h, b w, 3)
     turned = pixels.permute(0, 3, 1, 4, 2)
-    return turned.flatten(2, 3).flatten(0, 1).contiguous().numpy()
+    return turned.flatten(2, 3).flatten(0, 1).contiguous().cpu().numpy()
 
 
 def _step_of(line: str) -> float:

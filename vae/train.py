@@ -87,12 +87,13 @@ def fit(
     out: Path,
     *,
     workers: int = 0,
+    device: str = "cpu",
     progress: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Path:
     """Train, or go on training, and return the folder of the last checkpoint.
 
     `streams` maps the names used in the stages to folders of shards. `progress` is called with
-    every record that goes to metrics.jsonl.
+    every record that goes to metrics.jsonl. `device` is torch's name of where the model runs.
 
     Raises:
         UserError: for streams or checkpoints that do not fit, or a loss that is not finite.
@@ -100,8 +101,8 @@ def fit(
     """
     curriculum = Curriculum(settings.stages, settings.seed)
     batches = Batches(streams, curriculum, settings.seed, resized=settings.resized)
-    objective = Objective(settings.weights).to(memory_format=torch.channels_last)
-    model = build(settings)
+    objective = Objective(settings.weights).to(device).to(memory_format=torch.channels_last)
+    model = build(settings).to(device)
     optimizer = build_optimizer(model, settings)
 
     out.mkdir(parents=True, exist_ok=True)
@@ -110,10 +111,12 @@ def fit(
     if last is None and settings.skip_start:
         model.skip.start_from(batches[step] for step in _spread(settings, curriculum.steps))
     (out / "settings.json").write_text(settings.model_dump_json(indent=1) + "\n")
-    gallery = _gallery(settings, streams)
+    gallery = _gallery(settings, streams).to(device)
 
     remaining = range(start, curriculum.steps)
-    loader = DataLoader(batches, batch_size=None, sampler=remaining, num_workers=workers)
+    loader = DataLoader(
+        batches, batch_size=None, sampler=remaining, num_workers=workers, pin_memory=device != "cpu"
+    )
     with Record(out, start) as record, _interruptible() as interrupted:
         sums: dict[str, float] = {}
         images, since, clock = 0, start, time.perf_counter()
@@ -123,7 +126,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["scale"]
 
-            image = batch.contiguous(memory_format=torch.channels_last)
+            image = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
             total, terms = objective(model(image), image)
             if not torch.isfinite(total):
                 raise UserError(

@@ -44,6 +44,14 @@ def test_sidecar_comes_last(tmp_path, monkeypatch):
         ShardReader(tmp_path)
 
 
+def test_full_disk_leaves_no_temporary_file(tmp_path):
+    writer = ShardWriter(tmp_path, 0, recipe="r")
+    writer._temporary.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"), writer:
+        writer.write(make_sample(0))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("key", ["", "a.b", "a/b"])
 def test_key_that_webdataset_would_split_is_refused(tmp_path, key):
     with pytest.raises(UserError, match="key"), ShardWriter(tmp_path, 0, recipe="r") as writer:

@@ -1,0 +1,1 @@
+"""Measured speed: every file runs as `python -m benchmarks.NAME [--quick] [--json FILE]`."""

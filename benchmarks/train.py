@@ -1,0 +1,60 @@
+"""Training: images per second of a nano step, and what each part of it costs."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks._rows import Row, main, rate
+from pipelines.jobs import RenderJob
+from pipelines.workers import run_job
+from vae import PRESETS, VAE, PerceptualEffLite0, Stage
+from vae.curriculum import Curriculum
+from vae.loader import Batches
+
+SHAPES = ((16, 64), (4, 128))
+"""Images and side in px of the quickstart's batches: equally many pixels."""
+
+
+def measure(quick: bool) -> list[Row]:
+    """Images per second on all cores: forward, backward, and drawing batches."""
+    seconds = 3.0 if quick else 15.0
+    model = VAE(PRESETS["nano"]).to(memory_format=torch.channels_last)
+    perceptual = PerceptualEffLite0().to(memory_format=torch.channels_last)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        pages = RenderJob.model_validate({"shards": 2, "samples_per_shard": 32})
+        list(run_job(pages, Path(folder)))
+        for count, side in SHAPES:
+            batches = _batches(Path(folder), count, side)
+            image = batches[0].contiguous(memory_format=torch.channels_last)
+
+            def plain(image: Tensor = image) -> int:
+                (model(image) - image).abs().mean().backward()
+                return len(image)
+
+            def both(image: Tensor = image) -> int:
+                output = model(image)
+                ((output - image).abs().mean() + perceptual(output, image).mean()).backward()
+                return len(image)
+
+            def draw(batches: Batches = batches) -> int:
+                return sum(len(batches[step]) for step in range(8))
+
+            name = f"{count} x {side} px"
+            rows += [
+                Row(f"{name}: model", rate(plain, seconds=seconds), "images/s"),
+                Row(f"{name}: model and perceptual", rate(both, seconds=seconds), "images/s"),
+                Row(f"{name}: drawing a batch", rate(draw, seconds=seconds), "images/s"),
+            ]
+    return rows
+
+
+def _batches(folder: Path, count: int, side: int) -> Batches:
+    stage = Stage(name="all", steps=8, resolution=side, batch_size=count, shares={"synthetic": 1.0})
+    return Batches({"synthetic": folder}, Curriculum([stage]), seed=0)
+
+
+if __name__ == "__main__":
+    main(measure)

@@ -1,0 +1,49 @@
+"""`nonpareil VERB …`: every verb of the system. Each imports its heavy half when it runs."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from pipelines.evaluate import evaluate
+from pipelines.filter import filter_images
+from pipelines.quickstart import quickstart
+from pipelines.render import render
+from pipelines.report import report
+from pipelines.train import train
+from shards.cli import app as shards_app
+from shards.console import new_app, run
+
+app = new_app("Image VAEs that keep small text readable: render, filter, train, evaluate.")
+app.command()(quickstart)
+app.command()(render)
+app.command("filter")(filter_images)
+app.add_typer(shards_app, name="shards")
+app.command()(train)
+app.command()(evaluate)
+app.command()(report)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nonpareil {version('nonpareil')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(  # pyright: ignore[reportUnusedFunction] - typer calls it
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del show_version
+
+
+def main() -> None:
+    """Run the command line."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

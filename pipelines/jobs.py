@@ -1,0 +1,166 @@
+"""What one shard is: a pure function of (job, shard index).
+
+A job is the settings class of a recipe. It can name its shards, say what their bytes depend on,
+and make any one of them; where and in which order that happens is the business of
+`pipelines/workers.py`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PositiveInt
+
+from filters import Chain, FilterSettings, build
+from pipelines.recipe import claim
+from render import Renderer, RenderSettings, versions
+from shards import ImageSource, Sample, ShardWriter, Sidecar, UnreadableImage, digest
+from shards.settings import Settings
+from shards.sidecar import sidecars
+from shards.source import Part
+
+
+class Job(Settings):
+    """A recipe whose output is shards."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Count the shards."""
+
+    @abstractmethod
+    def inputs(self) -> dict[str, str]:
+        """Fingerprint the files the shards are made from."""
+
+    @abstractmethod
+    def make_shard(self, index: int, folder: Path) -> Sidecar:
+        """Write shard `index` into `folder` and return its sidecar."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything the bytes of a shard depend on.
+
+        The number of shards is left out: more of them may be added to an output later.
+        """
+        recipe = self.model_dump(mode="json", exclude={"shards"})
+        return {"kind": type(self).__name__, "recipe": recipe, "inputs": self.inputs()}
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the digest of the identity: the name of this recipe on these inputs."""
+        return digest(self.identity())
+
+
+class RenderJob(Job):
+    """Render text pages: shard i holds the samples i·n … (i+1)·n - 1."""
+
+    seed: int = 0
+    shards: PositiveInt = 8
+    samples_per_shard: PositiveInt = 256
+    render: RenderSettings = RenderSettings()
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Build the renderer: fonts, corpus and photographs, once per process."""
+        return Renderer(self.render, self.seed)
+
+    def count(self) -> int:
+        """Return the number of shards asked for."""
+        return self.shards
+
+    def inputs(self) -> dict[str, str]:
+        """Fingerprint fonts, corpus and photographs."""
+        return {"render": self.renderer.fingerprint()}
+
+    def make_shard(self, index: int, folder: Path) -> Sidecar:
+        """Render one shard."""
+        first = index * self.samples_per_shard
+        with ShardWriter(folder, index, recipe=self.digest, versions=versions()) as writer:
+            for i in range(first, first + self.samples_per_shard):
+                writer.write(self.renderer.sample(i))
+        assert writer.sidecar is not None
+        return writer.sidecar
+
+
+class FilterJob(Job):
+    """Keep the real images that pass every filter; record why the others did not.
+
+    `images` is a folder, or none for the photographs that pip brought. Bytes of kept images are
+    stored as they came.
+    """
+
+    images: Path | None = None
+    part: Part = "all"
+    images_per_shard: PositiveInt = 64
+    filter: tuple[FilterSettings, ...] = Field(min_length=1)
+
+    @cached_property
+    def source(self) -> ImageSource:
+        """List the images."""
+        if self.images is None:
+            return ImageSource.embedded(documents=True).part(self.part)
+        return ImageSource.folder(self.images).part(self.part)
+
+    @cached_property
+    def chain(self) -> Chain:
+        """Build the filters, with their OCR engine, once per process."""
+        return build(self.filter)
+
+    def count(self) -> int:
+        """Return the number of shards that hold the source."""
+        return -(-len(self.source) // self.images_per_shard)
+
+    def inputs(self) -> dict[str, str]:
+        """Fingerprint the images."""
+        return {"images": self.source.fingerprint()}
+
+    def make_shard(self, index: int, folder: Path) -> Sidecar:
+        """Judge the images of one shard."""
+        first = index * self.images_per_shard
+        with ShardWriter(folder, index, recipe=self.digest, versions=versions()) as writer:
+            for i in range(first, min(first + self.images_per_shard, len(self.source))):
+                self._judge(i, writer)
+        assert writer.sidecar is not None
+        return writer.sidecar
+
+    def _judge(self, i: int, writer: ShardWriter) -> None:
+        try:
+            sample = self.source.read(i)
+            verdict = self.chain.judge(sample.pixels())
+        except UnreadableImage as error:
+            writer.drop(self.source.name(i), "unreadable", detail=error.reason)
+            return
+        if verdict.reason is not None:
+            writer.drop(self.source.name(i), verdict.reason, scores=verdict.scores)
+            return
+        meta = {**sample.meta, "scores": verdict.scores}
+        writer.write(Sample(sample.key, sample.image, sample.format, meta=meta))
+
+
+JOBS: dict[str, type[Job]] = {job.__name__: job for job in (RenderJob, FilterJob)}
+
+
+def pack(job: Job) -> tuple[str, str]:
+    """Write a job as (name of its class, JSON), to send it to another process."""
+    return type(job).__name__, job.model_dump_json()
+
+
+@cache
+def unpack(name: str, text: str) -> Job:
+    """Rebuild a packed job; the same one every time within a process, so it is warm."""
+    return JOBS[name].model_validate_json(text)
+
+
+def open_output(job: Job, out: Path) -> set[int]:
+    """Claim `out` for a job and return the shards that are already there.
+
+    Raises:
+        UserError: when another recipe made what lies in `out`; nothing is touched.
+    """
+    claim(out, job.identity())
+    return {sidecar.shard for _, sidecar in sidecars(out)}
+
+
+def remaining(job: Job, done: Iterable[int]) -> list[int]:
+    """List the shards still to make."""
+    return sorted(set(range(job.count())) - set(done))

@@ -1,0 +1,21 @@
+"""Command-line options that several verbs share; nothing heavy is imported here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(help="A recipe file, or the name of one that ships.", show_default=False),
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", help="Override one setting: a.b=value. May be given again."),
+]
+OutOption = Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+EngineOption = Annotated[
+    str, typer.Option(help="Where shards are made: processes, inline, or ray.")
+]
+WorkersOption = Annotated[int, typer.Option(min=0, help="Shards at a time; 0 = all cores.")]

@@ -1,0 +1,122 @@
+"""Pictures of a run: details of text, thumbnails, curves, as data URIs for the report."""
+
+import base64
+import io
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from shards import RGB, encode_png
+
+DETAIL = 64
+"""Side in px of a detail. The page enlarges it four times without smoothing, since a reader wants
+to see the pixels; stored small, it costs a sixteenth."""
+
+COLOURS = ("#1f5fa8", "#c2571a", "#3c7d3f", "#7a4fa3")
+
+
+def png_uri(pixels: RGB) -> str:
+    """Encode (h, w, 3) uint8 as a lossless data URI."""
+    return _uri("image/png", encode_png(pixels))
+
+
+def jpeg_uri(pixels: RGB) -> str:
+    """Encode (h, w, 3) uint8 as a JPEG data URI: for thumbnails and differences only."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=85)
+    return _uri("image/jpeg", stream.getvalue())
+
+
+def shrunk(pixels: RGB, longest: int = 200) -> RGB:
+    """Shrink so that the longer side has `longest` px; smaller images stay as they are."""
+    scale = longest / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8)
+
+
+def detail(pixels: RGB, corner: Sequence[float] = (0, 0), side: int = DETAIL) -> RGB:
+    """Cut (side, side) px out of (h, w, 3) uint8 from (x, y) near `corner`."""
+    left, top = (
+        min(max(0, round(at) - 4), max(0, size - side))
+        for at, size in zip(corner[:2], pixels.shape[1::-1], strict=True)
+    )
+    return pixels[top : top + side, left : left + side]
+
+
+def preview(rows: Sequence[Sequence[RGB]]) -> RGB:
+    """Lay the upper left corners of images out as a table, enlarged twice."""
+    table = np.vstack(
+        [np.hstack([detail(image, side=2 * DETAIL) for image in row]) for row in rows]
+    )
+    return table.repeat(2, axis=0).repeat(2, axis=1)
+
+
+def difference(original: RGB, output: RGB) -> RGB:
+    """Return twice the absolute difference of two (h, w, 3) uint8: black where they are equal."""
+    apart = np.abs(output.astype(np.int16) - original.astype(np.int16))
+    return np.clip(2 * apart, 0, 255).astype(np.uint8)
+
+
+def loss_curve(log: list[dict[str, Any]]) -> str:
+    """Draw each loss term over the steps, with the stages marked."""
+    figure, axes = _axes("loss", log)
+    for name, colour in zip(("total", "l1", "perceptual"), COLOURS, strict=False):
+        if name in log[0]:
+            steps = [row["step"] for row in log]
+            axes.plot(steps, [row[name] for row in log], label=name, color=colour, linewidth=1.4)
+    axes.set_yscale("log")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def curriculum_curve(log: list[dict[str, Any]], stages: list[dict[str, Any]]) -> str:
+    """Draw the share of every stream over the steps, stacked, with each stage's resolution."""
+    figure, axes = _axes("share of a batch", log)
+    names = sorted({name for row in log for name in row["shares"]})
+    shares = [[row["shares"].get(name, 0.0) for row in log] for name in names]
+    steps = [row["step"] for row in log]
+    axes.stackplot(steps, shares, labels=names, colors=COLOURS, alpha=0.75)
+    first = 0
+    for stage in stages:
+        label = f"{stage['name']}\n{stage['resolution']} px x {stage['batch_size']}"
+        axes.text(first + stage["steps"] / 2, 1.03, label, ha="center", fontsize=8)
+        first += stage["steps"]
+    axes.set_ylim(0, 1)
+    axes.legend(frameon=True, loc="lower left")
+    return _svg(figure)
+
+
+def _axes(label: str, log: list[dict[str, Any]]) -> tuple[Any, Any]:
+    # Figures of their own, not pyplot's: nothing global, no display.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.2, 3.0), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel("step")
+    axes.set_ylabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+    edges = [b["step"] for a, b in pairwise(log) if a["stage"] != b["stage"]]
+    for edge in edges:
+        axes.axvline(edge, color="#999999", linewidth=0.8, linestyle=":")
+    axes.set_xlim(0, log[-1]["step"])
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    stream = io.BytesIO()
+    # A fixed salt and no date, so that the same run gives the same page.
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "nonpareil"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return _uri("image/svg+xml", stream.getvalue())
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

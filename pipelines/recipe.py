@@ -1,0 +1,178 @@
+"""Recipes: TOML files of settings, read here and nowhere else.
+
+Defaults in the settings classes < the recipe file < `--set a.b=value`. The result is written
+beside every output as `recipe.json`, with a digest that names it.
+"""
+
+import difflib
+import json
+import tomllib
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from shards.errors import UserError
+from shards.settings import Settings, digest
+from shards.sidecar import write_atomically
+
+FOLDER = Path(__file__).parent / "recipes"
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(cls: type[S], recipe: str, overrides: Sequence[str] = ()) -> S:
+    """Read a recipe into settings.
+
+    Args:
+        cls: the settings class.
+        recipe: a path, or the name of a file in `pipelines/recipes/` without `.toml`.
+        overrides: `a.b=value` strings; values are TOML, or plain text where that does not parse.
+
+    Raises:
+        UserError: naming the file, the key and what is allowed.
+    """
+    path = find(recipe)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"recipe {path} cannot be read as TOML: {error}") from error
+    for override in overrides:
+        apply(table, override)
+    return validate(cls, table, path.name)
+
+
+def find(recipe: str) -> Path:
+    """Return the file of a recipe given by path or by name."""
+    path = Path(recipe)
+    if path.suffix == ".toml":
+        if path.is_file():
+            return path
+        raise UserError(f"recipe {recipe} does not exist; give a .toml file or one of {names()}")
+    if recipe not in names():
+        raise UserError(f"recipe {recipe!r} does not ship; give a .toml file or one of {names()}")
+    return FOLDER / f"{recipe}.toml"
+
+
+def names() -> list[str]:
+    """List the recipes that ship."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def apply(table: dict[str, Any], override: str) -> None:
+    """Put one `a.b=value` into a table; a number in the path is a position in a list.
+
+    Raises:
+        UserError: when the text has no '=' or the path leads nowhere.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise UserError(f"--set {override}: write it as a.b=value")
+    *parents, last = path.strip().split(".")
+    place: Any = table
+    try:
+        for name in parents:
+            place = place.setdefault(name, {}) if _is_table(place) else place[int(name)]
+        place[last if _is_table(place) else int(last)] = _value(text.strip())
+    except (IndexError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"--set {override}: {path} leads to no setting of the recipe") from error
+
+
+def validate(cls: type[S], table: dict[str, Any], file: str) -> S:
+    """Turn a table into settings.
+
+    Raises:
+        UserError: with the first fault: key, file, and the allowed keys or values.
+    """
+    try:
+        return cls.model_validate(table)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"]) or "the recipe"
+        message = f"{file}: {key}: {fault['msg']}"
+        if fault["type"] == "extra_forbidden":
+            allowed = _keys_at(cls, fault["loc"][:-1])
+            message = f"{file}: unknown key {key}; allowed: {', '.join(allowed)}"
+            near = difflib.get_close_matches(str(fault["loc"][-1]), allowed, 1)
+            message += f" (did you mean {near[0]}?)" if near else ""
+        elif not isinstance(fault["input"], dict | list):
+            message += f" (given: {fault['input']!r})"
+        raise UserError(message) from error
+
+
+def claim(out: Path, identity: dict[str, Any]) -> None:
+    """Make `out` the output of one recipe: write `recipe.json`, or agree with the one there.
+
+    Raises:
+        UserError: when `out` is a file, holds other things, or was made by another recipe.
+            Nothing is touched then.
+    """
+    note = out / "recipe.json"
+    # Through JSON, so that what was read back compares equal.
+    resolved = json.loads(json.dumps({**identity, "digest": digest(identity)}))
+    if note.exists():
+        held = json.loads(note.read_text(encoding="utf-8"))
+        if held.get("digest") != resolved["digest"]:
+            named = "; ".join(differences(held, resolved)[:3])
+            raise UserError(
+                f"{out} was made by another recipe ({named}); give a new --out folder or the old "
+                "settings"
+            )
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        occupied = any(out.iterdir())
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"--out {out} is a file; give a folder") from error
+    if occupied:
+        raise UserError(f"{out} is not empty and holds no recipe.json; give a new --out folder")
+    write_atomically(note, json.dumps(resolved, indent=1, ensure_ascii=False) + "\n")
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Name every key at which two JSON tables differ, as `a.b: old → new`."""
+    found: list[str] = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if key == "digest":
+            continue
+        if _is_table(before) and _is_table(after):
+            found += [f"{key}.{line}" for line in differences(before, after)]
+        elif before != after:
+            found.append(f"{key}: {before!r} → {after!r}")
+    return found
+
+
+def _is_table(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _keys_at(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """List the settings allowed at a location inside nested settings."""
+    models = [cls]
+    for part in location:
+        inner = [
+            found
+            for model in models
+            if isinstance(part, str) and part in model.model_fields
+            for found in _models_in(model.model_fields[part].annotation)
+        ]
+        models = inner or models
+    return sorted({key for model in models for key in model.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, types.UnionType, Annotated, list, tuple, dict):
+        return [model for part in get_args(annotation) for model in _models_in(part)]
+    return []

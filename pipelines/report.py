@@ -1,0 +1,195 @@
+"""`nonpareil report`, also `python -m pipelines.report`: a run as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shards.console import run_command
+from shards.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shards import RGB, Sample
+
+PAGES = 12
+"""Rendered pages shown."""
+
+THUMBNAILS = 8
+"""Kept images shown of a set, and rejected ones of a reason."""
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a quickstart run.", show_default=False)],
+) -> None:
+    """Write report.html: what was rendered, kept, rejected, learned and scored.
+
+    Beside it preview.png: original, model and DCT codec of one image of each data set.
+
+    Example: nonpareil report runs/quickstart
+    """
+    typer.echo(f"{report_on(run)}")
+
+
+def report_on(run: Path) -> Path:
+    """Assemble the report of a run folder from its files and return its path.
+
+    Raises:
+        UserError: when the folder is not a finished quickstart run.
+    """
+    from jinja2 import Environment, FileSystemLoader
+
+    from pipelines.pictures import curriculum_curve, loss_curve
+    from shards import encode_png
+    from shards.sidecar import write_atomically
+
+    for needed in ("recipe.json", "pages", "train/metrics.jsonl", "scores/scores.json"):
+        if not (run / needed).exists():
+            raise UserError(f"{run} has no {needed}; give the --out folder of a quickstart run")
+    log = [json.loads(line) for line in (run / "train/metrics.jsonl").read_text().splitlines()]
+    recipe = json.loads((run / "recipe.json").read_text())
+    page = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("report.html")
+    text = page.render(
+        run=run.name,
+        recipe=recipe,
+        stages=recipe["recipe"]["train"]["stages"],
+        times=json.loads((run / "times.json").read_text()),
+        sets=[_set(run / name) for name in SETS if (run / name / "recipe.json").exists()],
+        pages=list(_pages(run / "pages")),
+        kept={name: list(_kept(run / name)) for name in ("photos", "documents")},
+        rejected={name: _rejected(run / name) for name in ("photos", "documents")},
+        loss=loss_curve(log),
+        curriculum=curriculum_curve(log, recipe["recipe"]["train"]["stages"]),
+        last=log[-1],
+        scores=json.loads((run / "scores/scores.json").read_text())["rows"],
+        examples=list(_examples(run / "scores")),
+    )
+    (run / "preview.png").write_bytes(encode_png(_preview(run / "scores")))
+    target = run / "report.html"
+    write_atomically(target, text)
+    return target
+
+
+SETS = ("pages", "plain", "photos", "documents", "unseen_plain", "unseen_pages", "unseen_photos")
+
+
+def _set(folder: Path) -> dict[str, Any]:
+    from pipelines.progress import totals
+
+    return {"name": folder.name, **totals(folder)}
+
+
+def _pages(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield pages spread over the whole folder, with a crop of each at 4x."""
+    from pipelines.pictures import detail, png_uri
+    from shards import ShardReader
+
+    with ShardReader(folder) as reader:
+        for i in range(0, len(reader), max(1, len(reader) // PAGES)):
+            sample = reader[i]
+            yield {
+                "key": sample.key,
+                "image": png_uri(sample.pixels()),
+                "detail": png_uri(detail(sample.pixels(), sample.meta["lines"][0]["box"])),
+                "text": sample.text,
+                "meta": sample.meta,
+            }
+
+
+def _kept(folder: Path) -> Iterator[dict[str, Any]]:
+    from pipelines.progress import totals
+    from shards import ShardReader
+
+    if not totals(folder)["samples"]:
+        return
+    with ShardReader(folder) as reader:
+        for i in range(min(THUMBNAILS, len(reader))):
+            yield _thumbnail(reader[i], reader[i].meta.get("scores", {}))
+
+
+def _rejected(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return by reason the rejected images of a filter run, as far as their files still exist."""
+    from pipelines.jobs import FilterJob
+    from shards import UnreadableImage
+    from shards.sidecar import sidecars
+
+    held = json.loads((folder / "recipe.json").read_text())
+    source = FilterJob.model_validate(held["recipe"]).source
+    position = {source.name(i): i for i in range(len(source))}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for _, sidecar in sidecars(folder):
+        for drop in sidecar.dropped:
+            rows = found.setdefault(drop.reason, [])
+            if len(rows) == THUMBNAILS:
+                continue
+            try:
+                row = _thumbnail(source.read(position[drop.source]), drop.scores)
+            except (UnreadableImage, KeyError):
+                row = {"name": drop.source, "image": "", "scores": {}, "detail": drop.detail}
+            rows.append(row)
+    return found
+
+
+def _thumbnail(sample: Sample, scores: dict[str, float]) -> dict[str, Any]:
+    from pipelines.pictures import jpeg_uri, shrunk
+
+    return {
+        "name": sample.meta.get("source", sample.key),
+        "image": jpeg_uri(shrunk(sample.pixels())),
+        "scores": scores,
+        "detail": f"{sample.meta['width']} x {sample.meta['height']}",
+    }
+
+
+def _examples(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield scored pictures: original, every codec's output and difference; and details."""
+    from pipelines.pictures import detail, difference, jpeg_uri, png_uri
+    from shards import decode
+
+    for path in sorted(folder.glob("*/*/original.png")):
+        original = decode(path.read_bytes(), path.name)
+        figures = [{"name": "original", "image": png_uri(original)}]
+        details = [{"name": "", "image": png_uri(detail(original))}]
+        for output in sorted(path.parent.glob("*.png"), reverse=True):
+            if output.stem == "original":
+                continue
+            pixels = decode(output.read_bytes(), output.name)
+            unlike = difference(original, pixels)
+            figures += [
+                {"name": output.stem, "image": png_uri(pixels)},
+                {"name": f"{output.stem}: difference", "image": jpeg_uri(unlike)},
+            ]
+            details += [
+                {"name": "", "image": png_uri(detail(pixels))},
+                {"name": "", "image": jpeg_uri(detail(unlike))},
+            ]
+        data = path.parent.parent.name
+        yield {"data": data, "rows": [figures, details]}
+
+
+def _preview(folder: Path) -> RGB:
+    """Show the first scored picture of each data set: original, then the codecs as scored."""
+    from pipelines.pictures import preview
+    from shards import decode
+
+    firsts = [min(data.iterdir()) for data in sorted(folder.iterdir()) if data.is_dir()]
+    order = ("original.png", "model*.png", "DCT*.png")
+    return preview(
+        [
+            [decode(path.read_bytes(), path.name) for name in order for path in first.glob(name)]
+            for first in firsts
+        ]
+    )
+
+
+if __name__ == "__main__":
+    run_command(report)

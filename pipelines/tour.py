@@ -1,0 +1,119 @@
+"""The quickstart's steps in order: render, filter, train, evaluate, report.
+
+Every step is the verb of the same name on a part of one recipe, so what runs here in miniature
+runs on a cluster by the same code. Each step's folder continues or is skipped when it is done.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pipelines.evaluate import evaluate_to
+from pipelines.jobs import FilterJob, Job, RenderJob
+from pipelines.progress import describe, follow, totals
+from pipelines.recipe import claim, load
+from pipelines.report import report_on
+from pipelines.scoring import ScoringSettings
+from pipelines.train import train_to
+from pipelines.workers import run_job
+from shards.console import print_table
+from shards.settings import Settings
+from shards.sidecar import write_atomically
+from vae import TrainSettings
+
+
+class Tour(Settings):
+    """Everything the quickstart does.
+
+    `pages`, `photos` and `documents` are what the model learns from; `plain` stands in for
+    `documents` where the images hold no dense text; the `unseen_*` sets are scored.
+    """
+
+    pages: RenderJob
+    photos: FilterJob
+    documents: FilterJob
+    plain: RenderJob
+    unseen_plain: RenderJob
+    unseen_pages: RenderJob
+    unseen_photos: FilterJob
+    train: TrainSettings
+    scoring: ScoringSettings = ScoringSettings()
+
+
+RENDERED = ("pages", "plain", "unseen_plain", "unseen_pages")
+FILTERED = ("photos", "documents", "unseen_photos")
+UNSEEN = ("unseen_plain", "unseen_pages", "unseen_photos")
+
+
+def run_tour(out: Path, images: Path | None, corpus: Path | None, settings: Sequence[str]) -> None:
+    """Run every step that is not done yet, then print the scores and where the report is.
+
+    Raises:
+        UserError: for a folder or corpus that cannot be used, before anything is written.
+    """
+    tour = load(Tour, "quickstart", [*_given(images, corpus), *settings])
+    jobs: dict[str, Job] = {name: getattr(tour, name) for name in (*RENDERED, *FILTERED)}
+    # A missing folder or an empty corpus stops here.
+    inputs = {name: job.inputs() for name, job in jobs.items()}
+    claim(out, {"kind": "Tour", "recipe": tour.model_dump(mode="json"), "inputs": inputs})
+    clock = Clock(out / "times.json")
+
+    def make(*names: str) -> None:
+        for name in names:
+            bar = follow(name, jobs[name].count(), run_job(jobs[name], out / name), out / name)
+            typer.echo(f"{name}: {describe(bar)}")
+
+    clock.run("render", lambda: make("pages"))
+    clock.run("filter", lambda: make("photos", "documents", "unseen_photos"))
+    clock.run("render unseen", lambda: make("unseen_plain", "unseen_pages"))
+    streams = {"general": out / "photos", "real": out / "documents", "synthetic": out / "pages"}
+    if not totals(out / "documents")["samples"]:
+        typer.echo("real: no image here is rich in text; this stream draws on rendered plain pages")
+        clock.run("render plain", lambda: make("plain"))
+        streams["real"] = out / "plain"
+    clock.run("train", lambda: train_to(out / "train", tour.train, streams))
+    data = {name: out / name for name in UNSEEN if totals(out / name)["samples"]}
+    rows = clock.run(
+        "evaluate", lambda: evaluate_to(out / "scores", out / "train", data, tour.scoring)
+    )
+    page = clock.run("report", lambda: report_on(out))
+    print_table("Images the model never saw", rows)
+    typer.echo(f"{page}: open it in a browser. All steps took {clock.total():.0f} s.")
+
+
+def _given(images: Path | None, corpus: Path | None) -> list[str]:
+    """Turn the two options into settings of every job."""
+    given: list[str] = []
+    if images is not None:
+        folder = repr(str(images.resolve()))
+        given += [f"{name}.images={folder}" for name in FILTERED]
+        given += [f"{name}.render.photographs={folder}" for name in RENDERED]
+    if corpus is not None:
+        given += [f"{name}.render.corpus={str(corpus.resolve())!r}" for name in RENDERED]
+    return given
+
+
+class Clock:
+    """Seconds of each step, added up over interrupted runs in one JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        """Continue the file at `path` if there is one."""
+        self.path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+
+    def run(self, step: str, work: Callable[[], Any]) -> Any:
+        """Do `work`, and count its seconds for `step` also when it is interrupted."""
+        start = time.monotonic()
+        try:
+            return work()
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
+            write_atomically(self.path, json.dumps(self.seconds, indent=1) + "\n")
+
+    def total(self) -> float:
+        """Add up all steps."""
+        return sum(self.seconds.values())

@@ -1,0 +1,110 @@
+"""The command line, as a person and as a machine meets it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shards import encode_png
+from tests.conftest import picture
+
+ROOT = Path(__file__).parent.parent.parent
+VERBS = ("quickstart", "render", "filter", "shards", "train", "evaluate", "report")
+
+
+def nonpareil(*arguments, code=0, module="pipelines.cli"):
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def mistake(*arguments):
+    """Run what cannot work and return its one line."""
+    done = nonpareil(*arguments, code=2)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_help_lists_every_verb_and_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from pipelines.cli import main\n"
+        "sys.argv = ['nonpareil', '--help']\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'ray', 'cv2', 'rapidocr', 'PIL.Image'} & {*sys.modules}\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert all(f"\n  {verb} " in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "shards"])
+def test_every_verb_has_an_example_and_runs_as_a_module(verb):
+    assert "Example: nonpareil " + verb in nonpareil(verb, "--help").stdout
+    assert (
+        "Usage: python -m pipelines." + verb
+        in nonpareil("--help", module=f"pipelines.{verb}").stdout
+    )
+    assert f"nonpareil {verb}" in (ROOT / "README.md").read_text()
+
+
+def test_render_then_look(tmp_path):
+    out = tmp_path / "pages"
+    small = ("--set", "shards=1", "--set", "samples_per_shard=2", "--engine", "inline")
+    done = nonpareil("render", "render_pages", "--out", out, *small, "--json")
+    assert json.loads(done.stdout)["samples"] == 2
+    nonpareil("shards", "verify", out)
+    shown = nonpareil(
+        "shards", "show", out, "000000001", "--boxes", "--out", tmp_path / "a.png", "--json"
+    )
+    assert json.loads(shown.stdout)["kind"] == "render"
+    again = nonpareil("render", "render_pages", "--out", out, *small, "--json")
+    assert json.loads(again.stdout)["samples_per_second"] == 0
+    said = mistake("render", "render_pages", "--out", out, *small, "--set", "seed=1")
+    assert "recipe.seed: 0 → 1" in said
+
+
+def test_bad_folders_and_corpora_are_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "blank.txt").write_text(" \n\n ")
+    out = tmp_path / "out"
+    cases = {
+        ("--images", tmp_path / "nowhere"): "is not a folder",
+        ("--images", tmp_path / "empty"): "holds no .jpeg, .jpg, .png, .webp file",
+        ("--corpus", tmp_path / "nowhere"): "nowhere",
+        ("--corpus", tmp_path / "blank.txt"): "blank.txt",
+        ("--set", "pages.shard=1"): "unknown key pages.shard; allowed: ",
+    }
+    for arguments, said in cases.items():
+        assert said in mistake("quickstart", "--out", out, *arguments)
+        assert not out.exists()
+
+
+def test_one_unreadable_image_among_good_ones_is_counted(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "good.png").write_bytes(encode_png(picture(0, 300, 300)))
+    (images / "bad.png").write_bytes(b"\x89PNG broken")
+    only_size = ("--set", 'filter=[{kind="resolution", minimum=64}]', "--engine", "inline")
+    done = nonpareil(
+        "filter", "filter_photos", "--images", images, "--out", tmp_path / "o", *only_size, "--json"
+    )
+    summary = json.loads(done.stdout)
+    assert (summary["samples"], summary["dropped"]) == (1, {"unreadable": 1})
+
+
+def test_wrong_words_are_one_line(tmp_path):
+    assert "does not ship" in mistake("render", "nope", "--out", tmp_path / "o")
+    assert "not one of" in mistake(
+        "render", "render_pages", "--out", tmp_path / "o", "--engine", "spark"
+    )
+    assert "NAME=FOLDER" in mistake(
+        "train", "train_nano", "--stream", "general", "--out", tmp_path / "o"
+    )
+    assert "quickstart run" in mistake("report", tmp_path)

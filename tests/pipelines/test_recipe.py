@@ -1,0 +1,99 @@
+"""Recipes: where settings come from, and what a mistake in them says."""
+
+import json
+
+import pytest
+from pydantic import Field
+
+from pipelines.recipe import apply, claim, differences, load, names
+from shards import Settings, UserError
+
+
+class Inner(Settings):
+    size: int = Field(default=3, ge=1)
+    name: str = "x"
+
+
+class Outer(Settings):
+    seed: int = 0
+    inner: Inner = Inner()
+    rows: tuple[Inner, ...] = ()
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("seed = 5\n[inner]\nsize = 7\n[[rows]]\nname = 'a'\n")
+    return str(path)
+
+
+def test_file_overrides_defaults_and_set_overrides_the_file(recipe):
+    assert load(Outer, recipe).inner.size == 7
+    found = load(Outer, recipe, ["inner.size=9", "inner.name=plain text", "rows.0.size=2"])
+    assert (found.seed, found.inner, found.rows[0].size) == (5, Inner(size=9, name="plain text"), 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("inner.sise=1", "unknown key inner.sise; allowed: name, size .did you mean size"),
+        ("rows.0.nam=1", "unknown key rows.0.nam; allowed: name, size"),
+        ("nothing=1", "allowed: inner, rows, seed"),
+        ("inner.size=0", r"inner.size: .*greater than or equal to 1 .given: 0"),
+        ("inner.size=big", r"inner.size: .*integer.*given: 'big'"),
+        ("inner.size", "write it as a.b=value"),
+        ("rows.7.size=1", "leads to no setting"),
+        ("seed.deep=1", "leads to no setting"),
+    ],
+)
+def test_mistakes_name_key_and_remedy(recipe, override, message):
+    with pytest.raises(UserError, match=message):
+        load(Outer, recipe, [override])
+
+
+def test_missing_and_broken_files_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"no\.toml does not exist; give .*quickstart"):
+        load(Outer, str(tmp_path / "no.toml"))
+    with pytest.raises(UserError, match="'nope' does not ship"):
+        load(Outer, "nope")
+    (tmp_path / "bad.toml").write_text("seed =")
+    with pytest.raises(UserError, match=r"bad\.toml cannot be read as TOML"):
+        load(Outer, str(tmp_path / "bad.toml"))
+
+
+def test_recipes_open_with_their_purpose():
+    from pipelines.recipe import find
+
+    assert "quickstart" in names()
+    for name in names():
+        assert find(name).read_text().startswith("# ")
+
+
+def test_output_belongs_to_one_recipe(tmp_path):
+    out = tmp_path / "out"
+    claim(out, {"recipe": {"a": {"b": 1}}})
+    claim(out, {"recipe": {"a": {"b": 1}}})
+    before = (out / "recipe.json").read_bytes()
+    with pytest.raises(UserError, match=r"recipe\.a\.b: 1 → 2"):
+        claim(out, {"recipe": {"a": {"b": 2}}})
+    assert (out / "recipe.json").read_bytes() == before
+    assert json.loads(before)["recipe"] == {"a": {"b": 1}}
+
+
+def test_foreign_folders_and_files_are_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="is a file"):
+        claim(tmp_path / "file", {})
+    with pytest.raises(UserError, match=r"holds no recipe\.json"):
+        claim(tmp_path, {})
+
+
+def test_differences_go_deep():
+    old, new = {"a": {"b": 1, "c": [1]}, "d": 0}, {"a": {"b": 1, "c": [2]}, "e": 0}
+    assert differences(old, new) == ["a.c: [1] → [2]", "d: 0 → None", "e: None → 0"]
+
+
+def test_numbers_in_a_path_are_positions():
+    table = {"rows": [{"x": 1}]}
+    apply(table, "rows.0.x=[1, 2]")
+    assert table == {"rows": [{"x": [1, 2]}]}

@@ -1,0 +1,81 @@
+"""The quickstart in a minute: every step for real, on less of everything."""
+
+import json
+import re
+
+import pytest
+
+from pipelines.jobs import FilterJob, RenderJob
+from pipelines.recipe import load, names
+from pipelines.tour import Clock, Tour
+from shards.check import faults
+from tests.pipelines.test_cli import mistake, nonpareil
+from vae import TrainSettings, load_model
+
+KINDS = {"render": RenderJob, "filter": FilterJob, "train": TrainSettings, "quickstart": Tour}
+
+LITTLE = [
+    *("--set", "pages.shards=1", "--set", "pages.samples_per_shard=4"),
+    *("--set", "plain.shards=1", "--set", "plain.samples_per_shard=2"),
+    *("--set", "unseen_plain.samples_per_shard=2", "--set", "unseen_pages.samples_per_shard=2"),
+    *("--set", "scoring.images=2", "--set", "train.skip_start=2"),
+    *("--set", "train.stages.0.steps=2", "--set", "train.stages.0.batch_size=2"),
+    *("--set", "train.stages.1.steps=2", "--set", "train.stages.1.batch_size=2"),
+    *("--set", "train.stages.2.steps=2", "--set", "train.stages.2.batch_size=2"),
+]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_recipe_that_ships_can_be_loaded(name):
+    load(KINDS[name.partition("_")[0]], name)
+
+
+def test_the_nano_recipe_is_what_the_quickstart_trains():
+    assert load(TrainSettings, "train_nano") == load(Tour, "quickstart").train
+
+
+def test_what_is_scored_was_not_trained_on():
+    tour = load(Tour, "quickstart")
+    trained, scored = [tour.pages, tour.plain], [tour.unseen_pages, tour.unseen_plain]
+    assert {job.seed for job in trained}.isdisjoint(job.seed for job in scored)
+    assert {job.part for job in (tour.photos, tour.documents)} == {"train"}
+    assert tour.unseen_photos.part == tour.unseen_pages.render.part == "heldout"
+    assert {job.render.part for job in trained} == {"train"}
+
+
+@pytest.mark.slow
+def test_the_whole_path_and_again(tmp_path):
+    out = tmp_path / "run"
+    done = nonpareil("quickstart", "--out", out, *LITTLE)
+    assert "Images the model never saw" in done.stdout
+    for name in ("pages", "photos", "documents", "unseen_pages", "unseen_plain", "unseen_photos"):
+        assert list(faults(out / name)) == []
+    assert load_model(out / "train").settings.factor == 16
+    rows = json.loads((out / "scores/scores.json").read_text())["rows"]
+    assert {(row["data"], row["codec"]) for row in rows} == {
+        (f"unseen_{data}", codec)
+        for data in ("plain", "pages", "photos")
+        for codec in ("model f16c64", "DCT f16c64")
+    }
+    page = (out / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+    assert "rejected as blurry" in page
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+    weights = {path: path.read_bytes() for path in out.rglob("*.safetensors")}
+    nonpareil("quickstart", "--out", out, *LITTLE)
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+    assert weights == {path: path.read_bytes() for path in out.rglob("*.safetensors")}
+    said = mistake("quickstart", "--out", out, *LITTLE, "--set", "train.seed=9")
+    assert "recipe.train.seed: 0 → 9" in said
+
+
+def test_the_clock_adds_up_interrupted_steps(tmp_path):
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            Clock(tmp_path / "times.json").run("train", interrupt)
+    assert Clock(tmp_path / "times.json").seconds["train"] > 0
+
+
+def interrupt():
+    raise KeyboardInterrupt
