@@ -15,6 +15,9 @@ import typer
 
 from shards.errors import UserError
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -42,8 +45,11 @@ def run(app: typer.Typer) -> None:
     threading.excepthook = _thread_failed
     try:
         app()
-    except KeyboardInterrupt:
-        fail("interrupted; run the same command again to continue", code=130)
+    except SystemExit as stop:
+        if stop.code != INTERRUPTED:
+            raise
+        # typer makes this of a KeyboardInterrupt and says nothing.
+        fail("interrupted; run the same command again to continue", code=INTERRUPTED)
     except UserError as error:
         fail(str(error))
     except OSError as error:
