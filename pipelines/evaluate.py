@@ -1,15 +1,22 @@
 """`nonpareil evaluate`, also `python -m pipelines.evaluate`: what a checkpoint does to images."""
 
+from __future__ import annotations
+
 import json
-from collections.abc import Mapping
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.options import JsonOption, OutOption
 from pipelines.train import streams_of
 from shards.console import print_json, print_table, run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipelines.scoring import ScoringSettings
 
 
 def evaluate(
@@ -36,42 +43,48 @@ def evaluate(
 
 
 def evaluate_to(
-    out: Path, checkpoint: Path, data: Mapping[str, Path], settings: Any, *, ocr: bool = True
+    out: Path,
+    checkpoint: Path,
+    data: Mapping[str, Path],
+    settings: ScoringSettings,
+    *,
+    ocr: bool = True,
 ) -> list[dict[str, Any]]:
-    """Score behind a progress bar; a finished `scores.json` of the same checkpoint is kept."""
-    import os
+    """Score behind a progress bar into `scores.json`; one that is there already is returned.
 
+    Raises:
+        UserError: when there is no checkpoint, or `out` holds scores of other weights or data.
+    """
     from filters import Recognizer
     from pipelines.progress import progress_bar, totals
+    from pipelines.recipe import claim
     from pipelines.scoring import codecs, score
-    from shards.settings import digest
     from shards.sidecar import sha256_of, write_atomically
+    from vae.checkpoint import MODEL, newest
 
-    weights = max(checkpoint.glob("**/model.safetensors"), default=None)
-    asked = digest(
-        {
-            "weights": sha256_of(weights) if weights else "",
-            "data": {name: str(folder) for name, folder in data.items()},
-            "settings": settings.model_dump(mode="json"),
-            "ocr": ocr,
-        }
-    )
+    found = newest(checkpoint)
+    asked = {
+        "settings": settings.model_dump(mode="json"),
+        "data": {name: str(folder) for name, folder in data.items()},
+        "ocr": ocr,
+    }
+    claim(out, {"kind": "Scores", "recipe": asked, "weights": sha256_of(found / MODEL)})
     note = out / "scores.json"
-    if note.exists() and (held := json.loads(note.read_text()))["asked"] == asked:
-        return held["rows"]
+    if note.exists():
+        return json.loads(note.read_text())
     reader = Recognizer(threads=os.cpu_count() or 1) if ocr else None
     with progress_bar() as bar:
         total = sum(min(settings.images, totals(folder)["samples"]) for folder in data.values())
         task = bar.add_task("evaluate", total=total, note="")
         rows = score(
-            codecs(checkpoint),
+            codecs(found),
             data,
             out,
             settings,
             reader=reader,
             progress=lambda name: bar.update(task, advance=1, note=name),
         )
-    write_atomically(note, json.dumps({"asked": asked, "rows": rows}, indent=1) + "\n")
+    write_atomically(note, json.dumps(rows, indent=1) + "\n")
     return rows
 
 

@@ -40,20 +40,21 @@ def shrunk(pixels: RGB, longest: int = 200) -> RGB:
     return small.astype(np.uint8)
 
 
-def detail(pixels: RGB, corner: Sequence[float] = (0, 0), side: int = DETAIL) -> RGB:
-    """Cut (side, side) px out of (h, w, 3) uint8 from (x, y) near `corner`."""
+def detail(
+    pixels: RGB, corner: Sequence[float] = (0, 0), *, width: int = DETAIL, height: int = DETAIL
+) -> RGB:
+    """Cut (height, width) px out of (h, w, 3) uint8, from (x, y) near `corner`."""
     left, top = (
         min(max(0, round(at) - 4), max(0, size - side))
-        for at, size in zip(corner[:2], pixels.shape[1::-1], strict=True)
+        for at, size, side in zip(corner[:2], pixels.shape[1::-1], (width, height), strict=True)
     )
-    return pixels[top : top + side, left : left + side]
+    return pixels[top : top + height, left : left + width]
 
 
 def preview(rows: Sequence[Sequence[RGB]]) -> RGB:
-    """Lay the upper left corners of images out as a table, enlarged twice."""
-    table = np.vstack(
-        [np.hstack([detail(image, side=2 * DETAIL) for image in row]) for row in rows]
-    )
+    """Lay the upper strips of images out as a table, enlarged twice: wide, for a README."""
+    strips = [[detail(image, width=3 * DETAIL) for image in row] for row in rows]
+    table = np.vstack([np.hstack(row) for row in strips])
     return table.repeat(2, axis=0).repeat(2, axis=1)
 
 

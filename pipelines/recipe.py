@@ -91,7 +91,7 @@ def validate(cls: type[S], table: dict[str, Any], file: str) -> S:
     except ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"]) or "the recipe"
-        message = f"{file}: {key}: {fault['msg']}"
+        message = f"{file}: {key}: {fault['msg'].removeprefix('Value error, ')}"
         if fault["type"] == "extra_forbidden":
             allowed = _keys_at(cls, fault["loc"][:-1])
             message = f"{file}: unknown key {key}; allowed: {', '.join(allowed)}"
@@ -112,20 +112,21 @@ def claim(out: Path, identity: dict[str, Any]) -> None:
     note = out / "recipe.json"
     # Through JSON, so that what was read back compares equal.
     resolved = json.loads(json.dumps({**identity, "digest": digest(identity)}))
-    if note.exists():
-        held = json.loads(note.read_text(encoding="utf-8"))
-        if held.get("digest") != resolved["digest"]:
-            named = "; ".join(differences(held, resolved)[:3])
-            raise UserError(
-                f"{out} was made by another recipe ({named}); give a new --out folder or the old "
-                "settings"
-            )
-        return
     try:
         out.mkdir(parents=True, exist_ok=True)
-        occupied = any(out.iterdir())
+        occupied = any(path != note for path in out.iterdir())
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"--out {out} is a file; give a folder") from error
+    held = json.loads(note.read_text(encoding="utf-8")) if note.exists() else None
+    if held and held.get("digest") == resolved["digest"]:
+        return
+    # A recipe.json alone is left by a run that failed before it made anything.
+    if occupied and held:
+        named = "; ".join(differences(held, resolved)[:3])
+        raise UserError(
+            f"{out} was made by another recipe ({named}); give a new --out folder or the old "
+            "settings"
+        )
     if occupied:
         raise UserError(f"{out} is not empty and holds no recipe.json; give a new --out folder")
     write_atomically(note, json.dumps(resolved, indent=1, ensure_ascii=False) + "\n")

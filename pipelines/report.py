@@ -70,7 +70,7 @@ def report_on(run: Path) -> Path:
         loss=loss_curve(log),
         curriculum=curriculum_curve(log, recipe["recipe"]["train"]["stages"]),
         last=log[-1],
-        scores=json.loads((run / "scores/scores.json").read_text())["rows"],
+        scores=json.loads((run / "scores/scores.json").read_text()),
         examples=list(_examples(run / "scores")),
     )
     (run / "preview.png").write_bytes(encode_png(_preview(run / "scores")))

@@ -133,17 +133,25 @@ def restore(checkpoint: Path, model: VAE, optimizer: torch.optim.Optimizer) -> i
     return state.step
 
 
-def load_model(checkpoint: Path) -> VAE:
-    """Build the model of a checkpoint on the CPU, in eval mode.
+def newest(path: Path) -> Path:
+    """Return `path` if it is a checkpoint, or the newest good one of a folder of them.
 
-    `checkpoint` is a step-NNNNNN folder, or a folder of them, whose newest good one is taken.
+    Raises:
+        UserError: when there is none.
+    """
+    found = path if (path / STATE).exists() else latest(path)
+    if found is None:
+        raise UserError(f"{path} holds no good checkpoint (step-*/{STATE}); train one first")
+    return found
+
+
+def load_model(path: Path) -> VAE:
+    """Build the model of a checkpoint, or of the newest in a folder, on the CPU in eval mode.
 
     Raises:
         UserError: when there is no good checkpoint.
     """
-    found = checkpoint if (checkpoint / STATE).exists() else latest(checkpoint)
-    if found is None:
-        raise UserError(f"{checkpoint} holds no good checkpoint (step-*/{STATE}); train one first")
+    found = newest(path)
     model = VAE(read_state(found).model)
     _load_weights(model, found)
     return model.eval()

@@ -73,11 +73,18 @@ def test_output_belongs_to_one_recipe(tmp_path):
     out = tmp_path / "out"
     claim(out, {"recipe": {"a": {"b": 1}}})
     claim(out, {"recipe": {"a": {"b": 1}}})
+    (out / "part-000000.tar").write_bytes(b"")
     before = (out / "recipe.json").read_bytes()
     with pytest.raises(UserError, match=r"recipe\.a\.b: 1 → 2"):
         claim(out, {"recipe": {"a": {"b": 2}}})
     assert (out / "recipe.json").read_bytes() == before
     assert json.loads(before)["recipe"] == {"a": {"b": 1}}
+
+
+def test_a_run_that_made_nothing_does_not_hold_the_folder(tmp_path):
+    claim(tmp_path, {"recipe": {"stream": "misspelt"}})
+    claim(tmp_path, {"recipe": {"stream": "right"}})
+    assert json.loads((tmp_path / "recipe.json").read_text())["recipe"] == {"stream": "right"}
 
 
 def test_foreign_folders_and_files_are_refused(tmp_path):
@@ -86,6 +93,7 @@ def test_foreign_folders_and_files_are_refused(tmp_path):
         claim(tmp_path / "file", {})
     with pytest.raises(UserError, match=r"holds no recipe\.json"):
         claim(tmp_path, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_differences_go_deep():

@@ -51,7 +51,7 @@ def test_the_whole_path_and_again(tmp_path):
     for name in ("pages", "photos", "documents", "unseen_pages", "unseen_plain", "unseen_photos"):
         assert list(faults(out / name)) == []
     assert load_model(out / "train").settings.factor == 16
-    rows = json.loads((out / "scores/scores.json").read_text())["rows"]
+    rows = json.loads((out / "scores/scores.json").read_text())
     assert {(row["data"], row["codec"]) for row in rows} == {
         (f"unseen_{data}", codec)
         for data in ("plain", "pages", "photos")
