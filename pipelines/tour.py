@@ -20,6 +20,7 @@ from pipelines.report import report_on
 from pipelines.scoring import ScoringSettings
 from pipelines.train import train_to
 from pipelines.workers import run_job
+from shards import UserError
 from shards.console import print_table
 from shards.settings import Settings
 from shards.sidecar import write_atomically
@@ -70,11 +71,7 @@ def run_tour(out: Path, images: Path | None, corpus: Path | None, settings: Sequ
     clock.run("render", lambda: make("pages"))
     clock.run("filter", lambda: make("photos", "documents", "unseen_photos"))
     clock.run("render unseen", lambda: make("unseen_plain", "unseen_pages"))
-    streams = {"general": out / "photos", "real": out / "documents", "synthetic": out / "pages"}
-    if not totals(out / "documents")["samples"]:
-        typer.echo("real: no image here is rich in text; this stream draws on rendered plain pages")
-        clock.run("render plain", lambda: make("plain"))
-        streams["real"] = out / "plain"
+    streams = choose_streams(out, lambda name: clock.run("render plain", lambda: make(name)))
     clock.run("train", lambda: train_to(out / "train", tour.train, streams))
     data = {name: out / name for name in UNSEEN if totals(out / name)["samples"]}
     rows = clock.run(
@@ -83,6 +80,25 @@ def run_tour(out: Path, images: Path | None, corpus: Path | None, settings: Sequ
     page = clock.run("report", lambda: report_on(out))
     print_table("Images the model never saw", rows)
     typer.echo(f"{page}: open it in a browser. All steps took {clock.total():.0f} s.")
+
+
+def choose_streams(out: Path, make: Callable[[str], None]) -> dict[str, Path]:
+    """Name the folders the curriculum draws from; `make` renders a set that is missing.
+
+    Raises:
+        UserError: when no photograph was kept, so that there is nothing general to learn.
+    """
+    if not totals(out / "photos")["samples"]:
+        raise UserError(
+            f"no image was kept in {out / 'photos'} (nonpareil shards ls says why); give --images "
+            "with clear photographs of at least 256 px"
+        )
+    streams = {"general": out / "photos", "real": out / "documents", "synthetic": out / "pages"}
+    if not totals(out / "documents")["samples"]:
+        typer.echo("real: no image here is rich in text; this stream draws on rendered plain pages")
+        make("plain")
+        streams["real"] = out / "plain"
+    return streams
 
 
 def _given(images: Path | None, corpus: Path | None) -> list[str]:

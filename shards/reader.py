@@ -73,12 +73,13 @@ class ShardReader:
         position, entry = self.entry(i)
         handle = self._handle(position)
         files: dict[str, bytes] = {}
+        length = os.fstat(handle).st_size
         for ending, (offset, size) in entry.files.items():
-            data = os.pread(handle, size, offset)
-            if len(data) != size:
+            # Asked first, so that a false sidecar cannot make us allocate what is not there.
+            if offset + size > length:
                 tar = self.folder / self.shards[position].tar
                 raise ShardError(f"{tar} ends inside sample {entry.key}; remake this shard")
-            files[ending] = data
+            files[ending] = os.pread(handle, size, offset)
         return Sample.of_files(entry.key, files)
 
     def _handle(self, position: int) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, NonNegativeInt, ValidationError
 
 from shards.errors import ShardError
 from shards.settings import Settings
@@ -28,7 +28,7 @@ class Entry(Settings):
     """
 
     key: str
-    files: dict[str, tuple[int, int]]
+    files: dict[str, tuple[NonNegativeInt, NonNegativeInt]]
     crc32: int
     width: int = 0
     height: int = 0
@@ -54,7 +54,7 @@ class Sidecar(Settings):
     """What is known of one shard."""
 
     version: Literal[1] = VERSION
-    tar: str
+    tar: str = Field(pattern=r"^part-\d+\.tar$")
     shard: int
     sha256: str
     bytes: int

@@ -2,13 +2,16 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
 from pipelines.jobs import FilterJob, RenderJob
 from pipelines.recipe import load, names
-from pipelines.tour import Clock, Tour
+from pipelines.tour import Clock, Tour, choose_streams
+from shards import ImageSource, ShardWriter, UserError
 from shards.check import faults
+from tests.conftest import make_sample
 from tests.pipelines.test_cli import mistake, nonpareil
 from vae import TrainSettings, load_model
 
@@ -43,10 +46,45 @@ def test_what_is_scored_was_not_trained_on():
     assert {job.render.part for job in trained} == {"train"}
 
 
+@pytest.fixture
+def images(tmp_path):
+    """A folder of photographs, a scanned page, and a blurred image of hostile name."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    source = ImageSource.embedded(documents=True)
+    for name in ("astronaut.png", "coffee.png", "page.png", "rocket.jpg", "china.jpg"):
+        (file,) = (file for file in source.files if file.name == name)
+        shutil.copy(file, folder)
+    (blurred,) = (file for file in source.files if file.name == "clock_motion.png")
+    shutil.copy(blurred, folder / "<img src=x onerror=alert(1)>.png")
+    return folder
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_plain_pages_stand_in_where_no_image_is_rich_in_text(tmp_path, dense, capsys):
+    for name, kept in (("photos", True), ("documents", dense)):
+        (tmp_path / name).mkdir()
+        with ShardWriter(tmp_path / name, 0, recipe="r") as writer:
+            writer.extend([make_sample(0)] if kept else [])
+    made = []
+    streams = choose_streams(tmp_path, made.append)
+    assert streams["real"].name == ("documents" if dense else "plain")
+    assert made == ([] if dense else ["plain"])
+    assert ("no image here is rich in text" in capsys.readouterr().out) is not dense
+
+
+def test_nothing_to_learn_from_is_said(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with ShardWriter(tmp_path / "photos", 0, recipe="r"):
+        pass
+    with pytest.raises(UserError, match="no image was kept"):
+        choose_streams(tmp_path, lambda name: None)
+
+
 @pytest.mark.slow
-def test_the_whole_path_and_again(tmp_path):
-    out = tmp_path / "run"
-    done = nonpareil("quickstart", "--out", out, *LITTLE)
+def test_the_whole_path_and_again(tmp_path, images):
+    out, given = tmp_path / "run", ("--images", images)
+    done = nonpareil("quickstart", "--out", out, *given, *LITTLE)
     assert "Images the model never saw" in done.stdout
     for name in ("pages", "photos", "documents", "unseen_pages", "unseen_plain", "unseen_photos"):
         assert list(faults(out / name)) == []
@@ -60,13 +98,15 @@ def test_the_whole_path_and_again(tmp_path):
     page = (out / "report.html").read_text()
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
     assert "rejected as blurry" in page
+    assert "<img src=x" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;.png" in page
 
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
     weights = {path: path.read_bytes() for path in out.rglob("*.safetensors")}
-    nonpareil("quickstart", "--out", out, *LITTLE)
+    nonpareil("quickstart", "--out", out, *given, *LITTLE)
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
     assert weights == {path: path.read_bytes() for path in out.rglob("*.safetensors")}
-    said = mistake("quickstart", "--out", out, *LITTLE, "--set", "train.seed=9")
+    said = mistake("quickstart", "--out", out, *given, *LITTLE, "--set", "train.seed=9")
     assert "recipe.train.seed: 0 → 9" in said
 
 

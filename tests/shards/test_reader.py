@@ -1,5 +1,7 @@
 """Random access through the sidecars."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,22 @@ def test_broken_sidecar_is_named(shard_folder):
     (shard_folder / "part-000001.json").write_text("{}")
     with pytest.raises(ShardError, match=r"part-000001.json is not a sidecar"):
         ShardReader(shard_folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"part-000001.tar"', '"../part-000001.tar"'), ('"part-000001.tar"', '"/etc/passwd"')],
+)
+def test_sidecar_cannot_point_outside_its_folder(shard_folder, old, new):
+    note = shard_folder / "part-000001.json"
+    note.write_text(note.read_text().replace(old, new))
+    with pytest.raises(ShardError, match="is not a sidecar"):
+        ShardReader(shard_folder)
+
+
+def test_sidecar_cannot_make_us_allocate_what_is_not_there(shard_folder):
+    note = json.loads((shard_folder / "part-000001.json").read_text())
+    note["entries"][0]["files"]["png"] = [0, 10**12]
+    (shard_folder / "part-000001.json").write_text(json.dumps(note))
+    with ShardReader(shard_folder) as reader, pytest.raises(ShardError, match="ends inside"):
+        reader[3]
