@@ -76,8 +76,13 @@ class RenderJob(Job):
         """Render one shard."""
         first = index * self.samples_per_shard
         with ShardWriter(folder, index, recipe=self.digest, versions=versions()) as writer:
+            broken: set[str] = set()
             for i in range(first, first + self.samples_per_shard):
-                writer.write(self.renderer.sample(i))
+                sample = self.renderer.sample(i)
+                broken.update(sample.meta["plan"]["background"]["passed_over"])
+                writer.write(sample)
+            for name in sorted(broken):
+                writer.drop(name, "unreadable", detail=self.renderer.unreadable[name])
         assert writer.sidecar is not None
         return writer.sidecar
 

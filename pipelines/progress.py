@@ -71,15 +71,16 @@ def follow(title: str, total: int, finished: Iterable[Sidecar], out: Path) -> di
 
 
 def totals(out: Path) -> dict[str, Any]:
-    """Add up the sidecars of an output folder."""
-    drops = Counter[str]()
+    """Add up the sidecars of an output folder; an image dropped by several shards counts once."""
+    dropped: set[tuple[str, str]] = set()
     shards = samples = size = characters = 0
     for _, sidecar in sidecars(out):
         shards += 1
         samples += len(sidecar.entries)
         size += sidecar.bytes
         characters += sum(entry.characters for entry in sidecar.entries)
-        drops.update(sidecar.drops())
+        dropped.update((drop.source, drop.reason) for drop in sidecar.dropped)
+    drops = Counter(reason for _, reason in dropped)
     return {
         "shards": shards,
         "samples": samples,

@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from render.plan import Background, Colour
+from render.plan import Background, Box, Colour
 from shards import RGB, ImageSource, UnreadableImage, UserError, decode
 
 PAGES_PER_PHOTOGRAPH = 8
@@ -51,11 +51,14 @@ class Backgrounds:
         order = np.random.default_rng([seed, index // PAGES_PER_PHOTOGRAPH, 1]).permutation(
             len(self.source)
         )
+        passed_over: list[str] = []
         for position in order:
             name = self.source.name(int(position))
             photo = self._photo(name)
             if photo is not None:
-                return self._crop(rng, name, photo)
+                crop = self._crop(rng, photo)
+                return Background(source=name, crop=crop, passed_over=tuple(passed_over))
+            passed_over.append(name)
         name, reason = next(iter(self.unreadable.items()))
         raise UserError(
             f"photographs: none of {len(self.source)} in {self.source.root} can be read "
@@ -87,14 +90,14 @@ class Backgrounds:
         how = cv2.INTER_AREA if right - left > width else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(part, (width, height), interpolation=how), np.uint8)
 
-    def _crop(self, rng: np.random.Generator, name: str, photo: RGB) -> Background:
+    def _crop(self, rng: np.random.Generator, photo: RGB) -> Box:
         width, height = self.size
         high, wide = photo.shape[:2]
         most = min(wide / width, high / height, MAX_SHRINK)
         scale = float(np.exp(rng.uniform(np.log(min(1.0, most)), np.log(most))))
         w, h = min(wide, max(1, round(width * scale))), min(high, max(1, round(height * scale)))
         left, top = int(rng.integers(wide - w + 1)), int(rng.integers(high - h + 1))
-        return Background(source=name, crop=(left, top, left + w, top + h))
+        return left, top, left + w, top + h
 
     def _photo(self, name: str) -> RGB | None:
         """Return a decoded photograph, None when it is unknown or was found unreadable."""

@@ -25,10 +25,12 @@ Role = Literal["title", "body", "label"]
 class Background(Settings):
     """A crop of the photograph named `source`, or, without one, a vertical gradient of colours.
 
-    `crop` is a box in px of the photograph; it is scaled to the page.
+    `crop` is a box in px of the photograph; it is scaled to the page. `passed_over` names the
+    photographs that were drawn before it and cannot be read.
     """
 
     source: str | None = None
+    passed_over: tuple[str, ...] = ()
     crop: Box = (0, 0, 0, 0)
     top: Colour = (255, 255, 255)
     bottom: Colour = (255, 255, 255)

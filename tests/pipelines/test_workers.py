@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.jobs import FilterJob, RenderJob
+from pipelines.progress import totals
 from pipelines.workers import run_job
 from shards import ShardReader, UserError, encode_png
 from shards.check import faults
@@ -112,6 +113,23 @@ def test_filter_keeps_the_bytes_and_names_every_drop(tmp_path):
         "d_blurred.png": "blurry",
     }
     assert "not a readable" in dropped["c_broken.jpg"].detail
+
+
+def test_unreadable_photograph_under_pages_is_counted_and_named(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "good.png").write_bytes(encode_png(sharp_edges(0)))
+    (images / "bad.png").write_bytes(b"\x89PNG broken")
+    page = SMALL_PAGES["render"] | {"photographs": str(images), "flat_share": 0.0}
+    settings = SMALL_PAGES | {"samples_per_shard": 16, "render": page}
+    list(run_job(RenderJob.model_validate(settings), tmp_path / "warm", engine="inline"))
+    assert totals(tmp_path / "warm")["dropped"] == {"unreadable": 1}
+    assert totals(tmp_path / "warm")["samples"] == 48
+    # The sidecar must not depend on what a worker met before.
+    (tmp_path / "cold").mkdir()
+    RenderJob.model_validate(settings).make_shard(2, tmp_path / "cold")
+    notes = [(tmp_path / name / "part-000002.json").read_bytes() for name in ("warm", "cold")]
+    assert notes[0] == notes[1]
 
 
 def test_recipe_lies_beside_the_output(tmp_path):
