@@ -24,8 +24,6 @@ from shards import RGB, ImageSource, Sample, Settings, UserError, digest, encode
 SPOKEN: dict[str, tuple[Language, ...]] = {"en": ("en",), "zh": ("zh",), "mixed": ("en", "zh")}
 """Languages of the blocks on a page of each kind."""
 
-EMBEDDED_PHOTOGRAPHS = "the embedded photographs"
-
 PAGES_PER_CASE = 64
 """Consecutive indices that share a case of type (our choice: shards hold hundreds)."""
 
