@@ -74,6 +74,17 @@ class TrainSettings(Settings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _resized_streams_exist(self) -> Self:
+        drawn = Curriculum(self.stages).streams
+        unknown = sorted(set(self.resized) - set(drawn))
+        # The default may name a stream that a run does without.
+        if unknown and self.resized != type(self).model_fields["resized"].default:
+            raise ValueError(
+                f"resized names {', '.join(unknown)}, but the stages draw from {', '.join(drawn)}"
+            )
+        return self
+
     def model(self) -> VAESettings:
         """Return the settings of the model: the preset with the overrides."""
         if self.preset not in PRESETS:

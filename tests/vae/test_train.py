@@ -143,3 +143,8 @@ def test_the_skip_starts_from_the_data_or_from_the_dct(settings, streams, tmp_pa
         found = weights(checkpoint)["skip.analysis"]
         assert torch.allclose(found, basis, atol=1e-4) == is_dct
         assert torch.allclose(found @ found.T, torch.eye(6), atol=1e-4)
+
+
+def test_a_misspelt_resized_stream_is_named(settings):
+    with pytest.raises(ValidationError, match="resized names genral, but the stages draw from"):
+        TrainSettings.model_validate(settings.model_dump() | {"resized": ("genral",)})
