@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,8 +113,8 @@ def _kept(folder: Path) -> Iterator[dict[str, Any]]:
     if not totals(folder)["samples"]:
         return
     with ShardReader(folder) as reader:
-        for i in range(min(THUMBNAILS, len(reader))):
-            yield _thumbnail(reader[i], reader[i].meta.get("scores", {}))
+        for sample in islice(reader, THUMBNAILS):
+            yield _thumbnail(sample, sample.meta.get("scores", {}))
 
 
 def _rejected(folder: Path) -> dict[str, list[dict[str, Any]]]:

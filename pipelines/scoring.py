@@ -71,7 +71,7 @@ def score(
         means = {codec: _means() for codec in named}
         for i, (sample, pixels) in enumerate(crops(shards, settings)):
             progress(f"{data_name} {i + 1}")
-            reading = reader.read(pixels) if reader and sample.text else ""
+            reading = reader.read(pixels) if reader and holds_text(sample) else ""
             shown = {"original": pixels}
             for codec_name, codec in named.items():
                 output = reconstruct(codec, pixels)
@@ -84,6 +84,14 @@ def score(
                     (folder / f"{name}.png").write_bytes(encode_png(picture))
         rows += [{"data": data_name, "codec": codec, **_row(mean)} for codec, mean in means.items()]
     return rows
+
+
+def holds_text(sample: Sample) -> bool:
+    """Whether reading is worth while: rendered text, or characters found by the density filter.
+
+    In other photographs OCR reads noise out of texture, and its changes would be scored.
+    """
+    return bool(sample.text or sample.meta.get("scores", {}).get("characters"))
 
 
 def crops(folder: Path, settings: ScoringSettings) -> Iterator[tuple[Sample, RGB]]:
