@@ -1,11 +1,13 @@
-"""Where real images come from: a folder, a list file, or the photographs that pip brought.
+"""Where real images come from: folders, tars, lists, or the photographs that pip brought.
 
 A source names its images in a fixed order, so that "image i of this source" means the same on
 every worker. Nothing is decoded here beyond the header.
 """
 
 import hashlib
+import tarfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -48,24 +50,70 @@ DOCUMENTS = {"skimage": ("data/page.png", "data/text.png")}
 """Photographed and scanned text inside the scikit-image wheel."""
 
 
-class ImageSource:
-    """Image files in a fixed order.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one image lies: a file, or `size` bytes at `offset` of a tar."""
 
-    Names are paths relative to `root`, unique and sorted, so the order does not depend on the
-    file system.
+    name: str
+    file: Path
+    offset: int = 0
+    size: int | None = None
+
+    def bytes(self) -> int:
+        """Return the size of the image in bytes, -1 when its file is gone."""
+        if self.size is not None:
+            return self.size
+        return self.file.stat().st_size if self.file.exists() else -1
+
+
+class ImageSource:
+    """Images in a fixed order.
+
+    Names are unique and sorted, so the order does not depend on the file system: paths relative
+    to `root`, and for the members of a tar its path, a slash and their own.
     """
 
-    def __init__(self, root: Path, files: Sequence[Path]) -> None:
-        """Hold `files` (absolute paths below `root`) sorted by their name below `root`."""
+    def __init__(self, root: Path, places: Sequence[Place]) -> None:
+        """Hold `places` sorted by name; `root` is what the user gave, for messages."""
         self.root = root
-        self.files = sorted(files, key=lambda file: file.relative_to(root).as_posix())
+        self.places = sorted(places, key=lambda place: place.name)
+
+    @classmethod
+    def at(cls, root: Path) -> "ImageSource":
+        """Take a folder, a tar of images, or a text file that lists images or tars, one a line.
+
+        Raises:
+            UserError: when `root` is missing, is none of these, or holds no image.
+        """
+        if root.is_dir():
+            return cls.folder(root)
+        if not root.is_file():
+            raise UserError(
+                f"images: {root} is not a folder; give a folder of {_endings()} or .tar files, "
+                "a .tar, or a .txt that lists them"
+            )
+        if root.suffix == ".tar":
+            return cls._filled(root, _members(root, root.name))
+        if root.suffix != ".txt":
+            raise UserError(
+                f"images: {root} is neither .tar nor .txt; give a folder or one of them"
+            )
+        listed = [line.strip() for line in _lines(root) if line.strip()]
+        files = [(line, root.parent / line) for line in dict.fromkeys(listed)]
+        missing = [name for name, file in files if not file.is_file()]
+        if missing:
+            raise UserError(
+                f"images: {root} lists {missing[0]}, which does not exist ({len(missing)} of "
+                f"{len(files)} are missing); list paths relative to its folder, one a line"
+            )
+        return cls._filled(root, [place for name, file in files for place in _within(name, file)])
 
     @classmethod
     def folder(cls, root: Path) -> "ImageSource":
-        """Take every PNG, JPEG and WebP file below `root`.
+        """Take every PNG, JPEG and WebP file below `root`, and those inside its tars.
 
         Raises:
-            UserError: when `root` is missing, is no folder, or holds no image file.
+            UserError: when `root` is missing, is no folder, or holds no image.
         """
         if not root.is_dir():
             raise UserError(f"images: {root} is not a folder; give a folder of {_endings()} files")
@@ -73,11 +121,19 @@ class ImageSource:
         files = [
             file
             for file in root.rglob("*")
-            if file.suffix.lower() in IMAGE_ENDINGS and file.is_file()
+            if file.suffix.lower() in {*IMAGE_ENDINGS, ".tar"} and file.is_file()
         ]
-        if not files:
+        names = [file.relative_to(root).as_posix() for file in files]
+        found = [
+            place for name, file in zip(names, files, strict=True) for place in _within(name, file)
+        ]
+        return cls._filled(root, found)
+
+    @classmethod
+    def _filled(cls, root: Path, places: Sequence[Place]) -> "ImageSource":
+        if not places:
             raise UserError(f"images: {root} holds no {_endings()} file; give a folder that does")
-        return cls(root, files)
+        return cls(root, places)
 
     @classmethod
     def embedded(cls, *, documents: bool = False) -> "ImageSource":
@@ -86,21 +142,21 @@ class ImageSource:
         The packages are located, not imported: that would cost a second.
         """
         tables = [PHOTOGRAPHS, DOCUMENTS] if documents else [PHOTOGRAPHS]
-        files = [
-            _package_folder(package) / name
+        places = [
+            Place(f"{package}/{name}", _package_folder(package) / name)
             for table in tables
             for package, names in table.items()
             for name in names
         ]
-        return cls(_package_folder("skimage").parent, files)
+        return cls(_package_folder("skimage").parent, places)
 
     def __len__(self) -> int:
         """Count the images, readable or not."""
-        return len(self.files)
+        return len(self.places)
 
     def name(self, i: int) -> str:
-        """Return the name of image `i`: its path below the root, with forward slashes."""
-        return self.files[i].relative_to(self.root).as_posix()
+        """Return the name of image `i`, with forward slashes."""
+        return self.places[i].name
 
     def read(self, i: int) -> Sample:
         """Read image `i` as it is stored, with its size in the metadata.
@@ -108,22 +164,27 @@ class ImageSource:
         Raises:
             UnreadableImage: when the file is missing, too large or no image we store.
         """
-        name = self.name(i)
+        place = self.places[i]
         try:
-            size = self.files[i].stat().st_size
+            size = place.file.stat().st_size if place.size is None else place.size
             if size > MAX_BYTES:
-                raise UnreadableImage(name, f"{size:,} bytes exceed {MAX_BYTES:,}")
-            data = self.files[i].read_bytes()
+                raise UnreadableImage(place.name, f"{size:,} bytes exceed {MAX_BYTES:,}")
+            with place.file.open("rb") as file:
+                file.seek(place.offset)
+                data = file.read(size)
         except OSError as error:
-            raise UnreadableImage(name, error.strerror or "cannot be read") from error
-        image = open_bounded(data, name)
-        width, height = oriented_size(image)
-        meta = {"kind": "photo", "source": name, "width": width, "height": height}
+            raise UnreadableImage(place.name, error.strerror or "cannot be read") from error
+        image = open_bounded(data, place.name)
+        try:
+            width, height = oriented_size(image)  # of a PNG it reads all, to find the rotation
+        except (OSError, ValueError, SyntaxError) as error:
+            raise UnreadableImage(place.name, "broken or truncated image data") from error
+        meta = {"kind": "photo", "source": place.name, "width": width, "height": height}
         return Sample(f"{i:09d}", data, FORMATS[str(image.format)], meta=meta)
 
     def subset(self, keep: Sequence[int]) -> "ImageSource":
         """Return a source of the images at the positions `keep`."""
-        return ImageSource(self.root, [self.files[i] for i in keep])
+        return ImageSource(self.root, [self.places[i] for i in keep])
 
     def part(self, name: Part) -> "ImageSource":
         """Return the images for training, the held-out fifth, or all of them.
@@ -152,10 +213,42 @@ class ImageSource:
         of equal length goes unnoticed.
         """
         state = hashlib.sha256()
-        for i, file in enumerate(self.files):
-            size = file.stat().st_size if file.exists() else -1
-            state.update(f"{self.name(i)}\0{size}\n".encode())
+        for place in self.places:
+            state.update(f"{place.name}\0{place.bytes()}\n".encode())
         return state.hexdigest()
+
+
+def _within(name: str, file: Path) -> list[Place]:
+    """Return the images in a file: the file itself, or those inside a tar."""
+    return _members(file, name) if file.suffix.lower() == ".tar" else [Place(name, file)]
+
+
+def _members(tar: Path, name: str) -> list[Place]:
+    """List the images inside a plain tar, as WebDataset and img2dataset write them.
+
+    Raises:
+        UserError: when it is broken or compressed.
+    """
+    try:
+        with tarfile.open(tar, "r:") as archive:
+            return [
+                Place(f"{name}/{member.name}", tar, member.offset_data, member.size)
+                for member in archive
+                if member.isreg() and Path(member.name).suffix.lower() in IMAGE_ENDINGS
+            ]
+    except (tarfile.TarError, OSError) as error:
+        raise UserError(
+            f"images: {tar} is no plain tar that can be read ({error}); unpack or remake it"
+        ) from error
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"images: {path} is larger than {MAX_BYTES:,} bytes; split the list")
+        return path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"images: {path} is no UTF-8 text that can be read ({error})") from error
 
 
 def _rank(name: str) -> float:

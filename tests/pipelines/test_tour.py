@@ -53,9 +53,9 @@ def images(tmp_path):
     folder.mkdir()
     source = ImageSource.embedded(documents=True)
     for name in ("astronaut.png", "coffee.png", "page.png", "rocket.jpg", "china.jpg"):
-        (file,) = (file for file in source.files if file.name == name)
+        (file,) = (place.file for place in source.places if place.file.name == name)
         shutil.copy(file, folder)
-    (blurred,) = (file for file in source.files if file.name == "clock_motion.png")
+    (blurred,) = (p.file for p in source.places if p.file.name == "clock_motion.png")
     shutil.copy(blurred, folder / "<img src=x onerror=alert(1)>.png")
     return folder
 
