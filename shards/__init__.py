@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shards.errors import ShardError, UnreadableImage, UserError
     from shards.reader import ShardReader
-    from shards.sample import RGB, Sample, decode, encode_png
+    from shards.sample import RGB, Sample, decode, encode, encode_png
     from shards.settings import Settings, digest
     from shards.sidecar import Entry, Sidecar
     from shards.source import ImageSource
@@ -31,6 +31,7 @@ __all__ = [
     "UserError",
     "decode",
     "digest",
+    "encode",
     "encode_png",
 ]
 

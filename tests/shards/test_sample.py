@@ -27,7 +27,10 @@ def test_png_is_lossless(image):
     assert np.array_equal(decode(encode_png(image), "x"), image)
 
 
-@given(st.text(max_size=20).filter(str.isprintable), st.dictionaries(st.text(), st.integers()))
+@given(
+    st.text(max_size=20).filter(str.isprintable),
+    st.dictionaries(st.text(), st.integers(-(2**63), 2**63 - 1)),
+)
 def test_sample_survives_its_files(text, meta):
     sample = Sample("k", encode_png(picture(0)), "png", text, meta)
     assert Sample.of_files("k", dict(sample.files())) == sample
@@ -63,7 +66,9 @@ def test_files_without_image_are_named():
 
 def test_boxes_are_drawn_where_they_are():
     sample = make_sample(0)
-    sample.meta["lines"] = [{"box": [5, 5, 20, 15], "characters": [[6, 6, 10, 14], None]}]
+    sample.meta["lines"] = [
+        {"box": [5, 5, 20, 15], "characters": [[6, 6, 10, 14], [10, 14, 10, 14]]}
+    ]
     drawn = draw_boxes(sample)
     assert tuple(drawn[5, 5]) == (230, 30, 30)
     assert tuple(drawn[6, 6]) == (40, 90, 255)
