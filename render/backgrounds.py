@@ -37,7 +37,12 @@ class Backgrounds:
         self._positions = {source.name(i): i for i in range(len(source))}
         # A page is planned and then painted, both on the same background.
         self._painted: tuple[Background, RGB] | None = None
-        self._decoded: OrderedDict[str, RGB] = OrderedDict()
+        self._decoded: OrderedDict[str, list[RGB]] = OrderedDict()
+
+    def forget(self) -> None:
+        """Drop every decoded photograph."""
+        self._decoded.clear()
+        self._painted = None
 
     def choose(self, rng: np.random.Generator, seed: int, index: int) -> Background:
         """Choose the background of page `index`: `rng` places the crop.
@@ -56,7 +61,7 @@ class Backgrounds:
             name = self.source.name(int(position))
             photo = self._photo(name)
             if photo is not None:
-                crop = self._crop(rng, photo)
+                crop = self._crop(rng, photo[0])
                 return Background(source=name, crop=crop, passed_over=tuple(passed_over))
             passed_over.append(name)
         name, reason = next(iter(self.unreadable.items()))
@@ -66,14 +71,14 @@ class Backgrounds:
         )
 
     def paint(self, background: Background) -> RGB:
-        """Return the background as a new (h, w, 3) uint8 array.
+        """Return the background, (h, w, 3) uint8, not to be written to.
 
         Raises:
             UserError: when its photograph is not in the source or cannot be read.
         """
         if self._painted is None or self._painted[0] != background:
             self._painted = background, self._paint(background)
-        return self._painted[1].copy()
+        return self._painted[1]
 
     def _paint(self, background: Background) -> RGB:
         width, height = self.size
@@ -86,9 +91,26 @@ class Backgrounds:
             reason = self.unreadable.get(background.source, "not in this source")
             raise UserError(f"photographs: {background.source}: {reason}; give the same folder")
         left, top, right, bottom = background.crop
-        part = photo[top:bottom, left:right]
-        how = cv2.INTER_AREA if right - left > width else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(part, (width, height), interpolation=how), np.uint8)
+        high, wide = photo[0].shape[:2]
+        if not (0 <= left < right <= wide and 0 <= top < bottom <= high):
+            raise UserError(
+                f"photographs: {background.source} is {wide}x{high} px, the plan crops "
+                f"{background.crop}; give the same folder"
+            )
+        # Halving the photograph is paid once for several pages; the last step is below 2.
+        level = 0
+        while (background.crop[2] - background.crop[0]) >> level >= 2 * width:
+            level += 1
+        while len(photo) <= level:
+            half = (photo[-1].shape[1] // 2, photo[-1].shape[0] // 2)
+            photo.append(
+                np.asarray(cv2.resize(photo[-1], half, interpolation=cv2.INTER_AREA), np.uint8)
+            )
+        left, top, right, bottom = (side >> level for side in background.crop)
+        part = photo[level][top:bottom, left:right]
+        return np.asarray(
+            cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8
+        )
 
     def _crop(self, rng: np.random.Generator, photo: RGB) -> Box:
         width, height = self.size
@@ -99,8 +121,8 @@ class Backgrounds:
         left, top = int(rng.integers(wide - w + 1)), int(rng.integers(high - h + 1))
         return left, top, left + w, top + h
 
-    def _photo(self, name: str) -> RGB | None:
-        """Return a decoded photograph, None when it is unknown or was found unreadable."""
+    def _photo(self, name: str) -> list[RGB] | None:
+        """Return a decoded photograph and its halves so far, None when it cannot be read."""
         if name in self._decoded:
             self._decoded.move_to_end(name)
             return self._decoded[name]
@@ -111,12 +133,13 @@ class Backgrounds:
         except UnreadableImage as error:
             self.unreadable[name] = error.reason
             return None
-        self._decoded[name] = photo
+        self._decoded[name] = [photo]
         while (
-            len(self._decoded) > 1 and sum(p.nbytes for p in self._decoded.values()) > CACHE_BYTES
+            len(self._decoded) > 1
+            and sum(levels[0].nbytes for levels in self._decoded.values()) > CACHE_BYTES
         ):
             self._decoded.popitem(last=False)
-        return photo
+        return self._decoded[name]
 
 
 def _paper(rng: np.random.Generator) -> Background:

@@ -9,13 +9,16 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
+from fontTools.ttLib import TTCollection, TTFont, TTLibError
+from numpy.typing import NDArray
 
-from render.glyphs import Face, Pen, Type, pen
-from render.plan import Language
+from render.glyphs import SPACE, Axis, Face, Type
+from render.plan import Font, Language
 from shards import UserError
 
 EMBEDDED = {
@@ -47,12 +50,29 @@ HAN = frozenset(
 )
 """The 3,755 commonest characters, level 1 of GB2312; a face of the Han script maps 95 %."""
 
-SIMPLIFIED = frozenset({"SC", "CN", "GB", "HANS"})
-ELSEWHERE = frozenset({"JP", "JA", "J", "KR", "KO", "K"})
-"""Words of a family name that say whose forms of Han a face holds."""
+PUNCTUATION = frozenset(map(ord, "‘’“”–—…•·©°£€、。《》「」『』【】！（），：；？％"))
+"""Marks that prose in our languages uses beside ASCII."""
 
-WEIGHTS = (300, 400, 500, 700)
+HAN_TRADITIONAL = frozenset(
+    ord(bytes((row, cell)).decode("big5"))
+    for row in range(0xA4, 0xC6)
+    for cell in (*range(0x40, 0x7F), *range(0xA1, 0xFF))
+)
+"""The 5,401 commonest characters in Traditional forms, level 1 of Big5."""
+
+REGIONS: dict[str, frozenset[Language]] = {
+    **dict.fromkeys(("SC", "CN", "GB", "HANS"), frozenset[Language]({"zh"})),
+    **dict.fromkeys(("TC", "TW", "HK", "HANT"), frozenset[Language]({"zh-hant"})),
+    **dict.fromkeys(("JP", "JA", "J", "KR", "KO", "K"), frozenset[Language]()),
+}
+"""Words of a family name that say whose forms of Han a face holds; without one, it may hold both
+(WenQuanYi), or belong to a country that the name does not tell."""
+
+WEIGHTS = (400.0, 300.0, 500.0, 700.0)
 """Weights chosen on a variable axis (our choice: 100 and 200 vanish at 5 to 8 px)."""
+
+WIDTHS = (100.0, 85.0)
+"""Widths chosen on a variable axis: plain and condensed, as newspapers and labels have it."""
 
 LIGHTEST = 300
 """Static faces below this weight class are left out for the same reason."""
@@ -60,8 +80,11 @@ LIGHTEST = 300
 MIN_X_HEIGHT_PX = 2.2
 """Smallest x-height at which a Latin face is chosen (our choice: below it e, c and o are one)."""
 
-CASE = 10
-"""Faces with weights in a case of type, which neighbouring pages share (see Renderer)."""
+MONOSPACED, SCRIPT, HANDWRITTEN = 9, 10, 3
+"""PANOSE: proportion "monospaced"; IBM family class "scripts"; PANOSE family "hand written"."""
+
+HANDS = frozenset({"Caveat", "Kalam", "Indie Flower", "LXGW WenKai"})
+"""Families of handwriting whose own tables do not say so."""
 
 
 class Fonts:
@@ -71,7 +94,10 @@ class Fonts:
         """Hold `faces`; use `embedded` or `folder` to find them."""
         self.faces = {face.name: face for face in faces}
         self.skipped = skipped
-        self._families = {language: self._grouped(language) for language in get_args(Language)}
+        self._types: dict[Font, Type] = {}
+        self._groups: dict[tuple[Language, str], list[list[Face]]] = {}
+        self._large: dict[tuple[str, int], list[list[Face]]] = {}
+        self._order = [self.faces[name] for name in sorted(self.faces)]
 
     @classmethod
     def embedded(cls) -> "Fonts":
@@ -107,14 +133,27 @@ class Fonts:
             )
         return cls(*_read(files, {}))
 
-    def _grouped(self, language: Language) -> list[list[Face]]:
-        able = [face for face in self.faces.values() if language in face.languages]
-        if language == "en":  # the Latin letters of a Chinese font are a last resort
-            able = [face for face in able if "zh" not in face.languages] or able
-        families: dict[str, list[Face]] = {}
-        for face in able:
-            families.setdefault(face.family, []).append(face)
-        return list(families.values())
+    def families(self, language: Language, manner: str = "") -> list[list[Face]]:
+        """Return the faces for `language`, family by family; those of a `manner` if there are any.
+
+        Lines of "mixed" are set in a Chinese face first; the Latin letters of a Chinese font are
+        a last resort for English.
+        """
+        key = (language, manner)
+        if key not in self._groups:
+            wanted: Language = "zh" if language == "mixed" else language
+            able = [face for face in self.faces.values() if wanted in face.languages]
+            if wanted == "en":
+                able = [face for face in able if not face.han] or able
+            if manner:
+                able = [face for face in able if manner in face.manner] or able
+            else:  # handwriting is for notes
+                able = [face for face in able if "hand" not in face.manner] or able
+            families: dict[str, list[Face]] = {}
+            for face in able:
+                families.setdefault(face.family, []).append(face)
+            self._groups[key] = list(families.values())
+        return self._groups[key]
 
     def require(self, language: Language, where: str) -> None:
         """Check that there is a face for `language`; `where` names the folder in the message.
@@ -122,59 +161,104 @@ class Fonts:
         Raises:
             UserError: naming what was skipped and why.
         """
-        if not self._families[language]:
-            script = "the Latin alphabet" if language == "en" else "Chinese"
+        scripts = {
+            "en": "the Latin alphabet",
+            "zh": "Chinese",
+            "zh-hant": "Traditional Chinese",
+            "mixed": "Chinese",
+        }
+        if not self.families(language):
             reasons = "; ".join(f"{name}: {why}" for name, why in list(self.skipped.items())[:3])
             raise UserError(
-                f"fonts: no face in {where} covers {script}, which language {language!r} needs"
-                f"{f' ({reasons})' if reasons else ''}; add a font or set its share to 0"
+                f"fonts: no face in {where} covers {scripts[language]}, which language "
+                f"{language!r} needs{f' ({reasons})' if reasons else ''}; add a font or set its "
+                "share to 0"
             )
 
-    def case(self, rng: np.random.Generator, language: Language) -> tuple[Type, ...]:
-        """Draw CASE faces with their weights, every family equally likely."""
-        families = self._families[language]
-        types: list[Type] = []
-        for _ in range(CASE if families else 0):
-            family = families[rng.integers(len(families))]
-            face = family[rng.integers(len(family))]
-            types.append((face, _drawn(rng, face.weights)))
-        return tuple(types)
+    def draw(
+        self,
+        rng: np.random.Generator,
+        language: Language,
+        size_px: int,
+        *,
+        manner: str = "",
+        vertical: bool = False,
+    ) -> Type:
+        """Draw a type that can be read at `size_px`: every family, then every face, alike.
 
-    def substitute(self, character: str, size_px: int) -> Type | None:
-        """Return the first face, in the order of names, that shows `character` at `size_px`."""
-        for name in sorted(self.faces):
-            face = self.faces[name]
-            weight = _regular(face.weights)
-            if ord(character) in face.characters and pen(face, weight, size_px).glyph(character):
-                return face, weight
-        return None
+        With `vertical` only faces that have forms for it, where there are any.
+        """
+        families = self.families(language, manner)
+        if language == "en":
+            families = self._legible(families, manner, size_px)
+        if vertical:
+            standing = [[f for f in family if self.plain(f).stands] for family in families]
+            families = [family for family in standing if family] or families
+        family = families[int(rng.random() * len(families))]
+        face = family[int(rng.random() * len(family))]
+        design = tuple(axis.values[int(rng.random() * len(axis.values))] for axis in face.axes)
+        return self.type(Font(face.name, design))
+
+    def _legible(self, families: list[list[Face]], manner: str, size_px: int) -> list[list[Face]]:
+        """Return the faces whose x-height is large enough at `size_px`, at least the largest."""
+        if (manner, size_px) not in self._large:
+            most = max(face.x_height_em for family in families for face in family)
+            least = min(MIN_X_HEIGHT_PX / size_px, most)
+            kept = [[face for face in family if face.x_height_em >= least] for family in families]
+            self._large[manner, size_px] = [family for family in kept if family]
+        return self._large[manner, size_px]
+
+    def types_for(self, languages: Sequence[Language]) -> list[Type]:
+        """Return every type that `draw` can return for these languages."""
+        manners = ("", "mono", "hand")
+        groups = [self.families(one, manner) for one in languages for manner in manners]
+        faces = {face.name: face for families in groups for family in families for face in family}
+        return [
+            self.type(Font(name, design))
+            for name, face in sorted(faces.items())
+            for design in product(*(axis.values for axis in face.axes))
+        ]
+
+    def plain(self, face: Face) -> Type:
+        """Return a face at its plain design."""
+        return self.type(Font(face.name, tuple(axis.values[0] for axis in face.axes)))
+
+    def type(self, font: Font) -> Type:
+        """Return the type that a plan names, the same object every time.
+
+        Raises:
+            UserError: when its face is not here.
+        """
+        found = self._types.get(font)
+        if found is None:
+            face = self.faces.get(font.face)
+            if face is None:
+                raise UserError(f"fonts: the plan needs {font.face}, which is not here; add it")
+            if len(font.design) != len(face.axes):
+                raise UserError(
+                    f"fonts: the plan sets {len(font.design)} axes of {font.face}, "
+                    f"which has {len(face.axes)}; use the same fonts"
+                )
+            found = self._types[font] = Type(face, font.design)
+        return found
+
+    def holders(self, code: int) -> Iterator[Type]:
+        """Yield every type, in the order of names, whose face maps `code`."""
+        one = np.array([code], np.uint32)
+        return (self.plain(face) for face in self._order if face.ranks(one)[0] >= 0)
 
     def characters(self) -> frozenset[int]:
         """Return the code points that at least one face maps."""
-        return frozenset[int]().union(*(face.characters for face in self.faces.values()))
+        every = [face.codes for face in self.faces.values()]
+        return frozenset(np.unique(np.concatenate(every)).tolist()) if every else frozenset()
 
     def fingerprint(self) -> str:
-        """Digest the names and file sizes of the faces in use."""
+        """Digest the names and contents (the font's own checksum) of the faces in use."""
         state = hashlib.sha256()
         for name in sorted(self.faces):
-            state.update(f"{name}\0{self.faces[name].path.stat().st_size}\n".encode())
+            face = self.faces[name]
+            state.update(f"{name}\0{face.path.stat().st_size}\0{face.checksum}\n".encode())
         return state.hexdigest()
-
-
-def legible(types: Sequence[Type], language: Language, size_px: int) -> Sequence[Type]:
-    """Return those of `types` whose x-height is large enough at `size_px`, at least the largest."""
-    if language != "en":
-        return types
-    least = min(MIN_X_HEIGHT_PX / size_px, max(face.x_height_em for face, _ in types))
-    return [pair for pair in types if pair[0].x_height_em >= least]
-
-
-def _drawn(rng: np.random.Generator, weights: tuple[int, ...]) -> int | None:
-    return weights[rng.integers(len(weights))] if weights else None
-
-
-def _regular(weights: tuple[int, ...]) -> int | None:
-    return min(weights, key=lambda weight: abs(weight - 400)) if weights else None
 
 
 def _read(
@@ -191,8 +275,6 @@ def _read(
 
 def _faces(name: str, path: Path, skipped: dict[str, str]) -> Iterator[Face]:
     """Yield the usable faces of one file and note the reason for each other one."""
-    from fontTools.ttLib import TTCollection, TTFont, TTLibError
-
     with path.open("rb") as file:
         try:
             if path.suffix.lower() == ".ttc":
@@ -206,20 +288,20 @@ def _faces(name: str, path: Path, skipped: dict[str, str]) -> Iterator[Face]:
 
 
 def _chosen(name: str, path: Path, tables: list[Any], skipped: dict[str, str]) -> Iterator[Face]:
-    """Yield the usable faces of an open file: of a regional collection the simplified ones."""
+    """Yield the usable faces of an open file: of a regional collection the Chinese ones."""
     try:
         families = [_family(table) for table in tables]
         for table in tables:
             # Names of glyphs are of no use here, and reading them takes most of a second.
-            table.setGlyphOrder([f"glyph{i}" for i in range(table["maxp"].numGlyphs)])
-    except (ValueError, AssertionError, KeyError) as error:
+            table.setGlyphOrder(_Numbers(range(table["maxp"].numGlyphs)))
+    except (TTLibError, ValueError, AssertionError, KeyError) as error:
         skipped[name] = f"not a font that can be read ({error})"
         return
-    regional = any(_words(family) & SIMPLIFIED for family in families)
+    regional = any(_regions(family) for family in families)
     for index, (table, family) in enumerate(zip(tables, families, strict=True)):
         key = f"{name}#{index}"
-        if len(tables) > 1 and regional and not _words(family) & SIMPLIFIED:
-            skipped[key] = "another region's forms; the simplified Chinese face is used"
+        if len(tables) > 1 and regional and not _regions(family):
+            skipped[key] = "another region's forms; the Chinese faces are used"
             continue
         reason, face = _face(key, path, index, family, table)
         if face is None:
@@ -228,59 +310,79 @@ def _chosen(name: str, path: Path, tables: list[Any], skipped: dict[str, str]) -
             yield face
 
 
+class _Numbers(list[int]):
+    """A glyph order in which the name of a glyph is its number."""
+
+
 def _face(key: str, path: Path, index: int, family: str, table: Any) -> tuple[str, Face | None]:
     """Return ("", face), or the reason why it cannot be used."""
     try:
         cmap = table.getBestCmap() or {}
-        axes = [(a.axisTag, a.defaultValue, a.minValue, a.maxValue) for a in _axes(table)]
-        weight_class = table["OS/2"].usWeightClass
-        characters = frozenset(cmap) - {0x20}
+        codes = np.array(sorted(cmap), np.uint32)
+        characters = cmap.keys() - {SPACE}
         languages: set[Language] = set()
         if characters >= ASCII:
             languages.add("en")
-        if len(characters & HAN) >= 0.95 * len(HAN) and not _words(family) & ELSEWHERE:
-            languages.add("zh")
+        regions = _regions(family)
+        common_in: dict[Language, frozenset[int]] = {"zh": HAN, "zh-hant": HAN_TRADITIONAL}
+        for language, common in common_in.items():
+            known = regions is None or language in regions
+            if known and len(characters & common) >= 0.95 * len(common):
+                languages.add(language)
         if not languages:
             return "covers neither ASCII nor the common Chinese characters", None
-        if not any(tag == "wght" for tag, *_ in axes) and weight_class < LIGHTEST:
+        axes = tuple(_axes(table))
+        weight_class = table["OS/2"].usWeightClass
+        if not any(axis.tag == "wght" for axis in axes) and weight_class < LIGHTEST:
             return f"too thin for small text (weight class {weight_class})", None
-        weights = tuple(
-            weight
-            for weight in WEIGHTS
-            for tag, _, low, high in axes
-            if tag == "wght" and low <= weight <= high
-        )
         face = Face(
             name=key,
             path=path,
             index=index,
             family=family,
             languages=frozenset(languages),
-            characters=characters,
+            manner=_manner(table, family),
+            region=_region(family),
+            codes=codes,
+            glyphs=np.array([cmap[code] for code in codes.tolist()], np.uint32),
             x_height_em=0.0,
-            axes=tuple((tag, default) for tag, default, *_ in axes),
-            weights=weights,
+            axes=axes,
+            checksum=int(table["head"].checkSumAdjustment),
         )
         return _inked(face)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (TTLibError, OSError, ValueError, KeyError, AttributeError, UserError) as error:
         return f"not a font that can be read ({error})", None
 
 
 def _inked(face: Face) -> tuple[str, Face | None]:
     """Refuse a face whose letters are mapped but blank; measure the x-height of the others."""
-    trial = Pen(face, _regular(face.weights), 64)
-    probes = ("aeonE05" if "en" in face.languages else "") + (
-        "的一国" if "zh" in face.languages else ""
-    )
-    blank = [character for character in probes if trial.glyph(character) is None]
-    if blank:
-        return f"maps {blank[0]!r} but draws nothing for it", None
-    x = trial.glyph("x")
-    return "", replace(face, x_height_em=x.mask.shape[0] / 64 if x else 0.0)
+    trial = Type(face, tuple(axis.values[0] for axis in face.axes))
+    probes = ("xaeonE05" if "en" in face.languages else "") + ("一的" if face.han else "")
+    ranks = face.ranks(np.array([ord(probe) for probe in probes], np.uint32))
+    _, rows = trial.draw(face.glyphs[ranks].tolist(), [(0, 0)] * len(probes), 64, "none")
+    for probe, row in zip(probes, rows, strict=True):
+        if not row[1]:
+            return f"maps {probe!r} but draws nothing for it", None
+    return "", replace(face, x_height_em=int(rows[0, 2]) / 64 if probes[0] == "x" else 0.0)
 
 
-def _axes(table: Any) -> list[Any]:
-    return table["fvar"].axes if "fvar" in table else []
+def _axes(table: Any) -> Iterator[Axis]:
+    """Yield the axes of a variable font; those of no use for variety stay at their default."""
+    for axis in table["fvar"].axes if "fvar" in table else []:
+        choices = {"wght": WEIGHTS, "wdth": WIDTHS}.get(axis.axisTag, ())
+        values = tuple(v for v in choices if axis.minValue <= v <= axis.maxValue)
+        yield Axis(axis.axisTag, values or (float(axis.defaultValue),))
+
+
+def _manner(table: Any, family: str) -> frozenset[str]:
+    """Return which of "mono" and "hand" a face is."""
+    panose, manner = table["OS/2"].panose, set[str]()
+    if table["post"].isFixedPitch or (panose.bFamilyType == 2 and panose.bProportion == MONOSPACED):
+        manner.add("mono")
+    by_class = table["OS/2"].sFamilyClass >> 8 == SCRIPT or panose.bFamilyType == HANDWRITTEN
+    if by_class or family in HANDS:
+        manner.add("hand")
+    return frozenset(manner)
 
 
 def _family(table: Any) -> str:
@@ -289,5 +391,29 @@ def _family(table: Any) -> str:
     return names.getDebugName(16) or names.getDebugName(1) or "unnamed"
 
 
-def _words(family: str) -> frozenset[str]:
-    return frozenset(family.upper().replace("-", " ").split())
+def _region(family: str) -> str:
+    """Return the language tag that selects the forms which the family's name promises."""
+    for word in family.upper().replace("-", " ").split():
+        if REGIONS.get(word):
+            return (
+                "zh-hk" if word == "HK" else "zh-hant" if "zh-hant" in REGIONS[word] else "zh-hans"
+            )
+    return ""
+
+
+def _regions(family: str) -> frozenset[Language] | None:
+    """Return the languages whose forms of Han the family's name promises, None without a word."""
+    for word in family.upper().replace("-", " ").split():
+        if word in REGIONS:
+            return REGIONS[word]
+    return None
+
+
+def common_codes(face: Face) -> NDArray[np.uint32]:
+    """Return the code points that most of a face's text is made of."""
+    codes = ASCII | PUNCTUATION
+    if "zh" in face.languages:
+        codes |= HAN
+    if "zh-hant" in face.languages:
+        codes |= HAN_TRADITIONAL
+    return np.array(sorted(codes), np.uint32)

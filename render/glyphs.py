@@ -1,30 +1,63 @@
-"""One face: its glyphs at their final size, each rasterised once, and its unhinted advances.
+"""Faces, and the outlines they draw: FreeType at the final size, never resized afterwards.
 
-Pillow (FreeType, basic layout) draws. Hinted advances change the length of a line by up to a
-tenth, so pens advance by the unhinted width, measured at 1,000 px.
+FreeType is called through freetype-py's raw functions: its objects cost more than the drawing.
+Pens advance by unhinted widths, since hinted ones change the length of a line by up to a tenth.
 """
 
+import ctypes
+import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import freetype as _freetype
+import freetype.raw as raw
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageFont
 
-from render.plan import Language
+from render.kernels import trim_masks
+from render.plan import Font, Hinting, Language
+from shards import UserError
+
+freetype: Any = _freetype
+"""The library, which has no types of its own."""
 
 FAINT = 24
 """A glyph whose fullest pixel is below this, of 255, counts as blank at its size."""
+
+PHASES = 4
+"""Places of a pen within a pixel for which glyphs are drawn."""
+
+SPACE = 0x20
+
+FLAGS: dict[Hinting, int] = {
+    "none": freetype.FT_LOAD_NO_HINTING,
+    "light": freetype.FT_LOAD_TARGET_LIGHT,
+    "full": freetype.FT_LOAD_TARGET_NORMAL,
+}
+
+Matrix = tuple[int, int, int, int]
+"""(xx, xy, yx, yy) of a linear map, y upwards, in 1/65536."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An axis of a variable font: its tag and the values we choose from (the first is plain)."""
+
+    tag: str
+    values: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
     """One face of one file.
 
-    `name` identifies it in plans: file name (below the user's folder) and "#" index. `axes` are
-    the (tag, default) of a variable font, `weights` its choices on the weight axis.
+    `name` identifies it in plans: file name (below the user's folder), "#" and index. `codes`
+    (n,) rise and `glyphs` (n,) are the font's own numbers for them. `checksum` is the font's own
+    (table head). `manner` holds "mono" and "hand" where they apply; `region` is the language tag
+    of the region whose forms of Han it holds, where its name says so.
     """
 
     name: str
@@ -32,107 +65,175 @@ class Face:
     index: int
     family: str
     languages: frozenset[Language]
-    characters: frozenset[int]
+    manner: frozenset[str]
+    region: str
+    codes: NDArray[np.uint32]
+    glyphs: NDArray[np.uint32]
     x_height_em: float
-    axes: tuple[tuple[str, float], ...]
-    weights: tuple[int, ...]
+    axes: tuple[Axis, ...]
+    checksum: int
 
-    def open(self, weight: int | None, size_px: int) -> ImageFont.FreeTypeFont:
-        """Open at `size_px` px per em; the axes are always set, as some default to Thin."""
-        font = ImageFont.truetype(
-            self.path, size_px, index=self.index, layout_engine=ImageFont.Layout.BASIC
+    @property
+    def han(self) -> bool:
+        """Say whether this is a face for Chinese."""
+        return bool(self.languages & {"zh", "zh-hant"})
+
+    @cached_property
+    def _rank_of(self) -> NDArray[np.int32]:
+        """Look up the rank of a code; one more entry than the largest code, for all beyond."""
+        table = np.full(int(self.codes[-1]) + 2, -1, np.int32)
+        table[self.codes] = np.arange(len(self.codes), dtype=np.int32)
+        return table
+
+    def ranks(self, codes: NDArray[np.uint32]) -> NDArray[np.int32]:
+        """Return the position of each code in `codes` of this face, -1 where it has none."""
+        return self._rank_of[np.minimum(codes, len(self._rank_of) - 1)]
+
+
+class Type:
+    """A face at one place on its axes, opened once: measures and draws its glyphs."""
+
+    def __init__(self, face: Face, design: tuple[float, ...]) -> None:
+        """Take `design`: a value for each axis of `face`, in the same order."""
+        self.face = face
+        self.design = design
+        self._advances = np.full(len(face.codes), np.nan)
+        self._standing: dict[int, tuple[int, int, int, int]] = {}
+
+    @property
+    def font(self) -> Font:
+        """Return how plans name this type."""
+        return Font(self.face.name, self.design)
+
+    @cached_property
+    def _open(self) -> Any:
+        try:
+            face = freetype.Face(str(self.face.path), self.face.index)
+            if self.design:
+                face.set_var_design_coords(self.design)
+        except freetype.FT_Exception as error:
+            raise UserError(f"fonts: {self.face.path} cannot be opened ({error})") from error
+        return face
+
+    @cached_property
+    def _handle(self) -> Any:
+        return self._open._FT_Face  # the raw functions take the raw pointer
+
+    def advances(self, ranks: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Return the unhinted advance of each glyph in em, (n,)."""
+        found = self._advances[ranks]
+        unseen = np.isnan(found)
+        if unseen.any():
+            advance = ctypes.c_long()
+            em = self._open.units_per_EM
+            for rank in np.unique(ranks[unseen]):
+                raw.FT_Get_Advance(
+                    self._handle,
+                    int(self.face.glyphs[rank]),
+                    freetype.FT_LOAD_NO_SCALE,
+                    ctypes.byref(advance),
+                )
+                self._advances[rank] = advance.value / em
+            found = self._advances[ranks]
+        return found
+
+    def draw(
+        self,
+        glyphs: Sequence[int],
+        shifts: Sequence[tuple[int, int]],
+        size_px: int,
+        hinting: Hinting,
+        matrix: Matrix | None = None,
+        faint: int = FAINT,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Rasterise glyphs at `size_px` px per em: (masks, rows (m, 5)) as `trim_masks` returns.
+
+        `shifts` are (right, up) in 1/64 px, applied after `matrix`. A glyph whose fullest pixel is
+        below `faint` counts as blank.
+        """
+        self._open.set_pixel_sizes(0, size_px)
+        handle, flags = self._handle, FLAGS[hinting] | freetype.FT_LOAD_NO_BITMAP
+        place = handle.contents.glyph
+        slot = place.contents
+        bitmap, outline = slot.bitmap, ctypes.byref(slot.outline)
+        linear = ctypes.byref(raw.FT_Matrix(*matrix)) if matrix else None
+        pieces: list[bytes] = []
+        bitmaps = np.zeros((len(glyphs), 6), np.int64)
+        offset = 0
+        for m, (glyph, (right, up)) in enumerate(zip(glyphs, shifts, strict=True)):
+            if raw.FT_Load_Glyph(handle, glyph, flags):
+                continue  # a broken outline draws nothing and counts as missing
+            if linear:
+                raw.FT_Outline_Transform(outline, linear)
+            if right or up:
+                raw.FT_Outline_Translate(outline, right, up)
+            if raw.FT_Render_Glyph(place, freetype.FT_RENDER_MODE_NORMAL):
+                continue
+            size = bitmap.rows * bitmap.pitch
+            if size > 0:
+                pieces.append(ctypes.string_at(bitmap.buffer, size))
+                bitmaps[m] = (
+                    offset,
+                    bitmap.pitch,
+                    bitmap.width,
+                    bitmap.rows,
+                    slot.bitmap_left,
+                    -slot.bitmap_top,
+                )
+                offset += size
+        return trim_masks(np.frombuffer(b"".join(pieces), np.uint8), bitmaps, faint)
+
+    def standing(self, rank: int) -> tuple[int, int, int, int]:
+        """Return (glyph, right, up, advance) for vertical text, in font units, through HarfBuzz.
+
+        The glyph is the font's vertical form; (right, up) lead from the pen, in the middle of the
+        column at the top of the character, to the glyph's origin; `advance` points down.
+        """
+        found = self._standing.get(rank)
+        if found is None:
+            uharfbuzz = _harfbuzz()
+
+            buffer = uharfbuzz.Buffer()
+            buffer.add_str(chr(int(self.face.codes[rank])))
+            buffer.direction, buffer.script = "ttb", "Hani"
+            # Another region's language would replace the forms of the face's own.
+            if self.face.region:
+                buffer.language = self.face.region
+            uharfbuzz.shape(self._shaper, buffer)
+            info, place = buffer.glyph_infos[0], buffer.glyph_positions[0]
+            found = (info.codepoint, place.x_offset, place.y_offset, -place.y_advance)
+            self._standing[rank] = found
+        return found
+
+    @cached_property
+    def _shaper(self) -> Any:
+        uharfbuzz = _harfbuzz()
+
+        font = uharfbuzz.Font(
+            uharfbuzz.Face(uharfbuzz.Blob.from_file_path(str(self.face.path)), self.face.index)
         )
-        if self.axes:
-            font.set_variation_by_axes(
-                [
-                    float(weight) if tag == "wght" and weight is not None else default
-                    for tag, default in self.axes
-                ]
-            )
+        font.set_variations(
+            {axis.tag: value for axis, value in zip(self.face.axes, self.design, strict=True)}
+        )
         return font
 
+    @cached_property
+    def stands(self) -> bool:
+        """Say whether the font has forms for vertical text.
 
-Type = tuple[Face, int | None]
-"""A face and its place on the weight axis."""
+        Its comma differs from the usual one; where Traditional forms keep that in the middle of
+        its cell, its bracket does.
+        """
+        mark = "（" if self.face.region in ("zh-hant", "zh-hk") else "，"
+        rank = int(self.face.ranks(np.array([ord(mark)], np.uint32))[0])
+        return rank >= 0 and self.standing(rank)[0] != int(self.face.glyphs[rank])
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Glyph:
-    """Coverage of one character at its final size, cut to its ink.
-
-    `mask` (h, w) uint8 lies with its corner `left`, `top` px from the pen (y grows downwards);
-    it is empty for a space.
-    """
-
-    mask: NDArray[np.uint8]
-    left: int
-    top: int
-
-
-_SPACE = Glyph(np.zeros((0, 0), np.uint8), 0, 0)
+    @property
+    def units_per_em(self) -> int:
+        """Return the font units per em."""
+        return self._open.units_per_EM
 
 
-class Pen:
-    """Draws the characters of one face at one weight and size, each once."""
-
-    def __init__(self, face: Face, weight: int | None, size_px: int) -> None:
-        """Draw with `face` at `size_px` px per em."""
-        self._face, self._weight, self._size_px = face, weight, size_px
-        self._glyphs: dict[str, Glyph | None] = {" ": _SPACE}
-
-    def glyph(self, character: str) -> Glyph | None:
-        """Return the glyph, None when the face has none or shows nothing at this size."""
-        try:
-            return self._glyphs[character]
-        except KeyError:
-            glyph = self._glyphs[character] = self._draw(character)
-            return glyph
-
-    def _draw(self, character: str) -> Glyph | None:
-        if ord(character) not in self._face.characters:
-            return None
-        font = _opened(self._face, self._weight, self._size_px)
-        mask, (left, top) = font.getmask2(character, mode="L", anchor="ls")
-        inked = mask.getbbox()
-        if inked is None:
-            return None
-        width, height = mask.size
-        x0, y0, x1, y1 = inked
-        coverage = np.frombuffer(bytes(cast(Any, mask)), np.uint8).reshape(height, width)[
-            y0:y1, x0:x1
-        ]
-        if coverage.max() < FAINT:
-            return None
-        return Glyph(coverage, int(left) + x0, int(top) + y0)
-
-
-class Advances(dict[str, float]):
-    """Unhinted advance of each character, in em."""
-
-    def __init__(self, face: Face, weight: int | None) -> None:
-        """Measure at 1,000 px per em, where hinting moves nothing."""
-        super().__init__()
-        self._face, self._weight = face, weight
-
-    def __missing__(self, character: str) -> float:
-        font = _opened(self._face, self._weight, 1000)
-        advance = self[character] = font.getlength(character) / 1000
-        return advance
-
-
-@lru_cache(maxsize=288)
-def _opened(face: Face, weight: int | None, size_px: int) -> ImageFont.FreeTypeFont:
-    """Keep few files open: each takes 0.2 MB and maps its file; the glyphs outlive it."""
-    return face.open(weight, size_px)
-
-
-@lru_cache(maxsize=4096)
-def pen(face: Face, weight: int | None, size_px: int) -> Pen:
-    """Return the pen of a face, kept with the glyphs it has drawn."""
-    return Pen(face, weight, size_px)
-
-
-@lru_cache(maxsize=512)
-def advances(face: Face, weight: int | None) -> Advances:
-    """Return the advances of a face, kept."""
-    return Advances(face, weight)
+def _harfbuzz() -> Any:
+    """Import HarfBuzz, which has no types of its own, when vertical text asks for it."""
+    return importlib.import_module("uharfbuzz")

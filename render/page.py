@@ -4,254 +4,583 @@ What a layout may ask for is here; where things go is the layout's business. All
 glyphs at their final size, so the boxes it promises are the boxes that will be drawn.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import groupby
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
+from numpy.typing import NDArray
 
-from render.breaks import wrap
+from render.atlas import Atlas
+from render.breaks import Text
+from render.canvas import Canvas
 from render.corpus import Corpus
-from render.fonts import Fonts, legible
-from render.glyphs import Face, Glyph, Type, advances, pen
-from render.ink import choose
-from render.plan import Block, Box, Language, Line, Role, Run
-from shards import RGB
+from render.facts import Facts
+from render.fonts import Fonts
+from render.glyphs import SPACE, Type
+from render.ink import BLACK, PLATE_MARGIN_PX, Ink, choose, tint
+from render.kernels import CELL_PX, fill_lines, ink_boxes, set_pens, union_boxes
+from render.placing import line_slices, place
+from render.plan import Block, Box, Colour, Hinting, Language, Line, Rect, Role
 
-EM_PER_CHARACTER: Mapping[Language, float] = {"en": 0.5, "zh": 1.0}
+EM_PER_CHARACTER: Mapping[Language, float] = {"en": 0.5, "zh": 1.0, "zh-hant": 1.0, "mixed": 0.9}
 """Mean advance, for estimates of how much text fills a box."""
 
 MARGIN_PX = 3
 """Least distance between ink and the edge of the page."""
 
+SPACE_EM = 0.25
+"""Advance of a space in a face that has none."""
+
+ALIGNS = {"left": 0, "justify": 1, "center": 2, "right": 3}
+"""The names of alignments, as `set_pens` counts them."""
+
+FACT_ATTEMPTS = 4
+"""Short texts tried for a place before it stays empty (our choice)."""
+
+OUTLINE_PX = {"en": 9, "zh": 11}
+"""Smallest em that gets an outline: in smaller text it fills the counters (our choice)."""
+
+COMPANION = 0.3
+"""Share of Chinese blocks whose Latin letters come from a Latin face, as in careful print."""
+
+UPRIGHT = {ord(a): ord(b) for a, b in zip("“”‘’", "「」『』", strict=True)}
+"""Quotation marks that change their form in vertical text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a block is set; `leading` is the distance of baselines in em."""
+    """How a block is set: `types` draw it, the first one first; `leading` is in em.
+
+    `colour` is the ink wished for; another one is taken where it cannot be read.
+    """
 
     language: Language
-    face: Face
-    weight: int | None
+    types: tuple[Type, ...]
     size_px: int
     leading: float
     align: str = "left"
     indent_em: float = 0.0
+    vertical: bool = False
+    colour: Colour | None = None
 
+    @property
+    def pitch_px(self) -> int:
+        """Return the distance of baselines in px."""
+        return max(self.size_px + 1, round(self.size_px * self.leading))
 
-@dataclass(frozen=True, slots=True)
-class Character:
-    """One character that will be drawn, with the face that draws it."""
-
-    text: str
-    face: Face
-    weight: int | None
-    glyph: Glyph
-
-
-@dataclass(frozen=True, slots=True)
-class SetLine:
-    """A line relative to the corner of its block: runs, baseline and the box of its ink."""
-
-    runs: tuple[Run, ...]
-    baseline_px: int
-    box: Box
+    def characters_in(self, width_px: float) -> float:
+        """Estimate how many characters fit in a line of this width."""
+        return width_px / (self.size_px * EM_PER_CHARACTER[self.language])
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """Lines set in `style`; `box` bounds their ink relative to the corner of the block."""
+    """A block set in lines, relative to its corner.
+
+    Characters (n,): `text`, `pens` in quarter px, `owners` among `types`, boxes (n, 4). Lines
+    (l,): `lengths`, `bases`, boxes (l, 4). `box` bounds all ink; `whole` says whether all of the
+    text is there.
+    """
 
     style: Style
-    lines: tuple[SetLine, ...]
+    types: tuple[Type, ...]
+    text: str
+    pens: NDArray[np.int32]
+    owners: NDArray[np.int8]
+    lengths: tuple[int, ...]
+    bases: tuple[int, ...]
+    lines: NDArray[np.int32]
     box: Box
+    whole: bool
+
+    @property
+    def width(self) -> int:
+        """Return the width of the ink, px."""
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> int:
+        """Return the height of the ink, px."""
+        return self.box[3] - self.box[1]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Shaped:
+    """Characters that will be drawn, with the type of each: what `_shape` returns."""
+
+    codes: NDArray[np.uint32]
+    ends: NDArray[np.bool_]
+    ranks: NDArray[np.int32]
+    owners: NDArray[np.int8]
+    types: tuple[Type, ...]
+
+    def of(self, number: int, used: int) -> slice | NDArray[np.int64]:
+        """Return where among the first `used` characters those of type `number` are."""
+        if len(self.types) == 1:
+            return slice(0, used)
+        return np.flatnonzero(self.owners[:used] == number)
+
+    def where(self, keep: NDArray[np.bool_]) -> "_Shaped":
+        return _Shaped(
+            self.codes[keep], self.ends[keep], self.ranks[keep], self.owners[keep], self.types
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """Characters in lines: what `_set` returns.
+
+    `starts`, `stops` (l,); `pens` (n,) quarter px; `boxes` of the characters in lines, from the
+    base of each; `lost` (n,) where no ink is though there should be.
+    """
+
+    starts: NDArray[np.int32]
+    stops: NDArray[np.int32]
+    pens: NDArray[np.int32]
+    boxes: NDArray[np.int32]
+    lost: NDArray[np.bool_]
+
+
+class Sizes:
+    """The distribution of em sizes: px and their shares."""
+
+    def __init__(self, shares: Mapping[int, float]) -> None:
+        """Take the share of each size; one at least is positive."""
+        self._shares = {size: shares[size] for size in sorted(shares) if shares[size] > 0}
+        self.low, self.high = min(self._shares), max(self._shares)
+        self._cut: dict[tuple[int, int], tuple[list[int], list[float]]] = {}
+
+    def near(self, size_px: float) -> int:
+        """Return the size nearest to `size_px`."""
+        return min(self._shares, key=lambda size: abs(size - size_px))
+
+    def draw(self, rng: np.random.Generator, low: int, high: int) -> int:
+        """Draw a size within [low, high] cut to the range; the nearest size where none is."""
+        if (low, high) not in self._cut:
+            inside = [size for size in self._shares if low <= size <= high]
+            inside = inside or [self.near(low)]
+            self._cut[low, high] = inside, list(accumulate(self._shares[one] for one in inside))
+        inside, ends = self._cut[low, high]
+        return inside[bisect_right(ends, rng.random() * ends[-1])]
+
+
+@dataclass
 class Page:
-    """A page of `width` x `height` px with its generator, sources and the blocks placed so far.
+    """A page of `width` x `height` px with its generator, sources and what was placed so far.
 
-    `canvas` is the background with the plates of those blocks, `taken` the boxes of their ink.
+    `language` is what the page is written in, `taken` are the boxes of the blocks' ink, `inks`
+    the last colour of each set of types: what is set alike is coloured alike. `photograph` says
+    whether there is one to show. Layouts keep to `area`, which a warp makes smaller than the page.
     """
 
     rng: np.random.Generator
     width: int
     height: int
-    languages: tuple[Language, ...]
-    sizes_px: tuple[int, int]
+    language: Language
+    sizes: Sizes
     contrast_floor: float
+    outline_share: float
+    hinting: Hinting
+    subpixel: bool
     fonts: Fonts
-    cases: Mapping[Language, tuple[Type, ...]]
+    atlas: Atlas
     corpus: Corpus
-    canvas: RGB
+    facts: Facts
+    canvas: Canvas
+    photograph: bool
     blocks: list[Block] = field(default_factory=list[Block])
+    rects: list[Rect] = field(default_factory=list[Rect])
+    marks: list[Rect] = field(default_factory=list[Rect])
     taken: list[Box] = field(default_factory=list[Box])
+    inks: dict[tuple[Type, ...], Colour] = field(default_factory=dict[tuple[Type, ...], Colour])
+
+    @cached_property
+    def area(self) -> Box:
+        """Return the box that ink may stand in."""
+        inset = MARGIN_PX
+        if self.canvas.warp is not None:
+            inset = self.canvas.warp.inset(self.width, self.height, MARGIN_PX + 1)
+        return inset, inset, self.width - inset, self.height - inset
+
+    @cached_property
+    def veil(self) -> Colour:
+        """Return the tint that all plates of this page share.
+
+        A light veil over a light page and a dark one over a dark page change the picture least.
+        """
+        mean = self.canvas.light.mean((0, 0, self.width, self.height))
+        light = self.chance(min(0.9, max(0.1, 0.5 + 2.0 * (mean - 0.25))))
+        return tint(self.rng, light=light)
+
+    @cached_property
+    def outlined(self) -> bool:
+        """Say whether blocks of this page get outlines where no colour can be read."""
+        return self.chance(self.outline_share)
+
+    def _outlines(self, style: Style) -> bool:
+        least = OUTLINE_PX["en" if style.language == "en" else "zh"]
+        return style.size_px >= least and self.outlined
 
     def chance(self, probability: float) -> bool:
         """Return True with this probability."""
         return bool(self.rng.random() < probability)
 
-    def size_px(self, low: int = 0, high: int = 1000) -> int:
-        """Draw an em size, uniform over the settings' range cut to [low, high]."""
-        least, most = self.sizes_px
-        low, high = min(max(low, least), most), max(min(high, most), least)
-        return int(self.rng.integers(min(low, high), high + 1))
+    def between(self, low: float, high: float) -> float:
+        """Draw uniformly from [low, high)."""
+        return low + (high - low) * float(self.rng.random())
 
-    def style(self, size_px: int, *, align: str = "left", indent: bool = False) -> Style:
-        """Draw language, face, weight and leading for a block of this size."""
-        language = self.languages[self.rng.integers(len(self.languages))]
-        types = legible(self.cases[language], language, size_px)
-        face, weight = types[int(self.rng.integers(len(types)))]
-        leading = self.rng.uniform(1.15, 1.5) if language == "en" else self.rng.uniform(1.25, 1.6)
-        indent_em = (2.0 if language == "zh" else 1.2) if indent else 0.0
-        return Style(language, face, weight, size_px, leading, align, indent_em)
+    def count(self, low: int, high: int) -> int:
+        """Draw a whole number, uniform over [low, high]."""
+        return low + int(self.rng.random() * (high - low + 1))
+
+    def size_px(self, low: float = 0, high: float = 1000) -> int:
+        """Draw an em size of the recipe's distribution, cut to [low, high]."""
+        return self.sizes.draw(self.rng, round(low), round(high))
+
+    def style(
+        self,
+        size_px: int,
+        *,
+        align: str = "left",
+        indent: bool = False,
+        manner: str = "",
+        like: Style | None = None,
+        vertical: bool = False,
+        colour: Colour | None = None,
+    ) -> Style:
+        """Draw language, types and leading for a block of this size, or take those of `like`."""
+        if like is not None:
+            return replace(like, size_px=size_px, align=align, indent_em=0.0, colour=colour)
+        language = self.spoken()
+        han = language != "en"
+        types = [self.fonts.draw(self.rng, language, size_px, manner=manner, vertical=vertical)]
+        if language == "mixed" or (han and not vertical and self.chance(COMPANION)):
+            latin = self.fonts.draw(self.rng, "en", size_px, manner=manner)
+            types.append(latin)
+        leading = self.between(1.25, 1.6) if han else self.between(1.15, 1.5)
+        indent_em = (2.0 if han else 1.2) if indent else 0.0
+        return Style(language, tuple(types), size_px, leading, align, indent_em, vertical, colour)
+
+    def spoken(self) -> Language:
+        """Draw the language of a block: pages of "mixed" hold blocks of either tongue too."""
+        if self.language != "mixed":
+            return self.language
+        return ("mixed", "mixed", "zh", "en")[self.count(0, 3)]
+
+    def fact(self, kind: str, language: Language) -> str:
+        """Draw a short text of a kind that `facts.py` lists."""
+        return self.facts.draw(self.rng, kind, "zh" if language == "mixed" else language)
+
+    def prose(self, style: Style, width_px: int, height_px: int, lines: float) -> Text:
+        """Draw running text for about `lines` lines, no more than the box can hold."""
+        per_line = style.characters_in(height_px if style.vertical else width_px)
+        across = width_px if style.vertical else height_px
+        # A quarter more than fits on average: narrow letters, and what the wrap leaves over.
+        most = 1.25 * (across // style.pitch_px + 1) * per_line
+        characters = max(1, int(min(lines * per_line, most)))
+        return self.corpus.draw(self.rng, style.language, characters)
 
     def compose(
-        self, style: Style, width_px: int, height_px: int, characters: int, most_lines: int = 1000
+        self,
+        style: Style,
+        text: Text | str,
+        width_px: int,
+        height_px: int,
+        most_lines: int = 1000,
     ) -> Composed | None:
-        """Draw text of about `characters` and set as much as the box holds; None if nothing."""
-        pitch = round(style.size_px * style.leading)
-        room = min(most_lines, height_px // pitch + 1) * width_px
-        # A quarter more than fits on average: narrow letters, and what the wrap leaves over.
-        most = int(1.25 * room / (style.size_px * EM_PER_CHARACTER[style.language]))
-        text = self.corpus.draw(self.rng, style.language, max(1, min(characters, most)))
-        shaped = self._shape(text, style)
-        text = "".join(character.text for character in shaped)
-        em, table = style.size_px, {}
-        edges = [0.0]
-        for character in shaped:
-            key = (character.face, character.weight)
-            if key not in table:
-                table[key] = advances(*key)
-            edges.append(edges[-1] + table[key][character.text] * em)
-        indent = style.indent_em * em
-        spans = wrap(text, edges, width_px, indent=indent)[:most_lines]
-        lines: list[SetLine] = []
-        baseline = bottom = 0
-        for number, (start, end) in enumerate(spans):
-            first = 0.0 if number else indent
-            slack = width_px - first - (edges[end] - edges[start])
-            last = number == len(spans) - 1
-            steps = _offsets(style.align, text[start:end], slack, width_px, last=last)
-            pens = [
-                round(first + edges[i] - edges[start] + steps[i - start]) for i in range(start, end)
-            ]
-            line = shaped[start:end]
-            left, top, right, low = _bounds(line, pens)
-            baseline = max(baseline + pitch, bottom + 1 - top) if number else -top
-            if baseline + low > height_px:
-                break
-            bottom = baseline + low
-            box = (left, baseline + top, right, bottom)
-            lines.append(SetLine(_runs(line, pens), baseline, box))
-        if not lines:
+        """Set as much of `text` as the box holds; None if nothing."""
+        shaped = self._shape(Text.of(text) if isinstance(text, str) else text, style)
+        along, across = (height_px, width_px) if style.vertical else (width_px, height_px)
+        tight = self._set(shaped, style, along, most_lines)
+        if tight.lost.any():
+            shaped = self._mended(shaped, tight.lost, style)
+            tight = self._set(shaped, style, along, most_lines)
+        starts, stops, pens, boxes = tight.starts, tight.stops, tight.pens, tight.boxes
+        unions = union_boxes(boxes, starts, stops)
+        bases = _bases(unions, style, across)
+        if not bases:
             return None
-        return Composed(style, tuple(lines), _union([line.box for line in lines]))
+        chosen = list(zip(starts.tolist(), stops.tolist(), strict=True))[: len(bases)]
+        keep = np.concatenate([np.arange(start, stop) for start, stop in chosen])
+        lines = unions[: len(bases)].copy()
+        lines[:, 0 if style.vertical else 1] += bases
+        lines[:, 2 if style.vertical else 3] += bases
+        return Composed(
+            style=style,
+            types=shaped.types,
+            text=shaped.codes[keep].tobytes().decode("utf-32-le"),
+            pens=pens[keep],
+            owners=shaped.owners[keep],
+            lengths=tuple(stop - start for start, stop in chosen),
+            bases=tuple(bases),
+            lines=lines,
+            box=_bounds(lines),
+            whole=chosen[-1][1] > int(np.flatnonzero(shaped.codes != SPACE)[-1]),
+        )
+
+    def compose_fact(
+        self, style: Style, kind: str, width_px: int, height_px: int, most_lines: int
+    ) -> Composed | None:
+        """Draw short texts of a kind until one fits the box as a whole; None when none does."""
+        for _ in range(FACT_ATTEMPTS):
+            fact = self.fact(kind, style.language)
+            composed = self.compose(style, fact, width_px, height_px, most_lines)
+            if composed is not None and composed.whole:
+                return composed
+        return None
 
     def place(
-        self, composed: Composed, left: int, top: int, role: Role, *, plated: bool = True
+        self,
+        composed: Composed,
+        left: int,
+        top: int,
+        role: Role,
+        *,
+        plated: bool = True,
     ) -> Box | None:
         """Put a block with its corner at (left, top), choose its ink, and return its ink's box.
 
-        Overhanging ink is moved inside the page. None, and nothing placed, when it is larger than
-        the page or, with `plated=False`, when no ink can be read here.
+        Overhanging ink is moved inside the area. None, and nothing placed, when it is larger than
+        the area or, with `plated=False`, when no ink can be read here.
         """
         x0, y0, x1, y1 = composed.box
-        if x1 - x0 > self.width - 2 * MARGIN_PX or y1 - y0 > self.height - 2 * MARGIN_PX:
+        least_x, least_y, most_x, most_y = self.area
+        if x1 - x0 > most_x - least_x or y1 - y0 > most_y - least_y:
             return None
-        left = min(max(left, MARGIN_PX - x0), self.width - MARGIN_PX - x1)
-        top = min(max(top, MARGIN_PX - y0), self.height - MARGIN_PX - y1)
-        boxes = [_moved(line.box, left, top) for line in composed.lines]
-        size_px = composed.style.size_px
-        ink = choose(self.rng, self.canvas, boxes, size_px, self.contrast_floor, plated=plated)
+        left = min(max(left, least_x - x0), most_x - x1)
+        top = min(max(top, least_y - y0), most_y - y1)
+        box: Box = (left + x0, top + y0, left + x1, top + y1)
+        boxes = composed.lines + np.array([left, top, left, top], np.int32)
+        slices = None
+        if self.canvas.warp is not None:
+            flat = self._block(composed, left, top, role, None, [1.0] * len(boxes))
+            boxes = place(flat, self.fonts, self.atlas, self.hinting, self.canvas.warp).boxes
+            slices = line_slices(composed.lengths)
+        inked = boxes[:, 2] > boxes[:, 0]
+        ink = choose(
+            self.rng,
+            self.canvas,
+            boxes[inked],
+            _grown(box, self.width, self.height, 1 if slices is None else 2),
+            composed.style.size_px,
+            self.contrast_floor,
+            outlined=plated and self._outlines(composed.style),
+            veil=self.veil if plated else None,
+            wanted=composed.style.colour or self.inks.get(composed.style.types),
+        )
         if ink is None:
             return None
+        if composed.style.colour is None:
+            self.inks[composed.style.types] = ink.colour
+        if ink.plate is not None:
+            self.rects.append(ink.plate)
+        contrasts = ink.contrasts
+        if slices is not None:
+            every = np.full(len(boxes), 21.0)
+            every[inked] = contrasts
+            contrasts = [float(every[part].min()) for part in slices]
+        self.blocks.append(self._block(composed, left, top, role, ink, contrasts))
+        self.taken.append(box)
+        return box
+
+    def lay(self, box: Box, colour: Colour | None, opacity: float = 1.0) -> None:
+        """Paint a rectangle under the text to come; what lies outside the page is cut off."""
+        cut = self._cut(box)
+        if cut is not None:
+            rect = Rect(cut, colour, opacity)
+            self.canvas.lay(rect)
+            self.rects.append(rect)
+
+    def mark(self, box: Box, colour: Colour) -> None:
+        """Draw a rule or a tick with the text: it is no ground that the text stands on."""
+        cut = self._cut(box)
+        if cut is not None:
+            self.marks.append(Rect(cut, colour))
+
+    def frame(self, box: Box, colour: Colour, px: int = 1) -> None:
+        """Draw the outline of a box, `px` px wide, inside it."""
+        left, top, right, bottom = box
+        self.mark((left, top, right, top + px), colour)
+        self.mark((left, bottom - px, right, bottom), colour)
+        self.mark((left, top + px, left + px, bottom - px), colour)
+        self.mark((right - px, top + px, right, bottom - px), colour)
+
+    @property
+    def gap_px(self) -> int:
+        """Return how far blocks must be apart for no plate to change the light under another."""
+        cell = CELL_PX - 1
+        return (
+            PLATE_MARGIN_PX + cell if self.canvas.warp is None else 2 * PLATE_MARGIN_PX + cell + 3
+        )
+
+    def _cut(self, box: Box) -> Box | None:
+        left, top = max(0, box[0]), max(0, box[1])
+        right, bottom = min(self.width, box[2]), min(self.height, box[3])
+        return (left, top, right, bottom) if left < right and top < bottom else None
+
+    def _block(
+        self,
+        composed: Composed,
+        left: int,
+        top: int,
+        role: Role,
+        ink: Ink | None,
+        contrasts: Sequence[float],
+    ) -> Block:
+        style = composed.style
+        along, across = (top, left) if style.vertical else (left, top)
+        pens = (composed.pens + 4 * along).tolist()
+        owners = composed.owners.tolist() if len(composed.types) > 1 else None
         lines = tuple(
             Line(
-                size_px=size_px,
-                baseline_px=line.baseline_px + top,
-                contrast=round(contrast, 3),
-                runs=tuple(
-                    Run(
-                        text=run.text,
-                        face=run.face,
-                        weight=run.weight,
-                        x_px=tuple(x + left for x in run.x_px),
-                    )
-                    for run in line.runs
-                ),
+                text=composed.text[part],
+                baseline_px=base + across,
+                pens=tuple(pens[part]),
+                contrast=contrast,
+                fonts=tuple(owners[part]) if owners else (),
             )
-            for line, contrast in zip(composed.lines, ink.contrasts, strict=True)
+            for part, base, contrast in zip(
+                line_slices(composed.lengths), composed.bases, contrasts, strict=True
+            )
         )
-        language = composed.style.language
-        self.blocks.append(
-            Block(role=role, language=language, colour=ink.colour, plate=ink.plate, lines=lines)
+        return Block(
+            role=role,
+            language=style.language,
+            size_px=style.size_px,
+            vertical=style.vertical,
+            fonts=tuple(type_.font for type_ in composed.types),
+            colour=ink.colour if ink else BLACK,
+            aid="none" if ink is None else ink.aid,
+            halo=ink.halo if ink else None,
+            lines=lines,
         )
-        self.taken.append(_moved(composed.box, left, top))
-        return self.taken[-1]
 
-    def _shape(self, text: str, style: Style) -> list[Character]:
-        """Give each character a face that shows it at this size; drop those that none does."""
-        own = pen(style.face, style.weight, style.size_px)
-        shaped: list[Character] = []
-        for character in text:
-            glyph = own.glyph(character)
-            if glyph is not None:
-                shaped.append(Character(character, style.face, style.weight, glyph))
+    def _shape(self, text: Text, style: Style) -> _Shaped:
+        """Give each character a type that shows it at this size; drop those that none does."""
+        codes, ends = text.codes, text.ends
+        if style.vertical:
+            codes = _upright(codes)
+            own = (codes >= 0x2E80) & (codes != 0xFFFF)
+            codes, ends = codes[own], ends[own]
+        owners = np.zeros(len(codes), np.int8)
+        ranks = style.types[0].face.ranks(codes)
+        if len(style.types) > 1:
+            latin = style.types[1].face.ranks(codes)
+            use = (codes < 0x250) & (codes != SPACE) & (latin >= 0)
+            owners[use], ranks = 1, np.where(use, latin, ranks)
+        return _Shaped(codes, ends, ranks, owners, style.types)
+
+    def _set(self, shaped: _Shaped, style: Style, along: int, most_lines: int) -> _Set:
+        """Break lines, put the pens, and look at the ink there."""
+        spaces = shaped.codes == SPACE
+        advances = self._advances(shaped, style)
+        indent = style.indent_em * style.size_px
+        starts, stops = fill_lines(
+            advances, shaped.ends, spaces, float(along), indent, max(1, most_lines)
+        )
+        fine = self.subpixel and not style.vertical and not shaped.types[0].face.han
+        pens = set_pens(
+            advances, shaped.ends, starts, stops, float(along), indent, ALIGNS[style.align],
+            1 if fine else 4,
+        )  # fmt: skip
+        used = int(stops[-1]) if len(stops) else 0
+        lost = np.zeros(len(pens), np.bool_)
+        boxes = np.zeros((used, 4), np.int32)
+        for number, type_ in enumerate(shaped.types):
+            own = shaped.of(number, used)
+            strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
+            places, phases = strike.stand(pens[own])
+            found = strike.find(shaped.ranks[own], phases)
+            still = np.zeros_like(places)
+            xs, ys = (still, places) if style.vertical else (places, still)
+            boxes[own] = ink_boxes(strike.rows, found, xs, ys)
+            lost[own] = found < 0
+        lost &= ~spaces
+        return _Set(starts, stops, pens, boxes, lost)
+
+    def _mended(self, shaped: _Shaped, lost: NDArray[np.bool_], style: Style) -> _Shaped:
+        """Give lost characters to other types that show them; drop those that none does."""
+        types, owners, ranks = list(shaped.types), shaped.owners.copy(), shaped.ranks.copy()
+        for code in np.unique(shaped.codes[lost]).tolist():
+            found = self._substitute(code, style)
+            if found is None:
                 continue
-            other = self.fonts.substitute(character, style.size_px)
-            if other is not None:
-                glyph = pen(*other, style.size_px).glyph(character)
-                assert glyph is not None, "substitute returns a face that shows the character"
-                shaped.append(Character(character, *other, glyph))
-        while shaped and shaped[0].text == " ":
-            shaped.pop(0)
-        return shaped
+            at = lost & (shaped.codes == code)
+            type_, rank = found
+            if type_ not in types:
+                types.append(type_)
+            owners[at], ranks[at], lost[at] = types.index(type_), rank, False
+        # Where a line may end after a dropped character it may end before it too.
+        ends = shaped.ends.copy()
+        for at in np.flatnonzero(lost & ends):
+            ends[max(0, at - 1)] = True
+        return _Shaped(shaped.codes, ends, ranks, owners, tuple(types)).where(~lost)
+
+    def _substitute(self, code: int, style: Style) -> tuple[Type, int] | None:
+        """Return the first type that shows a character at this size, and its rank there."""
+        for type_ in self.fonts.holders(code):
+            strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
+            rank = type_.face.ranks(np.array([code], np.uint32))
+            if strike.find(rank, 0)[0] >= 0:
+                return type_, int(rank[0])
+        return None
+
+    def _advances(self, shaped: _Shaped, style: Style) -> NDArray[np.float64]:
+        """Return the unhinted advance of each character, px."""
+        if style.vertical:
+            return np.full(len(shaped.codes), float(style.size_px))
+        advances = np.empty(len(shaped.codes))
+        for number, type_ in enumerate(shaped.types):
+            own = shaped.of(number, len(advances))
+            advances[own] = type_.advances(shaped.ranks[own])
+        advances[shaped.ranks < 0] = SPACE_EM
+        return advances * style.size_px
 
 
-def _offsets(align: str, text: str, slack: float, width: float, *, last: bool) -> list[float]:
-    """Return how far alignment moves each character to the right, in px."""
-    if align == "justify" and not last and 0 < slack < 0.2 * width:
-        spaces = " " in text
-        gaps = [character == " " if spaces else True for character in text[:-1]]
-        step = slack / max(1, sum(gaps))
-        steps = [0.0]
-        for gap in gaps:
-            steps.append(steps[-1] + step * gap)
-        return steps
-    shift = {"center": slack / 2, "right": slack}.get(align, 0.0)
-    return [max(0.0, shift)] * len(text)
+def _bases(unions: NDArray[np.int32], style: Style, room: int) -> list[int]:
+    """Stack lines a pitch apart, further where ink would touch; as many as `room` px hold.
+
+    Baselines go down the page; the columns of vertical text go from right to left.
+    """
+    bases: list[int] = []
+    if style.vertical:
+        for _, (left, _, right, _) in enumerate(unions.tolist()):
+            base = bases[-1] - style.pitch_px if bases else room - right
+            if base + left < 0:
+                break
+            bases.append(base)
+        return bases
+    bottom = 0
+    for _, top, _, low in unions.tolist():
+        base = max(bases[-1] + style.pitch_px, bottom + 1 - top) if bases else -top
+        if base + low > room:
+            break
+        bases.append(base)
+        bottom = base + low
+    return bases
 
 
-def _bounds(line: list[Character], pens: list[int]) -> Box:
-    """Return the box of a line's ink relative to its baseline."""
-    boxes = [
-        (x + g.left, g.top, x + g.left + g.mask.shape[1], g.top + g.mask.shape[0])
-        for x, g in zip(pens, (character.glyph for character in line), strict=True)
-        if g.mask.size
-    ]
-    return _union(boxes)
+def _bounds(boxes: NDArray[np.int32]) -> Box:
+    inked = boxes[boxes[:, 2] > boxes[:, 0]]
+    left, top = inked[:, :2].min(axis=0).tolist()
+    right, bottom = inked[:, 2:].max(axis=0).tolist()
+    return left, top, right, bottom
 
 
-def _union(boxes: list[Box]) -> Box:
-    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
-    return min(lefts), min(tops), max(rights), max(bottoms)
+def _grown(box: Box, width: int, height: int, times: int) -> Box:
+    """Return what a plate under `box` covers."""
+    px = PLATE_MARGIN_PX * times
+    return (
+        max(0, box[0] - px), max(0, box[1] - px), min(width, box[2] + px), min(height, box[3] + px)
+    )  # fmt: skip
 
 
-def _moved(box: Box, x: int, y: int) -> Box:
-    return box[0] + x, box[1] + y, box[2] + x, box[3] + y
-
-
-def _runs(line: list[Character], pens: list[int]) -> tuple[Run, ...]:
-    runs: list[Run] = []
-    pairs = zip(line, pens, strict=True)
-    for (face, weight), group in groupby(pairs, key=lambda pair: (pair[0].face, pair[0].weight)):
-        members = list(group)
-        runs.append(
-            Run(
-                text="".join(character.text for character, _ in members),
-                face=face.name,
-                weight=weight,
-                x_px=tuple(x for _, x in members),
-            )
-        )
-    return tuple(runs)
+def _upright(codes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the codes of vertical text: full-width letters and digits, standing quotes."""
+    codes = np.where((codes > SPACE) & (codes < 0x7F), codes + np.uint32(0xFEE0), codes)
+    for flat, standing in UPRIGHT.items():
+        codes = np.where(codes == flat, np.uint32(standing), codes)
+    return codes

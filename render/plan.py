@@ -2,27 +2,48 @@
 
 Numbers and strings only, so that it travels as JSON beside the sample and paints the same page
 again. The pattern (choose first, draw second) follows SynthTIGER's layouts, which separate
-`sample` from `apply`.
+`sample` from `apply`. Plain frozen dataclasses, as a page makes hundreds of them in a
+millisecond; pydantic checks them only when they come back from a file.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
 
-from shards import Settings
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from shards import UserError
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in px of the page; right and bottom lie outside."""
 
-Colour = tuple[int, int, int]
+Level = Annotated[int, Field(ge=0, le=255)]
+
+Colour = tuple[Level, Level, Level]
 """(red, green, blue), sRGB in [0, 255]."""
 
-Language = Literal["en", "zh"]
-"""What one block is written in."""
+Language = Literal["en", "zh", "zh-hant", "mixed"]
+"""What one block is written in: English, Simplified or Traditional Chinese, or Chinese with
+English inside its lines."""
 
-Role = Literal["title", "body", "label"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+
+Role = Literal["title", "heading", "body", "item", "label", "caption", "cell", "number", "footer"]
+
+Hinting = Literal["none", "light", "full"]
+"""How outlines are fitted to the pixel grid: not at all, in height only, or as the font says."""
+
+Blending = Literal["srgb", "linear"]
+
+Aid = Literal["none", "plate", "outline"]
+"""What makes a block legible on a busy photograph besides the colour of its ink."""
+
+_STRICT = ConfigDict(extra="forbid")
 
 
-class Background(Settings):
+@dataclass(frozen=True, slots=True)
+class Background:
     """A crop of the photograph named `source`, or, without one, a vertical gradient of colours.
 
     `crop` is a box in px of the photograph; it is scaled to the page. `passed_over` names the
@@ -36,57 +57,79 @@ class Background(Settings):
     bottom: Colour = (255, 255, 255)
 
 
-class Run(Settings):
-    """Neighbouring characters of one line in one face.
+@dataclass(frozen=True, slots=True)
+class Rect:
+    """A filled rectangle: sheets of paper, rules, frames, plates.
 
-    `weight` is the place on the weight axis, None for a face without one. `x_px` holds the pen
-    position of every character of `text`, spaces included.
+    `opacity` is in (0, 1]. Without a colour the background shows again, as a picture in the text.
+    """
+
+    box: Box
+    colour: Colour | None
+    opacity: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Font:
+    """A face by name (file below the user's folder, "#", index) and its place on its axes."""
+
+    face: str
+    design: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of text and the pen of every character, spaces included.
+
+    `baseline_px` is the y of the baseline, in vertical text the x of the column's middle. `pens`
+    are quarters of a px along the line. `fonts` is the position in the block's fonts for each
+    character, or empty when the first one draws them all. `contrast` is the WCAG 2 ratio in
+    [1, 21] of the ink in the worst window of the line.
     """
 
     text: str
-    face: str
-    weight: int | None
-    x_px: tuple[int, ...]
-
-
-class Line(Settings):
-    """One line of text: em size, baseline and runs from left to right.
-
-    `contrast` is the WCAG 2 ratio in [1, 21] of the ink against the worst window of the line's
-    background, measured when the colour was chosen.
-    """
-
-    size_px: int
     baseline_px: int
+    pens: tuple[int, ...]
     contrast: float
-    runs: tuple[Run, ...]
-
-    @property
-    def text(self) -> str:
-        """Return the characters in drawing order."""
-        return "".join(run.text for run in self.runs)
+    fonts: tuple[int, ...] = ()
 
 
-class Plate(Settings):
-    """A rectangle of one colour under a block; `opacity` in (0, 1]."""
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Lines that share size, fonts and colour; `halo` is the colour of an outline around the ink.
 
-    box: Box
-    colour: Colour
-    opacity: float
-
-
-class Block(Settings):
-    """Lines that share a colour and, where the background asked for it, a plate."""
+    `size_px` is the em in px.
+    """
 
     role: Role
     language: Language
+    size_px: int
+    vertical: bool
+    fonts: tuple[Font, ...]
     colour: Colour
-    plate: Plate | None
+    aid: Aid
+    halo: Colour | None
     lines: tuple[Line, ...]
 
 
-class Plan(Settings):
-    """One page. `language` and `layout` are the names that the recipe weighs."""
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A change to the finished picture: kind, its strength, and the seed of what is random."""
+
+    kind: str
+    strength: float
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One page. `language` and `layout` are the names that the recipe weighs.
+
+    `rects` are in drawing order, all of them under the ink; `marks` (rules, frames, ticks) are
+    drawn after them and are no ground for contrast. `warp` is a homography (row-major,
+    9 numbers) from the flat page, on which everything is placed, to the picture. `retries` counts
+    the arrangements that left the page empty before this one.
+    """
 
     seed: int
     index: int
@@ -94,8 +137,16 @@ class Plan(Settings):
     height: int
     language: str
     layout: str
+    hinting: Hinting
+    subpixel: bool
+    blending: Blending
+    warp: tuple[float, ...] | None
+    retries: int
     background: Background
+    rects: tuple[Rect, ...]
+    marks: tuple[Rect, ...]
     blocks: tuple[Block, ...]
+    effects: tuple[Effect, ...]
 
     def lines(self) -> Iterator[tuple[Block, Line]]:
         """Yield (block, line) in reading order."""
@@ -105,3 +156,35 @@ class Plan(Settings):
     def text(self) -> str:
         """Return the lines in reading order, joined by newlines."""
         return "\n".join(line.text for _, line in self.lines())
+
+    @classmethod
+    def of(cls, stored: Any) -> "Plan":
+        """Check a plan read from JSON: `json.loads` of a sample's metadata, its key "plan".
+
+        Raises:
+            UserError: naming the first field that does not fit.
+        """
+        try:
+            plan = _adapter().validate_python(stored)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(str(part) for part in fault["loc"]) or "the plan"
+            raise UserError(f"plan: {where}: {fault['msg']}; render the sample again") from error
+        for block, line in plan.lines():
+            counts = {len(line.text), len(line.pens), len(line.fonts) or len(line.text)}
+            if len(counts) > 1 or any(not 0 <= font < len(block.fonts) for font in line.fonts):
+                raise UserError(
+                    f"plan: line {line.text!r} does not hold a pen and a font for each character; "
+                    "render the sample again"
+                )
+        return plan
+
+
+@cache
+def _adapter() -> TypeAdapter[Plan]:
+    return TypeAdapter(Plan)
+
+
+for _class in (Background, Rect, Font, Line, Block, Effect, Plan):
+    # pydantic reads this name; dataclasses with slots take no other class attribute.
+    _class.__pydantic_config__ = _STRICT  # pyright: ignore[reportAttributeAccessIssue]

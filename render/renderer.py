@@ -4,89 +4,33 @@
 in the labels are the glyphs that were placed, and their boxes are the boxes of that ink.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
 
+from render.atlas import Atlas, Strike
 from render.backgrounds import Backgrounds
+from render.canvas import Canvas, Warp
 from render.corpus import Corpus
+from render.effects import EFFECTS
+from render.effects import draw as draw_effects
+from render.facts import Facts
 from render.fonts import Fonts
-from render.glyphs import Glyph, Type, pen
-from render.ink import lay
-from render.layouts import LAYOUTS
-from render.page import MARGIN_PX, Page
-from render.plan import Block, Box, Language, Line, Plan
-from shards import RGB, ImageSource, Sample, Settings, UserError, digest, encode_png
+from render.kernels import blend_coverage, blend_linear, blend_srgb, cover
+from render.layouts import FALLBACK, LAYOUTS
+from render.light import TO_LINEAR, TO_SRGB
+from render.page import Page, Sizes
+from render.placing import Placed, place
+from render.plan import Block, Hinting, Language, Plan
+from render.settings import RenderSettings
+from render.truth import describe
+from shards import RGB, ImageSource, Sample, UserError, digest, encode
 
-SPOKEN: dict[str, tuple[Language, ...]] = {"en": ("en",), "zh": ("zh",), "mixed": ("en", "zh")}
-"""Languages of the blocks on a page of each kind."""
-
-PAGES_PER_CASE = 64
-"""Consecutive indices that share a case of type (our choice: shards hold hundreds)."""
-
-ATTEMPTS = 8
-"""Layouts started on one page before we say that the text cannot be drawn (our choice)."""
-
-
-class RenderSettings(Settings):
-    """What pages look like. Shares are relative weights; 0 means never.
-
-    `width`, `height` and `size_px` (smallest and largest em) are in px. `contrast_floor` is the
-    WCAG ratio that every line holds in its worst window: 3 is what WCAG asks of large text; we
-    take it for small text too because it is a floor against half-em windows, where WCAG compares
-    plain areas, and because each plate hides a part of the photograph. On 100 pages of 256 px for
-    each layout over the embedded photographs (seed 1, one page per photograph drawn), plates lie
-    under 80, 70 and 28 % of the blocks (paragraph, columns, scatter); with WCAG's 4.5 for small
-    text, under 93, 82 and 39 %.
-    `part` names the photographs used, so that evaluation can render on held-out ones.
-    """
-
-    width: int = Field(default=256, ge=32, le=8192)
-    height: int = Field(default=256, ge=32, le=8192)
-    size_px: tuple[int, int] = (5, 20)
-    languages: dict[Literal["en", "zh", "mixed"], float] = Field(
-        default={"en": 1.0, "zh": 1.0, "mixed": 0.5}
-    )
-    layouts: dict[str, float] = Field(default={"paragraph": 1.0, "columns": 0.5, "scatter": 1.0})
-    flat_share: float = Field(default=0.1, ge=0.0, le=1.0)
-    contrast_floor: float = Field(default=3.0, ge=1.0, le=15.0)
-    photographs: Path | None = None
-    part: Literal["all", "train", "heldout"] = "all"
-    corpus: Path | None = None
-    fonts: Path | None = None
-
-    @field_validator("languages", "layouts")
-    @classmethod
-    def _shares(cls, shares: dict[str, float]) -> dict[str, float]:
-        if any(not 0 <= share < float("inf") for share in shares.values()):
-            raise ValueError(f"shares {shares} must be finite and at least 0")
-        if not any(shares.values()):
-            raise ValueError(f"shares {shares} are all 0; give one a positive share")
-        return shares
-
-    @field_validator("layouts")
-    @classmethod
-    def _known(cls, shares: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(shares) - set(LAYOUTS))
-        if unknown:
-            raise ValueError(f"layouts {unknown} are unknown; use {sorted(LAYOUTS)}")
-        return shares
-
-    @model_validator(mode="after")
-    def _room(self) -> Self:
-        low, high = self.size_px
-        if not 4 <= low <= high <= 64:
-            raise ValueError(f"size_px {low, high} must be (smallest, largest) within [4, 64]")
-        least = 4 * high + 2 * MARGIN_PX
-        if min(self.width, self.height) < least:
-            raise ValueError(
-                f"{self.width}x{self.height} px is too small for text of {high} px; "
-                f"give width and height of at least {least} or a smaller size_px"
-            )
-        return self
+ATTEMPTS = 4
+"""Layouts started on one page before another layout is taken (our choice)."""
 
 
 class Renderer:
@@ -95,31 +39,57 @@ class Renderer:
     Fonts, text and the names of photographs are read once, here.
     """
 
-    def __init__(self, settings: RenderSettings, seed: int = 0) -> None:
+    def __init__(
+        self, settings: RenderSettings, seed: int = 0, *, atlas: Path | None = None
+    ) -> None:
         """Check that fonts and text serve every language asked for.
+
+        `atlas` is a folder through which the processes of a machine share drawn glyphs; without
+        it each draws its own. It changes no byte.
 
         Raises:
             UserError: naming what is missing, where, and what to do.
         """
         if seed < 0:
             raise UserError(f"seed {seed} must be at least 0")
-        self.settings = settings
         self.seed = seed
         self.fonts = Fonts.folder(settings.fonts) if settings.fonts else Fonts.embedded()
-        drawable = self.fonts.characters()
-        self._case: tuple[int, dict[Language, tuple[Type, ...]]] | None = None
+        self.atlas = Atlas(atlas)
+        self.facts = Facts.embedded()
+        drawable, languages = self.fonts.characters(), settings.spoken()
         self.corpus = (
-            Corpus.at(settings.corpus, drawable) if settings.corpus else Corpus.embedded(drawable)
+            Corpus.at(settings.corpus, drawable, languages)
+            if settings.corpus
+            else Corpus.embedded(drawable, languages)
         )
-        asked = [SPOKEN[kind] for kind, share in settings.languages.items() if share > 0]
-        for language in sorted(frozenset[Language]().union(*asked)):
+        for language in sorted(languages):
             self.fonts.require(language, str(settings.fonts or "the embedded packages"))
             self.corpus.require(language)
         folder = settings.photographs
-        source = ImageSource.folder(folder) if folder else ImageSource.embedded()
+        self.source = ImageSource.at(folder) if folder else ImageSource.embedded()
+        self._use(settings)
+
+    def _use(self, settings: RenderSettings) -> None:
+        self.settings = settings
         self.backgrounds = Backgrounds(
-            source.part(settings.part), settings.width, settings.height, settings.flat_share
+            self.source.part(settings.part), settings.width, settings.height, settings.flat_share
         )
+        self._sizes = Sizes(settings.sizes)
+
+    def with_settings(self, settings: RenderSettings) -> Self:
+        """Return a renderer of other pages from the same fonts, text and photographs, at once.
+
+        Raises:
+            UserError: when `settings` names other material or a language that was not loaded.
+        """
+        for name in ("fonts", "corpus", "photographs"):
+            if getattr(settings, name) != getattr(self.settings, name):
+                raise UserError(f"{name}: {getattr(settings, name)} is not what was loaded")
+        for language in settings.spoken():
+            self.corpus.require(language)
+        other = copy(self)
+        other._use(settings)
+        return other
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -132,82 +102,143 @@ class Renderer:
         Raises:
             UserError: when no photograph can be read or nothing of the text can be drawn.
         """
+        return self._arranged(index)[0]
+
+    def _arranged(self, index: int) -> tuple[Plan, Canvas]:
+        """Return the plan of a page, and the canvas with all of it but the ink."""
         if index < 0:
             raise UserError(f"index {index} must be at least 0")
         settings = self.settings
         rng = np.random.default_rng([self.seed, index])
-        kind = _weighted(rng, settings.languages)
-        layout = _weighted(rng, settings.layouts)
-        background = self.backgrounds.choose(rng, self.seed, index)
-        page = Page(
-            rng=rng,
-            width=settings.width,
-            height=settings.height,
-            languages=SPOKEN[kind],
-            sizes_px=settings.size_px,
-            contrast_floor=settings.contrast_floor,
-            fonts=self.fonts,
-            cases=self._cases(index),
-            corpus=self.corpus,
-            canvas=self.backgrounds.paint(background),
+        language: Language = _weighted(rng, settings.languages)
+        layout: str = _weighted(
+            rng,
+            {
+                name: share
+                for name, share in settings.layouts.items()
+                if language in LAYOUTS[name].languages
+            },
         )
-        for _ in range(ATTEMPTS):
+        background = self.backgrounds.choose(rng, self.seed, index)
+        hinting: Hinting = _weighted(rng, settings.hinting)
+        subpixel = bool(rng.random() < settings.subpixel_share)
+        blending = _weighted(rng, settings.blending)
+        warp = self._warp(rng) if LAYOUTS[layout].warps else None
+        effects = draw_effects(rng, settings.effects)
+        retries = 0
+        while True:
+            page = Page(
+                rng=rng,
+                width=settings.width,
+                height=settings.height,
+                language=language,
+                sizes=self._sizes,
+                contrast_floor=settings.contrast_floor,
+                outline_share=settings.outline_share,
+                hinting=hinting,
+                subpixel=subpixel,
+                fonts=self.fonts,
+                atlas=self.atlas,
+                corpus=self.corpus,
+                facts=self.facts,
+                canvas=Canvas(self.backgrounds.paint(background), warp),
+                photograph=background.source is not None,
+            )
             LAYOUTS[layout]().arrange(page)
             if page.blocks:
                 break
-        else:
-            raise UserError(
-                f"corpus: {ATTEMPTS} texts from {self.corpus.name} left nothing to draw on page "
-                f"{index}; give longer text or a larger page"
-            )
-        return Plan(
+            retries += 1
+            if retries == ATTEMPTS:
+                layout = FALLBACK
+            if retries == 2 * ATTEMPTS:
+                raise UserError(
+                    f"corpus: {retries} texts from {self.corpus.name} left nothing to draw on "
+                    f"page {index}; give longer text or a larger page"
+                )
+        plan = Plan(
             seed=self.seed,
             index=index,
             width=settings.width,
             height=settings.height,
-            language=kind,
+            language=language,
             layout=layout,
+            hinting=hinting,
+            subpixel=subpixel,
+            blending=blending,
+            warp=warp.numbers if warp else None,
+            retries=retries,
             background=background,
+            rects=tuple(page.rects),
+            marks=tuple(page.marks),
             blocks=tuple(page.blocks),
+            effects=effects,
         )
+        for mark in plan.marks:
+            page.canvas.lay(mark)
+        return plan, page.canvas
 
     def paint(self, plan: Plan) -> RGB:
         """Draw a plan: (h, w, 3) uint8 sRGB. Uses the fonts and photographs, no randomness.
 
         Raises:
-            UserError: when the plan names a face or photograph that these settings do not have.
+            UserError: when the plan names a face, a photograph or a kind of effect that is not
+                here, or is of another size.
         """
-        canvas = self.backgrounds.paint(plan.background)
-        for block in plan.blocks:
-            if block.plate is not None:
-                lay(canvas, block.plate)
-        for block, line in plan.lines():
-            _blend(canvas, block, [placed for placed in self._placed(line) if placed[1].mask.size])
-        return canvas
+        placed = self._checked(plan)
+        warp = Warp(plan.warp) if plan.warp else None
+        canvas = Canvas(self.backgrounds.paint(plan.background), warp)
+        for rect in (*plan.rects, *plan.marks):
+            canvas.lay(rect)
+        return _inked(plan, placed, canvas.pixels)
 
     def sample(self, index: int) -> Sample:
-        """Return page `index` as a PNG with its text and truth.
+        """Return page `index` as an encoded picture with its text and truth.
 
         Raises:
             UserError: as `plan` does.
         """
-        plan = self.plan(index)
-        truths = [self._truth(block, line) for block, line in plan.lines()]
-        sizes = [line.size_px for _, line in plan.lines()]
-        meta = {
-            "kind": "render",
-            "width": plan.width,
-            "height": plan.height,
-            "language": plan.language,
-            "layout": plan.layout,
-            "characters": sum(box is not None for truth in truths for box in truth["characters"]),
-            "size_px": [min(sizes), max(sizes)],
-            "contrast": min(line.contrast for _, line in plan.lines()),
-            "plate": any(block.plate is not None for block in plan.blocks),
-            "lines": truths,
-            "plan": plan.model_dump(mode="json"),
-        }
-        return Sample(f"{index:09d}", encode_png(self.paint(plan)), "png", plan.text, meta)
+        plan, canvas = self._arranged(index)
+        placed = self._placed(plan)
+        meta = describe(plan, placed, self.fonts, self.atlas)
+        image = encode(_inked(plan, placed, canvas.pixels), self.settings.format)
+        return Sample(f"{index:09d}", image, self.settings.format, plan.text, meta)
+
+    def strikes(self) -> Iterator[Strike]:
+        """Yield every strike that pages of these settings can ask for, but for vertical text."""
+        settings = self.settings
+        hintings: list[Hinting] = [name for name, share in settings.hinting.items() if share > 0]
+        sizes = [size for size, share in settings.sizes.items() if share > 0]
+        for type_ in self.fonts.types_for(sorted(settings.spoken())):
+            for size_px in sizes:
+                for hinting in hintings:
+                    yield self.atlas.strike(type_, size_px, hinting)
+
+    def _checked(self, plan: Plan) -> list[Placed]:
+        """Return the glyphs of a plan that may come from anywhere, all inside the page.
+
+        The compiled loops trust what they are given: nothing may reach them unlooked at.
+        """
+        size = self.settings.width, self.settings.height
+        if (plan.width, plan.height) != size:
+            raise UserError(
+                f"plan: it is of {plan.width}x{plan.height} px, these settings are of "
+                f"{size[0]}x{size[1]}; use the settings it was made with"
+            )
+        for effect in plan.effects:
+            if effect.kind not in EFFECTS:
+                raise UserError(f"plan: effect {effect.kind!r} is not one of {sorted(EFFECTS)}")
+        placed = self._placed(plan)
+        boxes = [
+            *(rect.box for rect in (*plan.rects, *plan.marks)),
+            *(box for one in placed for box in one.boxes.tolist()),
+        ]
+        for left, top, right, bottom in boxes:
+            if not (0 <= left <= right <= size[0] and 0 <= top <= bottom <= size[1]):
+                raise UserError(
+                    f"plan: box {(left, top, right, bottom)} lies outside the page of "
+                    f"{size[0]}x{size[1]} px; render the sample again"
+                )
+        return placed
 
     def fingerprint(self) -> str:
         """Digest what the settings point at: fonts, text and photographs (names and sizes)."""
@@ -215,98 +246,79 @@ class Renderer:
             {
                 "fonts": self.fonts.fingerprint(),
                 "corpus": self.corpus.digest,
+                "facts": self.facts.digest,
                 "photographs": self.backgrounds.source.fingerprint(),
             }
         )
 
-    def _cases(self, index: int) -> dict[Language, tuple[Type, ...]]:
-        """Return the case of type of page `index`: a function of the seed and its neighbourhood.
+    def _warp(self, rng: np.random.Generator) -> Warp | None:
+        """Draw a slight turn and tilt, mostly none."""
+        settings = self.settings
+        if rng.random() >= settings.warp_share:
+            return None
+        turn, right, down = rng.uniform(-1, 1, 3).tolist()
+        side = max(settings.width, settings.height)
+        tilt = (settings.tilt * right / side, settings.tilt * down / side)
+        centre = (settings.width / 2, settings.height / 2)
+        return Warp.about(centre, np.deg2rad(settings.turn_deg * turn), tilt)
 
-        Opening a face at a size costs 1 to 15 ms (the auto-hinter studies it first), several
-        times the drawing of a line, so that PAGES_PER_CASE pages share a few faces.
-        """
-        place = index // PAGES_PER_CASE
-        if self._case is None or self._case[0] != place:
-            rng = np.random.default_rng([self.seed, place, 2])
-            both: tuple[Language, ...] = ("en", "zh")
-            self._case = place, {one: self.fonts.case(rng, one) for one in both}
-        return self._case[1]
-
-    def _placed(self, line: Line) -> Iterator[tuple[str, Glyph, int, int]]:
-        """Yield (character, glyph, left, top) of every character, spaces included."""
-        for run in line.runs:
-            face = self.fonts.faces.get(run.face)
-            if face is None:
-                raise UserError(f"fonts: the plan needs {run.face}, which is not here; add it")
-            glyph_of = pen(face, run.weight, line.size_px).glyph
-            for character, x in zip(run.text, run.x_px, strict=True):
-                glyph = glyph_of(character)
-                if glyph is None:
-                    raise UserError(
-                        f"fonts: {run.face} no longer draws {character!r}; use the same fonts"
-                    )
-                yield character, glyph, x + glyph.left, line.baseline_px + glyph.top
-
-    def _truth(self, block: Block, line: Line) -> dict[str, Any]:
-        """Describe one line: its text, boxes, sizes and colours, measured on the glyphs."""
-        boxes: list[Box | None] = [
-            (x, y, x + g.mask.shape[1], y + g.mask.shape[0]) if g.mask.size else None
-            for _, g, x, y in self._placed(line)
-        ]
-        lefts, tops, rights, bottoms = zip(*(box for box in boxes if box), strict=True)
-        face = self.fonts.faces[line.runs[0].face]
-        x = pen(face, line.runs[0].weight, line.size_px).glyph("x")
-        return {
-            "text": line.text,
-            "box": [min(lefts), min(tops), max(rights), max(bottoms)],
-            "size_px": line.size_px,
-            "ink_height_px": max(bottoms) - min(tops),
-            "x_height_px": x.mask.shape[0] if x else None,
-            "font": line.runs[0].face,
-            "weight": line.runs[0].weight,
-            "colour": list(block.colour),
-            "contrast": line.contrast,
-            "plate": block.plate is not None,
-            "language": block.language,
-            "role": block.role,
-            "characters": boxes,
-        }
+    def _placed(self, plan: Plan) -> list[Placed]:
+        warp = Warp(plan.warp) if plan.warp else None
+        return [place(block, self.fonts, self.atlas, plan.hinting, warp) for block in plan.blocks]
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the libraries that shape pixels."""
+    """Return the versions of the libraries that shape pixels and labels."""
+    from importlib.metadata import version
+
     import cv2
+    import freetype
     import PIL
-    from PIL import features
 
     return {
+        "freetype": ".".join(str(part) for part in freetype.version()),
         "pillow": PIL.__version__,
-        "freetype": features.version("freetype2") or "unknown",
         "numpy": np.__version__,
         "opencv": cv2.__version__,
+        **{name: version(name) for name in ("numba", "uharfbuzz", "uniseg", "fpng")},
     }
 
 
-def _blend(canvas: RGB, block: Block, placed: list[tuple[str, Glyph, int, int]]) -> None:
-    """Blend the glyphs of a line, in sRGB as browsers do; where two meet the fuller one counts."""
-    left, top = min(x for _, _, x, _ in placed), min(y for _, _, _, y in placed)
-    right = max(x + glyph.mask.shape[1] for _, glyph, x, _ in placed)
-    bottom = max(y + glyph.mask.shape[0] for _, glyph, _, y in placed)
-    height, width = canvas.shape[:2]
-    inside = 0 <= left < right <= width and 0 <= top < bottom <= height
-    assert inside, "the page keeps all ink inside"
-    mask = np.zeros((bottom - top, right - left), np.uint8)
-    for _, glyph, x, y in placed:
-        height, width = glyph.mask.shape
-        part = mask[y - top : y - top + height, x - left : x - left + width]
-        np.maximum(part, glyph.mask, out=part)
-    part = canvas[top:bottom, left:right]
-    share = mask[..., None].astype(np.uint16)
-    colour = np.array(block.colour, np.uint16)
-    part[...] = (part.astype(np.uint16) * (255 - share) + colour * share + 127) // 255
+def _inked(plan: Plan, placed: Sequence[Placed], pixels: RGB) -> RGB:
+    """Draw the ink of a plan on what is under it, in place, then the effects."""
+    for block, one in zip(plan.blocks, placed, strict=True):
+        if block.halo is not None:
+            _outline(pixels, block, one)
+        colour = np.array(block.colour, np.uint8)
+        for g in one.glyphs:
+            if plan.blending == "linear":
+                blend_linear(
+                    pixels, g.masks, g.rows, g.found, g.xs, g.ys, colour, TO_LINEAR, TO_SRGB
+                )
+            else:
+                blend_srgb(pixels, g.masks, g.rows, g.found, g.xs, g.ys, colour)
+    for effect in plan.effects:
+        pixels = EFFECTS[effect.kind].apply(pixels, effect)
+    return pixels
 
 
-def _weighted(rng: np.random.Generator, shares: Mapping[Any, float]) -> str:
+def _outline(pixels: RGB, block: Block, placed: Placed) -> None:
+    """Draw the halo of a block: its coverage spread by a pixel to every side."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    inked = placed.boxes[placed.boxes[:, 2] > placed.boxes[:, 0]]
+    left, top = np.maximum(inked[:, :2].min(axis=0) - 2, 0).tolist()
+    right = min(width, int(inked[:, 2].max()) + 2)
+    bottom = min(height, int(inked[:, 3].max()) + 2)
+    coverage = np.zeros((bottom - top, right - left), np.uint8)
+    for g in placed.glyphs:
+        cover(coverage, g.masks, g.rows, g.found, g.xs - np.int32(left), g.ys - np.int32(top))
+    spread = np.asarray(cv2.dilate(coverage, np.ones((3, 3), np.uint8)), np.uint8)
+    blend_coverage(pixels, spread, left, top, np.array(block.halo, np.uint8))
+
+
+def _weighted(rng: np.random.Generator, shares: Mapping[Any, float]) -> Any:
     """Draw a name by its share; names of share 0 are not there at all."""
     names = sorted(name for name, share in shares.items() if share > 0)
     ends = np.cumsum([shares[name] for name in names])

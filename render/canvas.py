@@ -1,0 +1,138 @@
+"""The canvas: a background, what is laid on it, and the light of the result.
+
+Everything is placed on a flat page. A warp, when there is one, maps that page to the picture:
+rectangles become quadrilaterals here, glyphs are drawn through it at their final size.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.kernels import veil
+from render.light import Light
+from render.plan import Box, Rect
+from shards import RGB
+
+SUBPIXEL_BITS = 4
+"""Corners of warped rectangles lie on sixteenths of a pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """A homography (row-major, 9 numbers, the last 1) from the flat page to the picture."""
+
+    numbers: tuple[float, ...]
+
+    @classmethod
+    def about(cls, centre: tuple[float, float], angle: float, tilt: tuple[float, float]) -> "Warp":
+        """Turn by `angle` (radians) and tilt about `centre`; `tilt` is the change of scale a px."""
+        x, y = centre
+        cosine, sine = np.cos(angle), np.sin(angle)
+        away = np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
+        tilted = np.array([[1, 0, 0], [0, 1, 0], [tilt[0], tilt[1], 1.0]])
+        turned = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1.0]])
+        home = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1.0]])
+        whole = away @ tilted @ turned @ home
+        return cls(tuple((whole / whole[2, 2]).ravel().tolist()))
+
+    def points(
+        self, xs: NDArray[np.float64], ys: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Map points of the flat page to the picture."""
+        a, b, c, d, e, f, g, h, _ = self.numbers
+        scale = 1 / (g * xs + h * ys + 1)
+        return (a * xs + b * ys + c) * scale, (d * xs + e * ys + f) * scale
+
+    def slopes(self, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the Jacobian (n, 2, 2) at points of the flat page: what a small glyph sees."""
+        a, b, _, d, e, _, g, h, _ = self.numbers
+        to_x, to_y = self.points(xs, ys)
+        scale = 1 / (g * xs + h * ys + 1)
+        rows = [
+            [(a - to_x * g) * scale, (b - to_x * h) * scale],
+            [(d - to_y * g) * scale, (e - to_y * h) * scale],
+        ]
+        return np.moveaxis(np.array(rows), 2, 0)
+
+    def inset(self, width: int, height: int, margin: int) -> int:
+        """Return how far inside the flat page a box must lie to land inside the picture, px."""
+        for inset in range(margin, min(width, height) // 2):
+            lefts, tops = (
+                np.array([inset, width - inset] * 2),
+                np.repeat([inset, height - inset], 2),
+            )
+            xs, ys = self.points(lefts.astype(float), tops.astype(float))
+            inside = margin <= min(xs.min(), ys.min())
+            if inside and xs.max() <= width - margin and ys.max() <= height - margin:
+                return inset
+        return min(width, height) // 2
+
+
+class Canvas:
+    """Pixels being painted: (h, w, 3) uint8 sRGB. `background` stays as it was."""
+
+    def __init__(self, background: RGB, warp: Warp | None) -> None:
+        """Start from a copy of `background`."""
+        self.background = background
+        self.pixels = background.copy()
+        self.warp = warp
+
+    @cached_property
+    def light(self) -> Light:
+        """Return the light of the canvas as it is now; measured when first asked for."""
+        return Light(self.pixels)
+
+    def bounds(self, box: Box) -> Box:
+        """Return the box of the picture that holds a box of the flat page."""
+        if self.warp is None:
+            return box
+        xs, ys = self._corners(box)
+        height, width = self.pixels.shape[:2]
+        left, top = max(0, int(xs.min()) - 1), max(0, int(ys.min()) - 1)
+        return left, top, min(width, int(xs.max()) + 2), min(height, int(ys.max()) + 2)
+
+    def lay(self, rect: Rect) -> None:
+        """Paint a rectangle, the same integers every time, and measure its light again."""
+        left, top, right, bottom = bounds = self.bounds(rect.box)
+        part = self.pixels[top:bottom, left:right]
+        if self.warp is not None:
+            self._lay_warped(rect, bounds)
+        elif rect.colour is None:
+            part[...] = self.background[top:bottom, left:right]
+        elif rect.opacity >= 1:
+            part[...] = rect.colour
+        else:
+            colour, share = np.array(rect.colour, np.uint8), round(rect.opacity * 255)
+            veil(self.pixels, left, top, right, bottom, colour, share)
+        if "light" in self.__dict__:
+            self.light.measure(bounds)
+
+    def _lay_warped(self, rect: Rect, bounds: Box) -> None:
+        left, top, right, bottom = bounds
+        part = self.pixels[top:bottom, left:right]
+        paint = np.array(rect.colour or 0, np.uint8)
+        if rect.colour is None:
+            paint = self.background[top:bottom, left:right]
+        share = self._coverage(rect.box, bounds).astype(np.uint16)[..., None]
+        share = share * round(rect.opacity * 255) // 255
+        part[...] = (part.astype(np.uint16) * (255 - share) + paint * share + 127) // 255
+
+    def _corners(self, box: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        assert self.warp is not None
+        left, top, right, bottom = box
+        xs, ys = np.array([left, right, right, left]), np.array([top, top, bottom, bottom])
+        return self.warp.points(xs.astype(float), ys.astype(float))
+
+    def _coverage(self, box: Box, bounds: Box) -> NDArray[np.uint8]:
+        """Return how far each pixel of `bounds` lies inside the warped `box`, in [0, 255]."""
+        import cv2
+
+        xs, ys = self._corners(box)
+        # OpenCV's pixel centres are whole numbers, ours lie half a pixel further.
+        corners = np.stack([xs - bounds[0] - 0.5, ys - bounds[1] - 0.5], axis=1)
+        points = np.rint(corners * 2**SUBPIXEL_BITS).astype(np.int32)
+        mask = np.zeros((bounds[3] - bounds[1], bounds[2] - bounds[0]), np.uint8)
+        cv2.fillConvexPoly(mask, points, 255, cv2.LINE_AA, SUBPIXEL_BITS)
+        return mask

@@ -1,0 +1,142 @@
+"""RenderSettings: what pages look like. Shares are relative weights; 0 means never."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, Field, model_validator
+
+from render.effects import EFFECTS
+from render.layouts import LAYOUTS
+from render.page import MARGIN_PX
+from render.plan import Blending, Hinting, Language
+from shards import Settings
+
+SMALLEST_PX, LARGEST_PX = 4, 64
+
+DIFFICULTY = {"easy": (14, 20), "medium": (9, 14), "hard": (5, 9), "all": (5, 20)}
+"""Named sets of em sizes, px."""
+
+K = TypeVar("K")
+
+
+def _shares(shares: dict[K, float]) -> dict[K, float]:
+    if any(not 0 <= share < float("inf") for share in shares.values()):
+        raise ValueError(f"shares {shares} must be finite and at least 0")
+    if not any(shares.values()):
+        raise ValueError(f"shares {shares} are all 0; give one a positive share")
+    return shares
+
+
+def _known(shares: dict[str, float]) -> dict[str, float]:
+    unknown = sorted(set(shares) - set(LAYOUTS))
+    if unknown:
+        raise ValueError(f"layouts {unknown} are unknown; use {sorted(LAYOUTS)}")
+    return shares
+
+
+def _effects(shares: dict[str, float]) -> dict[str, float]:
+    unknown = sorted(set(shares) - set(EFFECTS))
+    if unknown:
+        raise ValueError(f"effects {unknown} are unknown; use {sorted(EFFECTS)}")
+    if any(not 0 <= share <= 1 for share in shares.values()):
+        raise ValueError(f"effects {shares} are probabilities: each in [0, 1]")
+    return shares
+
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class RenderSettings(Settings):
+    """What pages look like.
+
+    `width`, `height` are px. `size_px` is the em: (smallest, largest) px, the name of a set in
+    DIFFICULTY, or shares by size as in `{ 6 = 2.0, 7 = 1.0 }`. `contrast_floor` is the WCAG ratio
+    that every line holds in its worst window: 3 is what WCAG asks of large text; we take it for
+    small text too because it is a floor against half-em windows, where WCAG compares plain areas,
+    and because each plate hides a part of the photograph. Where no colour holds it,
+    `outline_share` of the blocks get an outline, the others a plate.
+
+    `hinting`, `blending`, `subpixel_share`, `warp_share` and `effects` vary what a VAE would
+    otherwise learn by heart; each is in the label of the page. A warped page is turned by at most
+    `turn_deg` degrees and tilted so that opposite edges differ in scale by at most about `tilt`.
+
+    `photographs` is a folder of images or tars, a tar, or a text file that lists images; `part`
+    names the photographs used, so that evaluation can render on held-out ones.
+    """
+
+    width: int = Field(default=256, ge=32, le=8192)
+    height: int = Field(default=256, ge=32, le=8192)
+    size_px: tuple[int, int] | Literal["easy", "medium", "hard", "all"] | dict[int, float] = (5, 20)
+    languages: Annotated[dict[Language, float], AfterValidator(_shares)] = Field(
+        default={"en": 1.0, "zh": 1.0, "mixed": 0.5}
+    )
+    layouts: Annotated[dict[str, float], AfterValidator(_known), AfterValidator(_shares)] = Field(
+        default={"paragraph": 1.0, "article": 0.5, "scatter": 1.0}
+    )
+    flat_share: Share = 0.1
+    contrast_floor: float = Field(default=3.0, ge=1.0, le=15.0)
+    outline_share: Share = 0.3
+    hinting: Annotated[dict[Hinting, float], AfterValidator(_shares)] = Field(
+        default={"none": 1.0, "light": 1.0, "full": 1.0}
+    )
+    blending: Annotated[dict[Blending, float], AfterValidator(_shares)] = Field(
+        default={"srgb": 2.0, "linear": 1.0}
+    )
+    subpixel_share: Share = 0.7
+    warp_share: Share = 0.0
+    turn_deg: float = Field(default=2.0, ge=0.0, le=10.0)
+    tilt: float = Field(default=0.05, ge=0.0, le=0.2)
+    effects: Annotated[dict[str, float], AfterValidator(_effects)] = Field(default={})
+    format: Literal["png", "jpg", "webp"] = "png"
+    photographs: Path | None = None
+    part: Literal["all", "train", "heldout"] = "all"
+    corpus: Path | None = None
+    fonts: Path | None = None
+
+    @property
+    def sizes(self) -> Mapping[int, float]:
+        """Return the share of every em size, px."""
+        given = self.size_px
+        if isinstance(given, dict):
+            return given
+        low, high = DIFFICULTY[given] if isinstance(given, str) else given
+        return dict.fromkeys(range(low, high + 1), 1.0)
+
+    def spoken(self) -> frozenset[Language]:
+        """Return the languages in which blocks can be written."""
+        kinds: frozenset[Language] = frozenset(k for k, s in self.languages.items() if s > 0)
+        both: frozenset[Language] = frozenset({"en", "zh"})
+        return kinds | both if "mixed" in kinds else kinds
+
+    @model_validator(mode="after")
+    def _satisfiable(self) -> Self:
+        sizes = self.sizes
+        if isinstance(self.size_px, tuple) and not sizes:
+            raise ValueError(f"size_px {self.size_px} must be (smallest, largest)")
+        _shares(dict(sizes))
+        used = [size for size, share in sizes.items() if share > 0]
+        low, high = min(used), max(used)
+        if not SMALLEST_PX <= low <= high <= LARGEST_PX:
+            raise ValueError(
+                f"size_px {self.size_px} must be (smallest, largest) within "
+                f"[{SMALLEST_PX}, {LARGEST_PX}]"
+            )
+        least = 4 * high + 2 * MARGIN_PX
+        if min(self.width, self.height) < least:
+            raise ValueError(
+                f"{self.width}x{self.height} px is too small for text of {high} px; "
+                f"give width and height of at least {least} or a smaller size_px"
+            )
+        for language, share in self.languages.items():
+            able = [
+                name
+                for name, s in self.layouts.items()
+                if s > 0 and language in LAYOUTS[name].languages
+            ]
+            if share > 0 and not able:
+                raise ValueError(
+                    f"layouts: none of {sorted(self.layouts)} can be set in {language!r}; "
+                    "add one, or set the share of the language to 0"
+                )
+        return self

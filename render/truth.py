@@ -1,0 +1,118 @@
+"""The truth about a page: what is where, how large, in which ink, and whether it can be read.
+
+Everything is measured on the glyphs that were placed; nothing is taken from what was intended.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from render.atlas import Atlas
+from render.fonts import Fonts
+from render.kernels import union_boxes
+from render.placing import Placed
+from render.plan import Block, Box, Plan
+
+Legibility = Literal["clear", "hard", "lost"]
+
+CLEAR_PX = {"en": 7, "zh": 10}
+HARD_PX = {"en": 5, "zh": 7}
+"""Smallest em at which text is "clear" or "hard" to read; below, it is "lost". Our choice, from
+the share of characters whose nearest other glyph differs by less than 25 % (L2, Noto Sans SC,
+unhinted, 3,000 commonest Han): 3 % at 10 px, 9 % at 8, 17 % at 7, 44 % at 6; Latin letters 10 %
+at 5 px, at most 3 % from 7 px."""
+
+
+def legibility(language: str, size_px: int) -> Legibility:
+    """Return how far text of this em can be told apart, from its size alone."""
+    script = "en" if language == "en" else "zh"
+    if size_px >= CLEAR_PX[script]:
+        return "clear"
+    return "hard" if size_px >= HARD_PX[script] else "lost"
+
+
+def describe(plan: Plan, placed: Sequence[Placed], fonts: Fonts, atlas: Atlas) -> dict[str, Any]:
+    """Return the metadata of a page; boxes are (left, top, right, bottom) px of the picture."""
+    lines: list[dict[str, Any]] = []
+    blocks: list[dict[str, Any]] = []
+    for block, one in zip(plan.blocks, placed, strict=True):
+        first = len(lines)
+        lines += _lines(block, one, len(blocks), _x_height(block, plan, fonts, atlas))
+        blocks.append(
+            {
+                "role": block.role,
+                "language": block.language,
+                "vertical": block.vertical,
+                "box": _union([line["box"] for line in lines[first:]]),
+                "lines": [first, len(lines)],
+            }
+        )
+    sizes = [block.size_px for block in plan.blocks]
+    characters = sum(int((one.boxes[:, 2] > one.boxes[:, 0]).sum()) for one in placed)
+    return {
+        "kind": "render",
+        "width": plan.width,
+        "height": plan.height,
+        "language": plan.language,
+        "layout": plan.layout,
+        "hinting": plan.hinting,
+        "subpixel": plan.subpixel,
+        "blending": plan.blending,
+        "warped": plan.warp is not None,
+        "effects": {effect.kind: effect.strength for effect in plan.effects},
+        "characters": characters,
+        "size_px": [min(sizes), max(sizes)],
+        "scores": {
+            "contrast": min(line.contrast for _, line in plan.lines()),
+            "plates": sum(block.aid == "plate" for block in plan.blocks),
+            "outlines": sum(block.aid == "outline" for block in plan.blocks),
+            "retries": plan.retries,
+        },
+        "blocks": blocks,
+        "lines": lines,
+        "plan": plan,
+    }
+
+
+def _lines(
+    block: Block, placed: Placed, number: int, x_height_px: int | None
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    stops = np.cumsum([len(line.pens) for line in block.lines]).astype(np.int32)
+    starts = np.concatenate([np.zeros(1, np.int32), stops[:-1]])
+    unions = union_boxes(placed.boxes, starts, stops).tolist()
+    for line, start, stop, box in zip(block.lines, starts, stops, unions, strict=True):
+        boxes = placed.boxes[start:stop]
+        across = (0, 2) if block.vertical else (1, 3)
+        font = block.fonts[line.fonts[0] if line.fonts else 0]
+        found.append(
+            {
+                "text": line.text,
+                "box": box,
+                "block": number,
+                "role": block.role,
+                "language": block.language,
+                "size_px": block.size_px,
+                "ink_height_px": box[across[1]] - box[across[0]],
+                "x_height_px": x_height_px,
+                "legibility": legibility(block.language, block.size_px),
+                "font": font.face,
+                "design": font.design,
+                "colour": block.colour,
+                "contrast": line.contrast,
+                "aid": block.aid,
+                "characters": boxes,
+            }
+        )
+    return found
+
+
+def _x_height(block: Block, plan: Plan, fonts: Fonts, atlas: Atlas) -> int | None:
+    """Measure the height of an x in the block's first type, px; None where it has none."""
+    return atlas.strike(fonts.type(block.fonts[0]), block.size_px, plan.hinting).x_height_px
+
+
+def _union(boxes: Sequence[Box]) -> Box:
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)

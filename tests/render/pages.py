@@ -1,0 +1,145 @@
+"""What the tests of rendering share: settings, pages to set text on, ways to look at a sample."""
+
+import json
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from numpy.typing import NDArray
+
+from render import Plan, Renderer, RenderSettings
+from render.canvas import Canvas, Warp
+from render.page import Page, Sizes, Style
+from render.plan import Block, Font, Hinting, Language, Line
+from shards import RGB, Sample
+
+SETTINGS = RenderSettings(
+    width=160, height=128, languages={"en": 1, "zh": 1, "zh-hant": 0.5, "mixed": 0.5}
+)
+
+SIMPLIFIED, TRADITIONAL = "NotoSansCJK-VF.otf.ttc#2", "NotoSansCJK-VF.otf.ttc#3"
+PLEX = "IBMPlexMono-Regular.ttf#0"
+
+
+def variant(renderer: Renderer, **changes: Any) -> Renderer:
+    return renderer.with_settings(RenderSettings(**(SETTINGS.model_dump() | changes)))
+
+
+def truth(sample: Sample) -> dict[str, Any]:
+    """Return the metadata as a reader of the shard sees it."""
+    return json.loads(dict(sample.files())["json"])
+
+
+def stored(sample: Sample) -> Plan:
+    """Return the plan as it comes back from the sample's JSON."""
+    return Plan.of(truth(sample)["plan"])
+
+
+def bare(renderer: Renderer, plan: Plan) -> RGB:
+    """Return the page with its rectangles and rules, without ink and effects."""
+    return renderer.paint(replace(plan, blocks=(), effects=()))
+
+
+def ground(renderer: Renderer, plan: Plan) -> RGB:
+    """Return what the text stands on: the page with its rectangles only."""
+    return bare(renderer, replace(plan, marks=()))
+
+
+def with_ink(boxes: Any) -> NDArray[np.int32]:
+    """Return the boxes (n, 4) that have area."""
+    every = np.array(boxes, np.int32).reshape(-1, 4)
+    return every[every[:, 2] > every[:, 0]]
+
+
+def covered(boxes: Any, height: int, width: int) -> NDArray[np.bool_]:
+    """Return (h, w) True inside any of the boxes."""
+    inside = np.zeros((height, width), np.bool_)
+    for left, top, right, bottom in boxes:
+        inside[top:bottom, left:right] = True
+    return inside
+
+
+def luminance_map(pixels: RGB) -> NDArray[np.float64]:
+    """Return the relative luminance (h, w) as WCAG 2 writes it, in plain NumPy."""
+    value = pixels / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])
+
+
+def page_of(
+    renderer: Renderer,
+    *,
+    width: int = 400,
+    height: int = 300,
+    ground: int = 255,
+    language: Language = "en",
+    hinting: Hinting = "none",
+    warp: Warp | None = None,
+) -> Page:
+    """Return an empty page of one grey to set text on."""
+    return Page(
+        rng=np.random.default_rng(0),
+        width=width,
+        height=height,
+        language=language,
+        sizes=Sizes({12: 1.0}),
+        contrast_floor=3.0,
+        outline_share=0.0,
+        hinting=hinting,
+        subpixel=True,
+        fonts=renderer.fonts,
+        atlas=renderer.atlas,
+        corpus=renderer.corpus,
+        facts=renderer.facts,
+        photograph=False,
+        canvas=Canvas(np.full((height, width, 3), ground, np.uint8), warp),
+    )
+
+
+def style_of(page: Page, *faces: str, size_px: int = 12, **changes: Any) -> Style:
+    """Return a style of plain faces, by name."""
+    types = tuple(page.fonts.plain(page.fonts.faces[face]) for face in faces)
+    return replace(Style(page.language, types, size_px, 1.4), **changes)
+
+
+def block_of(text: str, font: Font, size_px: int, x: int, y: int) -> Block:
+    """Return a block of one line whose characters stand an em apart from pen (x, y)."""
+    pens = tuple(4 * (x + size_px * n) for n in range(len(text)))
+    line = Line(text, y, pens, 21.0)
+    return Block("body", "en", size_px, False, (font,), (0, 0, 0), "none", None, (line,))
+
+
+def package(name: str) -> Path:
+    """Return the folder of an installed package."""
+    spec = find_spec(name)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
+
+
+def font_file(
+    path: Path, codes: frozenset[int], *, blank: frozenset[int] = frozenset(), weight: int = 400
+) -> None:
+    """Write a font that draws a triangle for each code, nothing for the blank ones."""
+    names = {code: f"u{code:05X}" for code in codes | {0x20}}
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", *names.values()])
+    builder.setupCharacterMap(names)
+    outline, empty = TTGlyphPen(None), TTGlyphPen(None)
+    for move, point in (("moveTo", (50, 0)), ("lineTo", (50, 550)), ("lineTo", (450, 550))):
+        getattr(outline, move)(point)
+    outline.closePath()
+    drawn, nothing = outline.glyph(), empty.glyph()
+    shown = {names[code] for code in codes - blank}
+    order = [".notdef", *names.values()]
+    builder.setupGlyf({name: drawn if name in shown else nothing for name in order})
+    builder.setupHorizontalMetrics(dict.fromkeys(order, (500, 0)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": path.stem, "styleName": "Regular"})
+    builder.setupOS2(usWeightClass=weight)
+    builder.setupPost()
+    builder.save(path)

@@ -1,0 +1,318 @@
+"""The compiled loops against plain Python and NumPy."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from render.breaks import breaks
+from render.kernels import (
+    CENTRE,
+    JUSTIFY,
+    LEFT,
+    MOST_STRETCH,
+    RIGHT,
+    blend_coverage,
+    blend_linear,
+    blend_srgb,
+    cover,
+    fill_lines,
+    ink_boxes,
+    light_extremes,
+    set_pens,
+    trim_masks,
+    union_boxes,
+    veil,
+)
+from render.light import CELL_PX, TO_LINEAR, TO_SRGB
+
+TEXTS = st.text(st.sampled_from("ab一二 ，。（）“”-."), max_size=40)
+FORBIDDEN_AT_THE_START = "，。、；：！？”’》）…"
+
+quick = settings(deadline=None, max_examples=60)
+
+
+def filled(text, width, indent=0.0, most=1000, advance=1.0):
+    advances = np.full(len(text), advance)
+    spaces = np.array([c == " " for c in text], np.bool_)
+    starts, stops = fill_lines(advances, breaks(text), spaces, float(width), float(indent), most)
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
+@settings(deadline=None, max_examples=200)
+@given(TEXTS, st.integers(1, 12), st.integers(0, 3))
+def test_lines_fit_and_lose_only_spaces(text, width, indent):
+    lines = filled(text, width, indent)
+    assert "".join(text[a:b] for a, b in lines).replace(" ", "") == text.replace(" ", "")
+    for number, (start, stop) in enumerate(lines):
+        room = width - (0 if number else indent)
+        assert 0 < stop - start <= max(1, room)
+        assert text[start] != " " != text[stop - 1]
+
+
+@settings(deadline=None, max_examples=200)
+@given(TEXTS, st.integers(1, 12))
+def test_lines_end_where_they_may_and_are_as_full_as_they_can_be(text, width):
+    ends = breaks(text)
+    lines = filled(text, width)
+    for (start, stop), (after, _) in pairwise(lines):
+        may = [at + 1 for at in range(start, len(text)) if ends[at]]
+        fitting = [at for at in may if len(text[start:at].rstrip(" ")) <= width]
+        if fitting:
+            assert text[start : fitting[-1]].rstrip(" ") == text[start:stop]
+        else:  # a part wider than a line is split between characters
+            assert not text[stop:after].strip(" ")
+            assert stop - start <= width < len(text[start : after + 1])
+
+
+def test_no_line_starts_with_a_mark_that_may_not():
+    text = "他说：“真的吗？”她答：“是的，《红楼梦》（第八十回）……还有呢！”" * 4
+    for width in range(6, 20):
+        for start, _ in filled(text, width):
+            assert text[start] not in FORBIDDEN_AT_THE_START
+
+
+def test_a_word_is_split_only_when_it_is_wider_than_the_line():
+    text = "an extraordinary idea"
+    lines = {width: [text[a:b] for a, b in filled(text, width)] for width in (13, 8)}
+    assert lines[13] == ["an", "extraordinary", "idea"]
+    assert lines[8] == ["an", "extraord", "inary", "idea"]
+
+
+def test_no_more_lines_are_filled_than_asked_for():
+    assert len(filled("a " * 30, 5, most=3)) == 3
+    assert filled("", 5) == filled("   ", 5) == []
+    assert filled("ab", 0.5) == [(0, 1), (1, 2)]
+
+
+def penned(text, width, align, indent=0.0, quantum=1, advance=2.5):
+    advances = np.full(len(text), advance)
+    lines = filled(text, width, indent, advance=advance)
+    starts, stops = (np.array([line[k] for line in lines], np.int32) for k in (0, 1))
+    places = float(width), float(indent), align, quantum
+    return lines, set_pens(advances, breaks(text), starts, stops, *places)
+
+
+@pytest.mark.parametrize("text", ["the quick brown fox jumps", "敏捷的狐狸跳过了懒狗和猫" * 2])
+def test_alignment_puts_the_slack_where_it_belongs(text):
+    width = 31.0
+    for align in (LEFT, JUSTIFY, CENTRE, RIGHT):
+        lines, pens = penned(text, width, align)
+        assert len(lines) > 1
+        for number, (start, stop) in enumerate(lines):
+            left, right = pens[start] / 4, width - pens[stop - 1] / 4 - 2.5
+            slack = width - 2.5 * (stop - start)
+            full = align == JUSTIFY and number < len(lines) - 1 and slack < MOST_STRETCH * width
+            share = {LEFT: 0, CENTRE: slack / 2, RIGHT: slack}.get(align, 0)
+            assert left == pytest.approx(share, abs=0.13)
+            assert right == pytest.approx(0 if full else slack - share, abs=0.13)
+
+
+def test_justifying_spreads_a_line_where_it_could_end():
+    lines, pens = penned("aaaa aaaa aaa bbbb", 34.0, JUSTIFY)
+    steps = np.diff(pens[slice(*lines[0])])
+    assert set(steps[[0, 1, 2, 5, 6, 7]]) == {10}
+    assert steps[4] > 10
+    lines, pens = penned("敏捷的狐狸跳过了懒狗", 16.0, JUSTIFY)
+    steps = np.diff(pens[slice(*lines[0])])
+    assert max(steps) - min(steps) <= 1
+    assert min(steps) > 9
+    lines, pens = penned("狐狸，abcd跳了过去吧吧吧吧吧", 22.0, JUSTIFY)
+    steps = np.diff(pens[slice(*lines[0])])
+    assert set(steps[[1, 3, 4, 5]]) == {10}  # before a comma and inside a word
+    assert min(steps[[0, 2, 6]]) > 10
+
+
+def test_a_ragged_line_is_not_stretched():
+    lines, pens = penned("aaa aaa bbbbbbbbbb", 30.0, JUSTIFY)
+    assert lines == [(0, 7), (8, 18)]
+    assert set(np.diff(pens[:7])) == {10}
+
+
+def test_pens_are_indented_and_rounded_to_the_quantum():
+    lines, pens = penned("the quick brown fox", 30.0, LEFT, indent=6.3)
+    assert [pens[start] for start, _ in lines] == [25, *[0] * (len(lines) - 1)]
+    _, whole = penned("the quick brown fox", 30.0, CENTRE, indent=6.3, quantum=4)
+    assert set(whole % 4) == {0}
+
+
+shapes = st.lists(
+    st.tuples(
+        st.integers(1, 5), st.integers(1, 5), st.integers(0, 6), st.integers(0, 6),
+        st.integers(0, 2**32 - 1),
+    ),
+    min_size=1, max_size=4,
+)  # fmt: skip
+
+
+def glyphs_of(parts):
+    """Return masks, rows, found, xs and ys of glyphs at places, and each as (box, mask)."""
+    masks, rows, each = [], [], []
+    for width, height, x, y, seed in parts:
+        mask = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+        mask[0, 0] = 0
+        rows.append((sum(map(len, masks)), width, height, 1, 2))
+        masks.append(mask.ravel())
+        each.append(((x + 1, y + 2), mask))
+    n = len(parts)
+    xs, ys = (np.array([part[k] for part in parts], np.int32) for k in (2, 3))
+    arrays = np.concatenate(masks), np.array(rows, np.int32), np.arange(n, dtype=np.int32)
+    return (*arrays, xs, ys), each
+
+
+def canvas_of(seed):
+    return np.random.default_rng(seed).integers(0, 256, (14, 13, 3), dtype=np.uint8)
+
+
+def blended(canvas, place, mask, colour):
+    """Blend in plain NumPy: the exact mean, rounded."""
+    (x, y), share = place, mask[..., None].astype(float)
+    part = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
+    part[...] = np.rint((part * (255 - share) + np.array(colour) * share) / 255)
+
+
+colours = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+@quick
+@given(shapes, colours, st.integers(0, 99))
+def test_glyphs_are_blended_to_the_nearest_value(parts, colour, seed):
+    arrays, each = glyphs_of(parts)
+    canvas, expected = canvas_of(seed), canvas_of(seed)
+    blend_srgb(canvas, *arrays, np.array(colour, np.uint8))
+    for place, mask in each:
+        blended(expected, place, mask, colour)
+    assert np.array_equal(canvas, expected)
+
+
+@quick
+@given(shapes, colours, st.integers(0, 99))
+def test_linear_blending_is_that_of_light(parts, colour, seed):
+    arrays, each = glyphs_of(parts)
+    canvas, expected = canvas_of(seed), canvas_of(seed)
+    blend_linear(canvas, *arrays, np.array(colour, np.uint8), TO_LINEAR, TO_SRGB)
+    for (x, y), mask in each:
+        part = expected[y : y + mask.shape[0], x : x + mask.shape[1]]
+        share = mask[..., None] / 255
+        light = TO_LINEAR[part] * (1 - share) + TO_LINEAR[list(colour)] * share
+        part[...] = TO_SRGB[np.rint(light).astype(int)]
+    assert np.abs(canvas.astype(int) - expected).max() <= 1
+    assert (canvas != expected).mean() < 0.02
+
+
+def test_a_glyph_without_ink_changes_nothing_and_a_full_one_gives_the_colour():
+    canvas = canvas_of(0)
+    (masks, rows, _, xs, ys), _ = glyphs_of([(3, 3, 4, 4, 0)])
+    for blend, tables in ((blend_srgb, ()), (blend_linear, (TO_LINEAR, TO_SRGB))):
+        after = canvas.copy()
+        colour = np.array((9, 200, 30), np.uint8)
+        blend(after, masks, rows, np.array([-1], np.int32), xs, ys, colour, *tables)
+        assert np.array_equal(after, canvas)
+        blend(after, masks | 255, rows, np.array([0], np.int32), xs, ys, colour, *tables)
+        assert (after[6:9, 5:8] == (9, 200, 30)).all()
+        assert (after != canvas).any(axis=2).sum() <= 9
+
+
+@quick
+@given(shapes)
+def test_coverage_takes_the_fuller_mask(parts):
+    arrays, each = glyphs_of(parts)
+    coverage, expected = np.zeros((14, 13), np.uint8), np.zeros((14, 13), np.uint8)
+    cover(coverage, *arrays)
+    for (x, y), mask in each:
+        part = expected[y : y + mask.shape[0], x : x + mask.shape[1]]
+        part[...] = np.maximum(part, mask)
+    assert np.array_equal(coverage, expected)
+
+
+@quick
+@given(colours, st.integers(0, 255), st.integers(0, 99))
+def test_a_veil_and_a_halo_are_blended_to_the_nearest_value(colour, share, seed):
+    for paint in ("veil", "coverage"):
+        canvas, expected = canvas_of(seed), canvas_of(seed)
+        mask = np.full((5, 7), share, np.uint8)
+        if paint == "veil":
+            veil(canvas, 2, 3, 9, 8, np.array(colour, np.uint8), share)
+        else:
+            mask = canvas_of(seed + 1)[:5, :7, 0].copy()
+            blend_coverage(canvas, mask, 2, 3, np.array(colour, np.uint8))
+        blended(expected, (2, 3), mask, colour)
+        assert np.array_equal(canvas, expected)
+
+
+@quick
+@given(shapes)
+def test_boxes_are_those_of_the_masks(parts):
+    (_, rows, found, xs, ys), each = glyphs_of(parts)
+    found[-1] = -1
+    boxes = ink_boxes(rows, found, xs, ys)
+    for box, ((x, y), mask) in zip(boxes[:-1], each, strict=False):
+        assert box.tolist() == [x, y, x + mask.shape[1], y + mask.shape[0]]
+    assert boxes[-1, 2] <= boxes[-1, 0]
+
+
+def test_a_union_leaves_out_what_has_no_area():
+    boxes = np.array(
+        [[5, 5, 9, 9], [0, 0, 0, 0], [2, 7, 4, 8], [3, 3, 3, 3], [1, 1, 2, 2]], np.int32
+    )
+    starts, stops = np.array([0, 3, 4], np.int32), np.array([3, 4, 5], np.int32)
+    assert union_boxes(boxes, starts, stops).tolist() == [[2, 5, 9, 9], [0] * 4, [1, 1, 2, 2]]
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 999)), max_size=5))
+def test_bitmaps_are_cut_to_their_ink(parts):
+    raw, bitmaps, expected = [], [], []
+    for width, height, seed in parts:
+        rng = np.random.default_rng(seed)
+        wide = rng.integers(0, 60, (height, width + 2), dtype=np.uint8)  # the pitch is wider
+        wide *= rng.random(wide.shape) < 0.3
+        bitmaps.append((sum(map(len, raw)), width + 2, width, height, 10, 20))
+        raw.append(wide.ravel())
+        ink = wide[:, :width]
+        if ink.max(initial=0) < 24:
+            expected.append(None)
+        else:
+            ys, xs = np.nonzero(ink)
+            part = ink[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
+            expected.append((10 + xs.min(), 20 + ys.min(), part))
+    bytes_ = np.concatenate([np.zeros(0, np.uint8), *raw])
+    masks, rows = trim_masks(bytes_, np.array(bitmaps, np.int64).reshape(-1, 6), 24)
+    for (offset, width, height, left, top), one in zip(rows, expected, strict=True):
+        if one is None:
+            assert width == 0
+            continue
+        assert (left, top) == one[:2]
+        assert np.array_equal(
+            masks[offset : offset + width * height].reshape(height, width), one[2]
+        )
+    assert len(masks) == sum(one[2].size for one in expected if one is not None)
+
+
+@quick
+@given(
+    st.integers(0, 999), st.integers(1, 4),
+    st.tuples(st.integers(0, 20), st.integers(0, 16), st.integers(1, 24), st.integers(1, 20)),
+)  # fmt: skip
+def test_extremes_are_those_of_the_worst_window(seed, side, place):
+    rng = np.random.default_rng(seed)
+    means = rng.random((6, 7)).astype(np.float32)
+    squares = (means**2 + 0.02 * rng.random((6, 7))).astype(np.float32)
+    left, top, width, height = place
+    box = (left, top, min(7 * CELL_PX, left + width), min(6 * CELL_PX, top + height))
+    rows = slice(box[1] // CELL_PX, -(-box[3] // CELL_PX))
+    columns = slice(box[0] // CELL_PX, -(-box[2] // CELL_PX))
+    values = []
+    high = min(side, rows.stop - rows.start)
+    wide = min(side, columns.stop - columns.start)
+    for i in range(rows.start, rows.stop - high + 1):
+        for j in range(columns.start, columns.stop - wide + 1):
+            mean = means[i : i + high, j : j + wide].astype(float).mean()
+            square = squares[i : i + high, j : j + wide].astype(float).mean()
+            grain = np.sqrt(max(0.0, square - mean**2))
+            values.append((mean - grain, mean + grain))
+    ((low, top_),) = light_extremes(means, squares, side, np.array([box], np.int32))
+    assert low == pytest.approx(max(0, min(v[0] for v in values)), abs=1e-5)
+    assert top_ == pytest.approx(min(1, max(v[1] for v in values)), abs=1e-5)
