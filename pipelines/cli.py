@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.atlas import atlas
 from pipelines.evaluate import evaluate
 from pipelines.filter import filter_images
 from pipelines.quickstart import quickstart
@@ -17,6 +18,7 @@ from shards.console import new_app, run
 app = new_app("Image VAEs that keep small text readable: render, filter, train, evaluate.")
 app.command()(quickstart)
 app.command()(render)
+app.command()(atlas)
 app.command("filter")(filter_images)
 app.add_typer(shards_app, name="shards")
 app.command()(train)

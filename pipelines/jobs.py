@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field, PositiveInt
 
 from filters import Chain, FilterSettings, build
-from pipelines.recipe import claim
+from pipelines.recipe import atlas_folder, claim
 from render import Renderer, RenderSettings, versions
 from shards import ImageSource, Sample, ShardWriter, Sidecar, UnreadableImage, digest
 from shards.settings import Settings
@@ -62,7 +62,7 @@ class RenderJob(Job):
     @cached_property
     def renderer(self) -> Renderer:
         """Build the renderer: fonts, corpus and photographs, once per process."""
-        return Renderer(self.render, self.seed)
+        return Renderer(self.render, self.seed, atlas=atlas_folder())
 
     def count(self) -> int:
         """Return the number of shards asked for."""
@@ -79,10 +79,11 @@ class RenderJob(Job):
             broken: set[str] = set()
             for i in range(first, first + self.samples_per_shard):
                 sample = self.renderer.sample(i)
-                broken.update(sample.meta["plan"]["background"]["passed_over"])
+                broken.update(sample.meta["plan"].background.passed_over)
                 writer.write(sample)
             for name in sorted(broken):
                 writer.drop(name, "unreadable", detail=self.renderer.unreadable[name])
+        self.renderer.atlas.save()
         assert writer.sidecar is not None
         return writer.sidecar
 
@@ -104,7 +105,7 @@ class FilterJob(Job):
         """List the images."""
         if self.images is None:
             return ImageSource.embedded(documents=True).part(self.part)
-        return ImageSource.folder(self.images).part(self.part)
+        return ImageSource.at(self.images).part(self.part)
 
     @cached_property
     def chain(self) -> Chain:

@@ -6,6 +6,7 @@ beside every output as `recipe.json`, with a digest that names it.
 
 import difflib
 import json
+import os
 import tomllib
 import types
 from collections.abc import Sequence
@@ -54,6 +55,15 @@ def find(recipe: str) -> Path:
     if recipe not in names():
         raise UserError(f"recipe {recipe!r} does not ship; give a .toml file or one of {names()}")
     return FOLDER / f"{recipe}.toml"
+
+
+def atlas_folder() -> Path:
+    """Return where this machine keeps drawn glyphs: in the user's cache, or NONPAREIL_CACHE."""
+    told = os.environ.get("NONPAREIL_CACHE")
+    base = (
+        Path(told) if told else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "nonpareil"
+    )
+    return base.expanduser() / "atlas"
 
 
 def names() -> list[str]:

@@ -8,6 +8,14 @@ import pytest
 from shards import RGB, Sample, ShardWriter, encode_png
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """Keep drawn glyphs out of the user's cache folder, in other processes too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NONPAREIL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def picture(seed: int, height: int = 40, width: int = 60) -> RGB:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
