@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 OUT ?= runs/quickstart
 
-.PHONY: quickstart test lint format bench clean
+.PHONY: quickstart test lint format peers bench clean
 
 quickstart: $(READY)  ## The whole system on this machine, in at most 8 minutes.
 	$(BIN)/nonpareil quickstart --out $(OUT)
@@ -21,11 +21,14 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## Every benchmark; tables on the terminal and in docs/benchmarks.md.
+peers: $(READY)  ## Other renderers, each in an environment of its own, for make bench.
+	$(BIN)/python -m benchmarks.peers --install
+
+bench: $(READY)  ## Every benchmark; tables on the terminal and in docs/.
 	@mkdir -p runs/bench
 	@for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); \
 	  $(BIN)/python -m benchmarks.$$name --json runs/bench/$$name.json || exit 1; done
-	$(BIN)/python -m benchmarks runs/bench > docs/benchmarks.md
+	$(BIN)/python -m benchmarks runs/bench docs/benchmarks.md docs/render.md
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("nonpareil needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
