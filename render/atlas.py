@@ -9,7 +9,7 @@ import mmap
 import os
 import zlib
 from collections import OrderedDict
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -144,20 +144,8 @@ class Strike:
 
     @property
     def name(self) -> str:
-        """Name the file of this strike: a digest of everything its glyphs depend on."""
-        import freetype
-
-        face = self.type.face
-        return digest(
-            {
-                "version": VERSION,
-                "freetype": list(freetype.version()),
-                "face": [face.path.name, face.index, face.checksum, len(face.codes)],
-                "design": list(self.type.design),
-                "strike": [self.size_px, self.hinting],
-                "vertical": version("uharfbuzz") if self.vertical else "",
-            }
-        )[:32]
+        """Name the file of this strike: a digest of its type, then what makes it this one."""
+        return f"{_digest(self.type)}-{self.size_px}px-{self.hinting}{'-v' * self.vertical}"
 
     def write(self, path: Path) -> None:
         """Write everything to a temporary name, then put it in place."""
@@ -213,6 +201,25 @@ class Strike:
         self._table[news] = numbers
         self.rows = np.concatenate([self.rows, rows])
         self._append(np.concatenate([np.zeros(0, np.uint8), *pieces]))
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    return version("freetype-py"), version("uharfbuzz")
+
+
+@cache
+def _digest(type_: Type) -> str:
+    """Digest everything that the glyphs of a type depend on, and the layout of the files."""
+    face = type_.face
+    return digest(
+        {
+            "version": VERSION,
+            "libraries": _libraries(),
+            "face": [face.path.name, face.index, face.checksum, len(face.codes)],
+            "design": list(type_.design),
+        }
+    )[:32]
 
 
 class Atlas:

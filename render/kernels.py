@@ -75,6 +75,21 @@ def fill_lines(
     return starts[:lines].copy(), stops[:lines].copy()
 
 
+@_compiled
+def in_lines(starts: NDArray[np.int32], stops: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the positions of all characters that stand in lines, in order."""
+    total = 0
+    for line in range(len(starts)):
+        total += stops[line] - starts[line]
+    places = np.empty(total, np.int64)
+    n = 0
+    for line in range(len(starts)):
+        for at in range(starts[line], stops[line]):
+            places[n] = at
+            n += 1
+    return places
+
+
 LEFT, JUSTIFY, CENTRE, RIGHT = 0, 1, 2, 3
 MOST_STRETCH = 0.2
 """Share of a line's width that justifying may spread over it; emptier lines stay ragged."""

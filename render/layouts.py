@@ -555,8 +555,8 @@ class Scatter:
     warps: ClassVar[bool] = True
 
     def arrange(self, page: Page) -> None:
-        """Try more places than will fit, for as many texts as the page's area suggests."""
-        share = page.width * page.height / 256**2
+        """Try more texts than will fit, as many as the page's side suggests."""
+        share = (page.width * page.height) ** 0.5 / 256
         for _ in range(round(page.between(8, 24) * max(1.0, share))):
             self._drop(page, plated=page.chance(0.25))
         # Over gravel or leaves nothing is legible without a plate.

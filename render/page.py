@@ -21,7 +21,7 @@ from render.facts import Facts
 from render.fonts import Fonts
 from render.glyphs import SPACE, Type
 from render.ink import BLACK, PLATE_MARGIN_PX, Ink, choose, tint
-from render.kernels import CELL_PX, fill_lines, ink_boxes, set_pens, union_boxes
+from render.kernels import CELL_PX, fill_lines, in_lines, ink_boxes, set_pens, union_boxes
 from render.placing import line_slices, place
 from render.plan import Block, Box, Colour, Hinting, Language, Line, Rect, Role
 
@@ -304,7 +304,7 @@ class Page:
         if not bases:
             return None
         chosen = list(zip(starts.tolist(), stops.tolist(), strict=True))[: len(bases)]
-        keep = np.concatenate([np.arange(start, stop) for start, stop in chosen])
+        keep = in_lines(starts[: len(bases)], stops[: len(bases)])
         lines = unions[: len(bases)].copy()
         lines[:, 0 if style.vertical else 1] += bases
         lines[:, 2 if style.vertical else 3] += bases
@@ -564,10 +564,8 @@ def _bases(unions: NDArray[np.int32], style: Style, room: int) -> list[int]:
 
 
 def _bounds(boxes: NDArray[np.int32]) -> Box:
-    inked = boxes[boxes[:, 2] > boxes[:, 0]]
-    left, top = inked[:, :2].min(axis=0).tolist()
-    right, bottom = inked[:, 2:].max(axis=0).tolist()
-    return left, top, right, bottom
+    lefts, tops, rights, bottoms = zip(*boxes.tolist(), strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
 
 
 def _grown(box: Box, width: int, height: int, times: int) -> Box:
