@@ -228,15 +228,14 @@ class Renderer:
             if effect.kind not in EFFECTS:
                 raise UserError(f"plan: effect {effect.kind!r} is not one of {sorted(EFFECTS)}")
         placed = self._placed(plan)
-        boxes = [
-            *(rect.box for rect in (*plan.rects, *plan.marks)),
-            *(box for one in placed for box in one.boxes.tolist()),
-        ]
-        for left, top, right, bottom in boxes:
-            if not (0 <= left <= right <= size[0] and 0 <= top <= bottom <= size[1]):
+        rects = np.array([(0, 0, 0, 0), *(r.box for r in (*plan.rects, *plan.marks))], np.int64)
+        for boxes in (rects, *(one.boxes for one in placed)):
+            inside = (boxes[:, :2] >= 0) & (boxes[:, :2] <= boxes[:, 2:]) & (boxes[:, 2:] <= size)
+            if not inside.all():
+                box = boxes[~inside.all(axis=1)][0].tolist()
                 raise UserError(
-                    f"plan: box {(left, top, right, bottom)} lies outside the page of "
-                    f"{size[0]}x{size[1]} px; render the sample again"
+                    f"plan: box {box} lies outside the page of {size[0]}x{size[1]} px; "
+                    "render the sample again"
                 )
         return placed
 

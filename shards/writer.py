@@ -5,6 +5,7 @@ flushed to disk, renamed, and only then is the sidecar put beside it. A tar with
 unfinished work and will be written again.
 """
 
+import hashlib
 import os
 import tarfile
 import zlib
@@ -21,7 +22,6 @@ from shards.sidecar import (
     Entry,
     Sidecar,
     resolved_json,
-    sha256_of,
     shard_name,
     write_atomically,
 )
@@ -56,6 +56,7 @@ class ShardWriter:
         """Open the temporary tar."""
         self._file = self._temporary.open("wb")
         self._offset = 0
+        self._sha256 = hashlib.sha256()
         return self
 
     def write(self, sample: Sample) -> None:
@@ -120,22 +121,26 @@ class ShardWriter:
         member = tarfile.TarInfo(name)
         member.size = len(data)
         header = member.tobuf(tarfile.USTAR_FORMAT)
-        padding = bytes(-len(data) % tarfile.BLOCKSIZE)
-        self._file.write(header + data + padding)
         begins = self._offset + len(header)
-        self._offset = begins + len(data) + len(padding)
+        for part in (header, data, bytes(-len(data) % tarfile.BLOCKSIZE)):
+            self._put(part)
         return begins
+
+    def _put(self, part: bytes) -> None:
+        self._file.write(part)
+        self._sha256.update(part)
+        self._offset += len(part)
 
     def _commit(self) -> None:
         # A tar ends with two empty blocks and fills its last record.
         tail = 2 * tarfile.BLOCKSIZE
-        self._file.write(bytes(tail + -(self._offset + tail) % tarfile.RECORDSIZE))
+        self._put(bytes(tail + -(self._offset + tail) % tarfile.RECORDSIZE))
         self._file.flush()
         os.fsync(self._file.fileno())
         self.sidecar = Sidecar(
             tar=self.tar.name,
             shard=self.shard,
-            sha256=sha256_of(self._temporary),
+            sha256=self._sha256.hexdigest(),
             bytes=self._temporary.stat().st_size,
             recipe=self.recipe,
             entries=tuple(self._entries),

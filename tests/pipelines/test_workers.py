@@ -73,7 +73,7 @@ def test_full_disk_in_a_worker_is_one_line(job, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device", "part")
 
-    monkeypatch.setattr("shards.writer.sha256_of", full)
+    monkeypatch.setattr("shards.writer.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         list(run_job(job, tmp_path, engine="inline"))
     assert not list(tmp_path.glob("*.tar"))
