@@ -279,7 +279,7 @@ def versions() -> dict[str, str]:
         "pillow": PIL.__version__,
         "numpy": np.__version__,
         "opencv": cv2.__version__,
-        **{name: version(name) for name in ("numba", "uharfbuzz", "uniseg", "fpng")},
+        **{name: version(name) for name in ("numba", "uharfbuzz", "uniseg", "fpng", "simplejpeg")},
     }
 
 

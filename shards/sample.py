@@ -134,13 +134,9 @@ def encode_jpeg(pixels: RGB) -> bytes:
 
     Never 4:2:0: the colour of a 5 px letter would be shared with its surroundings.
     """
-    import cv2
+    import simplejpeg
 
-    full = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, full]
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
-    assert done, "OpenCV encodes any uint8 image"
-    return data.tobytes()
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=95, colorsubsampling="444")
 
 
 def encode_webp(pixels: RGB) -> bytes:

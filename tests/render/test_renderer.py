@@ -510,7 +510,17 @@ def test_the_smallest_page_of_all_may_be_turned_and_tilted(renderer):
 
 
 def test_versions_name_the_libraries_that_shape_pixels():
-    shaping = {"freetype", "pillow", "numpy", "opencv", "numba", "uharfbuzz", "uniseg", "fpng"}
+    shaping = {
+        "freetype",
+        "pillow",
+        "numpy",
+        "opencv",
+        "numba",
+        "uharfbuzz",
+        "uniseg",
+        "fpng",
+        "simplejpeg",
+    }
     assert set(versions()) == shaping
 
 
