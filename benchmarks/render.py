@@ -32,7 +32,7 @@ CROPS = PAGES_PER_PHOTOGRAPH
 
 STAGES: dict[str, tuple[str, ...]] = {
     "background": ("render.backgrounds.Backgrounds.choose", "render.backgrounds.Backgrounds.paint"),
-    "text": ("render.corpus.Corpus.draw",),
+    "corpus": ("render.corpus.Corpus.draw",),
     "colour": ("render.page.choose", "render.canvas.Canvas.lay"),
     "layout": ("render.renderer.Renderer._arranged",),
     "boxes": ("render.renderer.Renderer._placed", "render.renderer.describe"),
@@ -258,13 +258,14 @@ def _starts(photographs: Path, folder: Path) -> list[Row]:
 
 
 _WORK = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from render import Renderer, RenderSettings
 renderer = Renderer(RenderSettings.model_validate_json(sys.argv[1]), 0, atlas=Path(sys.argv[2]))
 for index in range(200):
     renderer.sample(index)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Not getrusage: there a child inherits the peak of the process that forked it.
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 
 
