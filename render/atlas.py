@@ -75,8 +75,7 @@ class Strike:
         """Draw every one of `codes` that the face has, in every phase; return their number."""
         ranks = self.type.face.ranks(codes)
         ranks = ranks[ranks >= 0]
-        phases = np.arange(self.phases, dtype=np.int32)
-        self.find(np.repeat(ranks, self.phases), np.tile(phases, len(ranks)))
+        self.find(ranks, 0)  # a glyph is drawn in every phase at once
         return len(ranks) * self.phases
 
     def stand(self, pens: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
