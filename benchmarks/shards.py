@@ -51,7 +51,7 @@ def _write(folder: Path) -> Path:
     with ShardWriter(folder, 0, recipe="benchmark") as writer:
         for i in range(SAMPLES):
             writer.write(Sample(f"{i:09d}", noise.bytes(BYTES), "jpg", meta={"kind": "photo"}))
-    return writer.tar
+    return folder / writer.tar
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def evaluate_to(
     from pipelines.progress import progress_bar, totals
     from pipelines.recipe import claim
     from pipelines.scoring import codecs, score
-    from shards.sidecar import sha256_of, write_atomically
+    from shards.check import sha256_of
+    from shards.store import Folder, write_atomically
     from vae.checkpoint import MODEL, newest
 
     found = newest(checkpoint)
@@ -68,7 +69,7 @@ def evaluate_to(
         "data": {name: str(folder) for name, folder in data.items()},
         "ocr": ocr,
     }
-    claim(out, {"kind": "Scores", "recipe": asked, "weights": sha256_of(found / MODEL)})
+    claim(out, {"kind": "Scores", "recipe": asked, "weights": sha256_of(Folder(found), MODEL)})
     note = out / "scores.json"
     if note.exists():
         return json.loads(note.read_text())

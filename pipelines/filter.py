@@ -8,9 +8,9 @@ import typer
 from pipelines.options import (
     EngineOption,
     JsonOption,
-    OutOption,
     RecipeArgument,
     SetOption,
+    StoreOption,
     WorkersOption,
 )
 from shards.console import print_json, run_command
@@ -19,7 +19,7 @@ from shards.console import print_json, run_command
 def filter_images(
     recipe: RecipeArgument,
     *,
-    out: OutOption,
+    out: StoreOption,
     images: Annotated[
         Path | None, typer.Option(help="Folder of images; default: those that pip brought.")
     ] = None,

@@ -27,7 +27,7 @@ from render.effects import EFFECTS
 from render.page import OUTLINE_PX
 from render.plan import LANGUAGES, Block, Box, Effect, Language, Plan
 from shards import RGB, UserError
-from shards.sidecar import write_atomically
+from shards.store import write_atomically
 
 if TYPE_CHECKING:
     from pipelines.jobs import RenderJob

@@ -16,9 +16,9 @@ from pydantic import Field, PositiveInt
 from filters import Chain, FilterSettings, build
 from pipelines.recipe import atlas_folder, claim
 from render import Renderer, RenderSettings, versions
-from shards import ImageSource, Sample, ShardWriter, Sidecar, UnreadableImage, digest
+from shards import ImageSource, Sample, ShardWriter, Sidecar, Store, UnreadableImage, digest
 from shards.settings import Settings
-from shards.sidecar import sidecars
+from shards.sidecar import finished
 from shards.source import Part
 
 
@@ -34,8 +34,8 @@ class Job(Settings):
         """Fingerprint the files the shards are made from."""
 
     @abstractmethod
-    def make_shard(self, index: int, folder: Path) -> Sidecar:
-        """Write shard `index` into `folder` and return its sidecar."""
+    def make_shard(self, index: int, out: Store) -> Sidecar:
+        """Write shard `index` into `out` and return its sidecar."""
 
     def identity(self) -> dict[str, Any]:
         """Return everything the bytes of a shard depend on.
@@ -72,10 +72,10 @@ class RenderJob(Job):
         """Fingerprint fonts, corpus and photographs."""
         return {"render": self.renderer.fingerprint()}
 
-    def make_shard(self, index: int, folder: Path) -> Sidecar:
+    def make_shard(self, index: int, out: Store) -> Sidecar:
         """Render one shard."""
         first = index * self.samples_per_shard
-        with ShardWriter(folder, index, recipe=self.digest, versions=versions()) as writer:
+        with ShardWriter(out, index, recipe=self.digest, versions=versions()) as writer:
             broken: set[str] = set()
             for i in range(first, first + self.samples_per_shard):
                 sample = self.renderer.sample(i)
@@ -120,10 +120,10 @@ class FilterJob(Job):
         """Fingerprint the images."""
         return {"images": self.source.fingerprint()}
 
-    def make_shard(self, index: int, folder: Path) -> Sidecar:
+    def make_shard(self, index: int, out: Store) -> Sidecar:
         """Judge the images of one shard."""
         first = index * self.images_per_shard
-        with ShardWriter(folder, index, recipe=self.digest, versions=versions()) as writer:
+        with ShardWriter(out, index, recipe=self.digest, versions=versions()) as writer:
             for i in range(first, min(first + self.images_per_shard, len(self.source))):
                 self._judge(i, writer)
         assert writer.sidecar is not None
@@ -143,28 +143,26 @@ class FilterJob(Job):
         writer.write(Sample(sample.key, sample.image, sample.format, meta=meta))
 
 
-JOBS: dict[str, type[Job]] = {job.__name__: job for job in (RenderJob, FilterJob)}
-
-
-def pack(job: Job) -> tuple[str, str]:
-    """Write a job as (name of its class, JSON), to send it to another process."""
-    return type(job).__name__, job.model_dump_json()
+def pack(job: Job) -> tuple[type[Job], str]:
+    """Write a job as (class, JSON), to send it to another process without its heavy state."""
+    return type(job), job.model_dump_json()
 
 
 @cache
-def unpack(name: str, text: str) -> Job:
+def unpack(kind: type[Job], text: str) -> Job:
     """Rebuild a packed job; the same one every time within a process, so it is warm."""
-    return JOBS[name].model_validate_json(text)
+    return kind.model_validate_json(text)
 
 
-def open_output(job: Job, out: Path) -> set[int]:
-    """Claim `out` for a job and return the shards that are already there.
+def open_output(job: Job, out: Store) -> set[int]:
+    """Claim `out` for a job, tidy what killed runs left, and return the shards that are whole.
 
     Raises:
         UserError: when another recipe made what lies in `out`; nothing is touched.
     """
     claim(out, job.identity())
-    return {sidecar.shard for _, sidecar in sidecars(out)}
+    out.sweep()
+    return finished(out)
 
 
 def remaining(job: Job, done: Iterable[int]) -> list[int]:

@@ -14,6 +14,10 @@ SetOption = Annotated[
     typer.Option("--set", help="Override one setting: a.b=value. May be given again."),
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)]
+StoreOption = Annotated[
+    str,
+    typer.Option(help="Folder or URL to write to: DIR, s3://BUCKET/PREFIX.", show_default=False),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 EngineOption = Annotated[
     str, typer.Option(help="Where shards are made: processes, inline, or ray.")

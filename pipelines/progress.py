@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +17,8 @@ from rich.progress import (
 )
 
 from shards import Sidecar
-from shards.sidecar import sidecars
+from shards.sidecar import sidecar_names, sidecars
+from shards.store import Where
 
 
 def progress_bar() -> Progress:
@@ -35,14 +35,14 @@ def progress_bar() -> Progress:
     )
 
 
-def follow(title: str, total: int, finished: Iterable[Sidecar], out: Path) -> dict[str, Any]:
+def follow(title: str, total: int, finished: Iterable[Sidecar], out: Where) -> dict[str, Any]:
     """Show each shard as it is finished and return the totals of the whole output.
 
     Args:
         title: what the bar is called.
         total: shards in the whole job, those of earlier runs included.
         finished: the shards of this run.
-        out: folder of the shards.
+        out: where the shards are.
 
     Returns:
         shards, samples, bytes, dropped by reason, and the seconds and samples per second of
@@ -51,7 +51,7 @@ def follow(title: str, total: int, finished: Iterable[Sidecar], out: Path) -> di
     start, samples, size = time.monotonic(), 0, 0
     drops = Counter[str]()
     with progress_bar() as bar:
-        done = sum(1 for _ in out.glob("part-*.json"))
+        done = len(sidecar_names(out))
         task = bar.add_task(title, total=total, completed=done, note="")
         for sidecar in finished:
             samples += len(sidecar.entries)
@@ -70,11 +70,11 @@ def follow(title: str, total: int, finished: Iterable[Sidecar], out: Path) -> di
     }
 
 
-def totals(out: Path) -> dict[str, Any]:
-    """Add up the sidecars of an output folder; an image dropped by several shards counts once."""
+def totals(out: Where) -> dict[str, Any]:
+    """Add up the sidecars of an output; an image dropped by several shards counts once."""
     dropped: set[tuple[str, str]] = set()
     shards = samples = size = characters = 0
-    for _, sidecar in sidecars(out):
+    for sidecar in sidecars(out):
         shards += 1
         samples += len(sidecar.entries)
         size += sidecar.bytes

@@ -17,11 +17,14 @@ from pydantic import BaseModel, ValidationError
 
 from shards.errors import UserError
 from shards.settings import Settings, digest
-from shards.sidecar import write_atomically
+from shards.store import Folder, Where, open_store
 
 FOLDER = Path(__file__).parent / "recipes"
 
 S = TypeVar("S", bound=Settings)
+
+NOTE = "recipe.json"
+"""The resolved recipe beside the shards it makes."""
 
 
 def load(cls: type[S], recipe: str, overrides: Sequence[str] = ()) -> S:
@@ -112,22 +115,20 @@ def validate(cls: type[S], table: dict[str, Any], file: str) -> S:
         raise UserError(message) from error
 
 
-def claim(out: Path, identity: dict[str, Any]) -> None:
+def claim(out: Where, identity: dict[str, Any]) -> None:
     """Make `out` the output of one recipe: write `recipe.json`, or agree with the one there.
 
     Raises:
         UserError: when `out` is a file, holds other things, or was made by another recipe.
             Nothing is touched then.
     """
-    note = out / "recipe.json"
     # Through JSON, so that what was read back compares equal.
     resolved = json.loads(json.dumps({**identity, "digest": digest(identity)}))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        occupied = any(path != note for path in out.iterdir())
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"--out {out} is a file; give a folder") from error
-    held = json.loads(note.read_text(encoding="utf-8")) if note.exists() else None
+    store = open_store(out)
+    if isinstance(store, Folder):
+        _make(store.path)
+    occupied = any(name != NOTE for name in store.names())
+    held = json.loads(store.read(NOTE)) if store.exists(NOTE) else None
     if held and held.get("digest") == resolved["digest"]:
         return
     # A recipe.json alone is left by a run that failed before it made anything.
@@ -139,7 +140,18 @@ def claim(out: Path, identity: dict[str, Any]) -> None:
         )
     if occupied:
         raise UserError(f"{out} is not empty and holds no recipe.json; give a new --out folder")
-    write_atomically(note, json.dumps(resolved, indent=1, ensure_ascii=False) + "\n")
+    text = (json.dumps(resolved, indent=1, ensure_ascii=False) + "\n").encode()
+    if held:
+        store.replace(NOTE, text)
+    elif not store.create(NOTE, text):
+        claim(store, identity)  # another process came first: it must want the same
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"--out {folder} is a file; give a folder") from error
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from pipelines.options import (
     JsonOption,
     RecipeArgument,
     SetOption,
+    StoreOption,
     WorkersOption,
 )
 from shards.console import print_json, run_command
@@ -19,9 +20,7 @@ from shards.errors import UserError
 def render(
     recipe: RecipeArgument,
     *,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to write to.", show_default=False)
-    ] = None,
+    out: StoreOption = "",
     preview: Annotated[
         Path | None,
         typer.Option(
@@ -52,14 +51,14 @@ def render(
     if preview is not None:
         from pipelines.gallery import preview_recipe
 
-        if out is not None:
+        if out:
             raise UserError("--preview makes no shards; give it without --out")
         made = preview_recipe(load(RenderJob, recipe, settings), recipe, preview)
         print_json(made) if as_json else typer.echo(
             f"{preview}: {made['pages']} pages, {made['bytes'] / 1e6:,.1f} MB"
         )
         return
-    if out is None:
+    if not out:
         raise UserError("give --out DIR to make shards, or --preview FILE.html to see their pages")
     job = load(RenderJob, recipe, settings)
     summary = follow("render", job.count(), run_job(job, out, engine=engine, workers=workers), out)

@@ -46,7 +46,7 @@ def report_on(run: Path) -> Path:
 
     from pipelines.pictures import curriculum_curve, loss_curve
     from shards import encode_png
-    from shards.sidecar import write_atomically
+    from shards.store import write_atomically
 
     for needed in ("recipe.json", "pages", "train/metrics.jsonl", "scores/scores.json"):
         if not (run / needed).exists():
@@ -127,7 +127,7 @@ def _rejected(folder: Path) -> dict[str, list[dict[str, Any]]]:
     source = FilterJob.model_validate(held["recipe"]).source
     position = {source.name(i): i for i in range(len(source))}
     found: dict[str, list[dict[str, Any]]] = {}
-    for _, sidecar in sidecars(folder):
+    for sidecar in sidecars(folder):
         for drop in sidecar.dropped:
             rows = found.setdefault(drop.reason, [])
             if len(rows) == THUMBNAILS:

@@ -23,7 +23,7 @@ from pipelines.workers import run_job
 from shards import UserError
 from shards.console import print_table
 from shards.settings import Settings
-from shards.sidecar import write_atomically
+from shards.store import write_atomically
 from vae import TrainSettings
 
 

@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shards.errors import ShardError, UnreadableImage, UserError
+    from shards.errors import ShardError, StoreError, UnreadableImage, UserError
     from shards.reader import ShardReader
     from shards.sample import RGB, Sample, decode, encode, encode_png
     from shards.settings import Settings, digest
     from shards.sidecar import Entry, Sidecar
     from shards.source import ImageSource
+    from shards.store import Store, open_store
     from shards.writer import ShardWriter
 
 __all__ = [
@@ -27,15 +28,18 @@ __all__ = [
     "ShardReader",
     "ShardWriter",
     "Sidecar",
+    "Store",
+    "StoreError",
     "UnreadableImage",
     "UserError",
     "decode",
     "digest",
     "encode",
     "encode_png",
+    "open_store",
 ]
 
-_MODULES = ("errors", "settings", "sample", "sidecar", "source", "reader", "writer")
+_MODULES = ("errors", "settings", "store", "sample", "sidecar", "source", "reader", "writer")
 """Where the names above live, lightest first."""
 
 

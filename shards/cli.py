@@ -14,15 +14,16 @@ from shards.errors import UserError
 
 app = new_app("Look into the shards of a render or filter run.")
 
-Folder = Annotated[
-    Path, typer.Argument(help="Folder that holds part-*.tar and part-*.json.", show_default=False)
+Where = Annotated[
+    str,
+    typer.Argument(help="Folder or URL that holds part-*.tar and part-*.json.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
 
 
 @app.command("ls")
 def list_shards(
-    path: Folder,
+    path: Where,
     *,
     keys: Annotated[bool, typer.Option("--keys", help="List samples instead of shards.")] = False,
     as_json: Json = False,
@@ -33,7 +34,7 @@ def list_shards(
     """
     from shards.sidecar import sidecars
 
-    found = [sidecar for _, sidecar in sidecars(_folder(path))]
+    found = list(sidecars(path))
     if not found:
         raise UserError(f"{path} holds no finished shard (part-*.tar with part-*.json)")
     rows: list[dict[str, Any]] = []
@@ -70,18 +71,18 @@ def list_shards(
     dropped = sum(len(sidecar.dropped) for sidecar in found)
     total = sum(sidecar.bytes for sidecar in found) / 1e6
     summary = f"{len(found)} shards, {samples:,} samples, {total:,.1f} MB, {dropped:,} dropped"
-    print_table(str(path), rows, footer=summary)
+    print_table(path, rows, footer=summary)
 
 
 @app.command()
-def verify(path: Folder, *, as_json: Json = False) -> None:
+def verify(path: Where, *, as_json: Json = False) -> None:
     """Check sidecars, checksums, gaps and duplicates; exit code 1 when anything is wrong.
 
     Example: nonpareil shards verify runs/quickstart/rendered
     """
     from shards.check import faults
 
-    rows = [fault.row() for fault in faults(_folder(path))]
+    rows = [fault.row() for fault in faults(path)]
     if as_json:
         print_json(*rows)
     elif rows:
@@ -93,7 +94,7 @@ def verify(path: Folder, *, as_json: Json = False) -> None:
 
 @app.command()
 def show(
-    path: Folder,
+    path: Where,
     key: Annotated[str, typer.Argument(help="Key of the sample, as ls --keys lists it.")],
     *,
     out: Annotated[
@@ -111,7 +112,7 @@ def show(
     from shards.reader import ShardReader
     from shards.sample import draw_boxes, encode_png
 
-    with ShardReader(_folder(path)) as reader:
+    with ShardReader(path) as reader:
         sample = reader[reader.find(key)]
     image, ending = sample.image, sample.format
     if boxes:
@@ -129,12 +130,6 @@ def show(
         [{"field": name, "value": str(value)} for name, value in brief.items()],
         footer=sample.text,
     )
-
-
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise UserError(f"{path} is not a folder; give the --out folder of a render or filter run")
-    return path
 
 
 def _counts(counts: dict[str, int]) -> str:

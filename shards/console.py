@@ -51,7 +51,7 @@ def run(app: typer.Typer) -> None:
         # typer makes this of a KeyboardInterrupt and says nothing.
         fail("interrupted; run the same command again to continue", code=INTERRUPTED)
     except UserError as error:
-        fail(str(error))
+        fail(str(error), code=error.exit_code)
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise

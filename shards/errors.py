@@ -2,12 +2,15 @@
 
 UserError            what was given cannot be done; the command line prints it, exit code 2
 ├── UnreadableImage  one image among many is broken; count it, name it and go on
-└── ShardError       a shard on disk does not hold what its sidecar says; remake it
+├── ShardError       a shard does not hold what its sidecar says; remake it
+└── StoreError       an object store refused or did not answer; try again later
 """
 
 
 class UserError(Exception):
     """One line that says what was given, what is allowed and what to do."""
+
+    exit_code = 2
 
 
 class UnreadableImage(UserError):
@@ -26,3 +29,7 @@ class UnreadableImage(UserError):
 
 class ShardError(UserError):
     """A shard that is incomplete, altered or not ours."""
+
+
+class StoreError(UserError):
+    """An object store that refused a call or, after several tries, did not answer."""

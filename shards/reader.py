@@ -4,38 +4,37 @@ The sidecars say where each file lies, so a sample is one or two positional read
 "sample i" is the same on every worker. Only shards with a sidecar exist for a reader.
 """
 
-import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from shards.errors import ShardError, UserError
 from shards.sample import Sample
 from shards.sidecar import Entry, Sidecar, sidecars
+from shards.store import Ranges, Where, open_store
 
 
 class ShardReader:
     """The samples of every finished shard in a folder, numbered from 0."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read the sidecars of `folder`.
+    def __init__(self, where: Where) -> None:
+        """Read the sidecars of a folder or bucket.
 
         Raises:
             UserError: when the folder is missing or holds no finished shard.
             ShardError: when a sidecar is broken.
         """
-        self.folder = folder
-        self.shards: tuple[Sidecar, ...] = tuple(sidecar for _, sidecar in sidecars(folder))
+        self.store = open_store(where)
+        self.shards: tuple[Sidecar, ...] = tuple(sidecars(self.store))
         if not self.shards:
             raise UserError(
-                f"{folder} holds no finished shard (part-*.tar with its part-*.json); "
+                f"{self.store} holds no finished shard (part-*.tar with its part-*.json); "
                 "give the --out folder of a render or filter run"
             )
         self._ends = list(accumulate(len(sidecar.entries) for sidecar in self.shards))
-        self._open: dict[int, int] = {}
+        self._open: dict[int, Ranges] = {}
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -62,7 +61,7 @@ class ShardReader:
         for i in range(len(self)):
             if self.entry(i)[1].key == key:
                 return i
-        raise UserError(f"no sample {key!r} in {self.folder}; list them with shards ls --keys")
+        raise UserError(f"no sample {key!r} in {self.store}; list them with shards ls --keys")
 
     def __getitem__(self, i: int) -> Sample:
         """Read sample `i`.
@@ -71,32 +70,31 @@ class ShardReader:
             ShardError: when the tar is missing or shorter than its sidecar says.
         """
         position, entry = self.entry(i)
-        handle = self._handle(position)
+        tar = self._tar(position)
         files: dict[str, bytes] = {}
-        length = os.fstat(handle).st_size
         for ending, (offset, size) in entry.files.items():
             # Asked first, so that a false sidecar cannot make us allocate what is not there.
-            if offset + size > length:
-                tar = self.folder / self.shards[position].tar
-                raise ShardError(f"{tar} ends inside sample {entry.key}; remake this shard")
-            files[ending] = os.pread(handle, size, offset)
+            if offset + size > tar.size:
+                name = f"{self.store}/{self.shards[position].tar}"
+                raise ShardError(f"{name} ends inside sample {entry.key}; remake this shard")
+            files[ending] = tar.read(offset, size)
         return Sample.of_files(entry.key, files)
 
-    def _handle(self, position: int) -> int:
+    def _tar(self, position: int) -> Ranges:
         if position not in self._open:
-            tar = self.folder / self.shards[position].tar
+            name = self.shards[position].tar
             try:
-                self._open[position] = os.open(tar, os.O_RDONLY)
+                self._open[position] = self.store.open(name)
             except OSError as error:
                 raise ShardError(
-                    f"{tar} has a sidecar but cannot be opened; remake this shard"
+                    f"{self.store}/{name} has a sidecar but cannot be opened; remake this shard"
                 ) from error
         return self._open[position]
 
     def close(self) -> None:
         """Close the open tars."""
-        for handle in self._open.values():
-            os.close(handle)
+        for tar in self._open.values():
+            tar.close()
         self._open.clear()
 
     def __enter__(self) -> Self:

@@ -4,20 +4,28 @@ It carries what a reader, a report or a check needs without opening the tar: the
 each sample lies, what was dropped and why, and the digest of the recipe that made it.
 """
 
-import hashlib
 import json
-import os
+import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic import Field, NonNegativeInt
 
 from shards.errors import ShardError
 from shards.settings import Settings
+from shards.store import Store, Where, open_store
 
 VERSION = 1
 """Version of the sidecar's layout; a reader refuses others."""
+
+SIDECAR_NAME = re.compile(r"part-\d+\.json")
+TAR_NAME = re.compile(r"part-\d+\.tar")
+
+KEY = r"^[^./\\\x00-\x1f]+$"
+"""What a sample may be called: WebDataset splits names at the first dot, a slash would lead out of
+the folder that a sample is extracted to, and control characters would reach a terminal."""
+
+Ending = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")]
 
 
 class Entry(Settings):
@@ -27,8 +35,8 @@ class Entry(Settings):
     smallest and largest em in pixels for rendered text.
     """
 
-    key: str
-    files: dict[str, tuple[NonNegativeInt, NonNegativeInt]]
+    key: str = Field(pattern=KEY)
+    files: dict[Ending, tuple[NonNegativeInt, NonNegativeInt]]
     crc32: int
     width: int = 0
     height: int = 0
@@ -63,6 +71,11 @@ class Sidecar(Settings):
     dropped: tuple[Dropped, ...] = ()
     versions: dict[str, str] = Field(default={})
 
+    @property
+    def name(self) -> str:
+        """Return the name of the sidecar's own file."""
+        return sidecar_name(self.shard)
+
     def drops(self) -> dict[str, int]:
         """Count the dropped images by reason, most frequent first."""
         counts: dict[str, int] = {}
@@ -76,47 +89,76 @@ def shard_name(index: int) -> str:
     return f"part-{index:06d}"
 
 
-def read_sidecar(path: Path) -> Sidecar:
+def sidecar_name(index: int) -> str:
+    """Name the sidecar of shard `index`: part-000123.json."""
+    return f"{shard_name(index)}.json"
+
+
+def read_sidecar(store: Store, name: str) -> Sidecar:
     """Read one sidecar.
 
     Raises:
-        ShardError: when the file is not a sidecar of this version.
+        ShardError: when the file is not a sidecar of this version, or one of another shard.
     """
+    return _parse(store, name, store.read(name))
+
+
+def sidecars(where: Where) -> Iterator[Sidecar]:
+    """Yield the sidecar of every finished shard, in order of shard index.
+
+    Raises:
+        UserError: when there is no such folder.
+        ShardError: at the first broken sidecar.
+    """
+    store = open_store(where)
+    names = sidecar_names(store)
+    for name, data in zip(names, store.read_all(names), strict=True):
+        yield _parse(store, name, data)
+
+
+def sidecar_names(where: Where) -> list[str]:
+    """List the files that are named as sidecars are, in order of shard index."""
+    names = [name for name in open_store(where).names() if SIDECAR_NAME.fullmatch(name)]
+    return sorted(names, key=lambda name: (len(name), name))
+
+
+def _parse(store: Store, name: str, data: bytes) -> Sidecar:
     try:
-        return Sidecar.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError, ValueError) as error:
+        sidecar = Sidecar.model_validate_json(data)
+    except ValueError as error:
         raise ShardError(
-            f"{path} is not a sidecar of version {VERSION}; delete it and its tar, then run the "
-            "same command again to remake the shard"
+            f"{store}/{name} is not a sidecar of version {VERSION}; delete it and its tar, then "
+            "run the same command again to remake the shard"
         ) from error
+    if name != sidecar.name or sidecar.tar != f"{shard_name(sidecar.shard)}.tar":
+        raise ShardError(
+            f"{store}/{name} says that it is shard {sidecar.shard} in {sidecar.tar}; delete it, "
+            "then run the same command again to remake the shard"
+        )
+    return sidecar
 
 
-def sidecars(folder: Path) -> Iterator[tuple[Path, Sidecar]]:
-    """Yield (path, sidecar) of every finished shard in `folder`, in order of shard index."""
-    for path in sorted(folder.glob("part-*.json")):
-        yield path, read_sidecar(path)
+def finished(where: Where) -> set[int]:
+    """Return the shards that are whole, and make the others look unmade.
 
+    A sidecar whose tar is missing or of another length promises what is not there: it is removed,
+    so that the next run makes the shard again. Contents are not read; `shards verify` does that.
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to a temporary name in the same folder, then put it in place.
-
-    A reader sees the whole file or none, also after a crash.
+    Raises:
+        ShardError: when a sidecar is broken.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    store = open_store(where)
+    whole: set[int] = set()
+    for sidecar in sidecars(store):
+        try:
+            as_promised = store.size(sidecar.tar) == sidecar.bytes
+        except FileNotFoundError:
+            as_promised = False
+        if as_promised:
+            whole.add(sidecar.shard)
+        else:
+            store.delete(sidecar.name)
+    return whole
 
 
 def resolved_json(value: Settings) -> str:

@@ -1,30 +1,25 @@
 """ShardWriter: samples in, one WebDataset tar and its sidecar out, the same bytes every time.
 
 The order of events is what makes a job safe to kill: the tar is built under a temporary name,
-flushed to disk, renamed, and only then is the sidecar put beside it. A tar without a sidecar is
-unfinished work and will be written again.
+flushed to disk, renamed, and only then is the sidecar created beside it. A tar without a sidecar
+is unfinished work and will be written again; a sidecar is never overwritten, so of two processes
+that make the same shard one commits it and the other finds that the bytes agree.
 """
 
 import hashlib
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from shards.errors import UserError
+from shards.errors import ShardError, UserError
 from shards.sample import Sample
-from shards.sidecar import (
-    Dropped,
-    Entry,
-    Sidecar,
-    resolved_json,
-    shard_name,
-    write_atomically,
-)
+from shards.sidecar import KEY, Dropped, Entry, Sidecar, read_sidecar, resolved_json, shard_name
+from shards.store import Where, open_store
 
 
 class ShardWriter:
@@ -35,20 +30,25 @@ class ShardWriter:
     """
 
     def __init__(
-        self, folder: Path, shard: int, *, recipe: str, versions: dict[str, str] | None = None
+        self,
+        where: Where,
+        shard: int,
+        *,
+        recipe: str,
+        versions: dict[str, str] | None = None,
     ) -> None:
-        """Prepare shard number `shard` in `folder`.
+        """Prepare shard number `shard` in a folder or bucket.
 
         `recipe` is the digest of the recipe that makes it; `versions` those of the libraries
         that shape pixels.
         """
-        self.folder = folder
+        self.store = open_store(where)
         self.shard = shard
         self.recipe = recipe
         self.versions = versions or {}
-        self.tar = folder / f"{shard_name(shard)}.tar"
+        self.tar = f"{shard_name(shard)}.tar"
         self.sidecar: Sidecar | None = None
-        self._temporary = folder / f".{self.tar.name}.{os.getpid()}.tmp"
+        self._temporary = self.store.staging(self.tar)
         self._entries: list[Entry] = []
         self._dropped: list[Dropped] = []
 
@@ -65,8 +65,11 @@ class ShardWriter:
         Raises:
             UserError: when its key would be split by WebDataset readers.
         """
-        if not sample.key or "." in sample.key or "/" in sample.key:
-            raise UserError(f"sample key {sample.key!r} must be non-empty, without '.' and '/'")
+        if not re.fullmatch(KEY, sample.key):
+            raise UserError(
+                f"sample key {sample.key!r} must be non-empty, without '.', '/', '\\' and control "
+                "characters"
+            )
         files: dict[str, tuple[int, int]] = {}
         crc = 0
         for ending, data in sample.files():
@@ -138,7 +141,7 @@ class ShardWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self.sidecar = Sidecar(
-            tar=self.tar.name,
+            tar=self.tar,
             shard=self.shard,
             sha256=self._sha256.hexdigest(),
             bytes=self._temporary.stat().st_size,
@@ -147,8 +150,24 @@ class ShardWriter:
             dropped=tuple(self._dropped),
             versions=self.versions,
         )
-        self._temporary.replace(self.tar)
-        write_atomically(self.tar.with_suffix(".json"), resolved_json(self.sidecar))
+        if self.store.exists(self.sidecar.name):
+            self._agree()
+            return
+        self.store.put(self._temporary, self.tar)
+        if not self.store.create(self.sidecar.name, resolved_json(self.sidecar).encode()):
+            self._agree()
+
+    def _agree(self) -> None:
+        """Compare with the shard that another process has put in place meanwhile."""
+        assert self.sidecar is not None
+        other = read_sidecar(self.store, self.sidecar.name).sha256
+        if other != self.sidecar.sha256:
+            raise ShardError(
+                f"{self.store}/{self.sidecar.name} was written meanwhile with sha256 "
+                f"{other[:12]}, this process made {self.sidecar.sha256[:12]}: two versions of "
+                "fonts or libraries are at work; compare `versions` in the sidecars, then run "
+                "shards verify"
+            )
 
 
 _SUMMARY = ("width", "height", "language", "characters", "size_px", "scores")

@@ -12,12 +12,13 @@ from pipelines.workers import run_job
 from shards import ShardReader, UserError, encode_png
 from shards.check import faults
 from shards.sidecar import sidecars
+from shards.store import Folder
 from tests.conftest import picture
 from tests.pipelines.conftest import SMALL_PAGES
 
 
 def sums(folder):
-    return {sidecar.shard: sidecar.sha256 for _, sidecar in sidecars(folder)}
+    return {sidecar.shard: sidecar.sha256 for sidecar in sidecars(folder)}
 
 
 def test_processes_write_what_one_process_writes(job, tmp_path):
@@ -127,7 +128,7 @@ def test_unreadable_photograph_under_pages_is_counted_and_named(tmp_path):
     assert totals(tmp_path / "warm")["samples"] == 48
     # The sidecar must not depend on what a worker met before.
     (tmp_path / "cold").mkdir()
-    RenderJob.model_validate(settings).make_shard(2, tmp_path / "cold")
+    RenderJob.model_validate(settings).make_shard(2, Folder(tmp_path / "cold"))
     notes = [(tmp_path / name / "part-000002.json").read_bytes() for name in ("warm", "cold")]
     assert notes[0] == notes[1]
 

@@ -36,7 +36,7 @@ def test_sidecar_comes_last(tmp_path, monkeypatch):
     def crash(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shards.writer.write_atomically", crash)
+    monkeypatch.setattr("shards.store.Folder.create", crash)
     with pytest.raises(OSError, match="No space"), ShardWriter(tmp_path, 0, recipe="r") as writer:
         writer.write(make_sample(0))
     assert not list(tmp_path.glob("*.json"))

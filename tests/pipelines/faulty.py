@@ -1,0 +1,53 @@
+"""A job that goes wrong on purpose."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from pipelines.jobs import Job
+from shards import ShardWriter, Sidecar, Store, UserError
+from tests.conftest import make_sample
+
+
+class Unsendable(Exception):
+    """An error that can be pickled but not read back."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
+
+
+class FaultyJob(Job):
+    """Four samples a shard; some shards fail or kill their process, `times` over."""
+
+    shards: int = 8
+    notes: Path
+    failing: tuple[int, ...] = ()
+    killing: tuple[int, ...] = ()
+    mistaken: tuple[int, ...] = ()
+    times: int = 100
+
+    def count(self) -> int:
+        return self.shards
+
+    def inputs(self) -> dict[str, str]:
+        return {}
+
+    def identity(self) -> dict[str, Any]:
+        """Faults shape no bytes, so an output can be continued without them."""
+        return {"kind": "FaultyJob"}
+
+    def make_shard(self, index: int, out: Store) -> Sidecar:
+        note = self.notes / f"{index}.{os.getpid()}.{os.urandom(4).hex()}"
+        note.touch()
+        if len(list(self.notes.glob(f"{index}.*"))) <= self.times:
+            if index in self.failing:
+                raise Unsendable("wrong ", f"shard {index}")
+            if index in self.killing:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if index in self.mistaken:
+                raise UserError(f"shard {index} cannot be made")
+        with ShardWriter(out, index, recipe=self.digest) as writer:
+            writer.extend(make_sample(i) for i in range(4 * index, 4 * index + 4))
+        assert writer.sidecar is not None
+        return writer.sidecar

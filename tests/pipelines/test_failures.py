@@ -1,0 +1,101 @@
+"""Errors in shards and deaths of workers: bounded, named, and without a trace in the bytes."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from pipelines.jobs import RenderJob
+from pipelines.quarantine import Quarantined
+from pipelines.workers import ATTEMPTS, run_job
+from shards import UserError
+from shards.check import faults
+from tests.pipelines.conftest import SMALL_PAGES
+from tests.pipelines.faulty import FaultyJob
+from tests.pipelines.test_workers import sums
+
+
+@pytest.fixture
+def notes(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    return folder
+
+
+def tries(notes, index):
+    return len(list(notes.glob(f"{index}.*")))
+
+
+@pytest.mark.parametrize("engine", ["inline", "processes"])
+def test_a_shard_that_always_fails_is_quarantined_and_the_others_are_made(tmp_path, notes, engine):
+    out = tmp_path / "out"
+    job = FaultyJob(notes=notes, failing=(2, 5))
+    with pytest.raises(Quarantined, match=r"shards 2, 5 failed .*Unsendable: wrong shard 2"):
+        list(run_job(job, out, engine=engine, workers=2))
+    assert sorted(sums(out)) == [0, 1, 3, 4, 6, 7]
+    assert [tries(notes, index) for index in range(8)] == [1, 1, ATTEMPTS, 1, 1, ATTEMPTS, 1, 1]
+    held = json.loads((out / "quarantine.json").read_text())
+    assert [(row["shard"], row["attempts"]) for row in held] == [(2, ATTEMPTS), (5, ATTEMPTS)]
+    assert "make_shard" in held[0]["traceback"]
+
+    list(run_job(FaultyJob(notes=notes), out, engine="inline"))
+    assert not (out / "quarantine.json").exists()
+    assert list(faults(out)) == []
+    list(run_job(FaultyJob(notes=notes), tmp_path / "well", engine="inline"))
+    assert sums(out) == sums(tmp_path / "well")
+
+
+def test_a_shard_that_fails_once_is_tried_again(tmp_path, notes):
+    job = FaultyJob(notes=notes, failing=(0,), times=1)
+    assert len(list(run_job(job, tmp_path / "out", engine="inline"))) == 8
+    assert not (tmp_path / "out" / "quarantine.json").exists()
+
+
+@pytest.mark.parametrize("engine", ["inline", "processes"])
+def test_a_mistake_of_the_user_stops_at_once(tmp_path, notes, engine):
+    with pytest.raises(UserError, match=r"^shard 0 cannot be made"):
+        list(run_job(FaultyJob(notes=notes, mistaken=(0,)), tmp_path / "o", engine=engine))
+    assert tries(notes, 0) == 1
+
+
+def test_workers_that_die_are_replaced_and_the_bytes_are_the_same(tmp_path, notes):
+    job = FaultyJob(notes=notes, killing=(1, 4), times=2)
+    list(run_job(job, tmp_path / "out", engine="processes", workers=2))
+    assert [tries(notes, index) for index in (1, 4)] == [3, 3]
+    list(run_job(FaultyJob(notes=notes), tmp_path / "well", engine="inline"))
+    assert sums(tmp_path / "out") == sums(tmp_path / "well")
+    assert not (tmp_path / "out" / "quarantine.json").exists()
+
+
+def test_a_shard_that_kills_every_worker_is_the_only_one_lost(tmp_path, notes, monkeypatch):
+    monkeypatch.setattr("pipelines.workers.SYSTEM_RETRIES", 4)
+    job = FaultyJob(notes=notes, killing=(3,))
+    with pytest.raises(Quarantined, match=r"shards 3 failed .*its worker died 5 times"):
+        list(run_job(job, tmp_path / "out", engine="processes", workers=2))
+    assert sorted(sums(tmp_path / "out")) == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_kill_9_in_the_middle_of_rendering_changes_no_byte(tmp_path):
+    pages = RenderJob.model_validate(SMALL_PAGES | {"shards": 6, "samples_per_shard": 8})
+    killed = []
+
+    def kill_one_worker():
+        import multiprocessing
+
+        while not list((tmp_path / "out").glob("part-*.json")):
+            time.sleep(0.02)
+        victim = multiprocessing.active_children()[0].pid
+        os.kill(victim, signal.SIGKILL)
+        killed.append(victim)
+
+    killer = threading.Thread(target=kill_one_worker)
+    killer.start()
+    list(run_job(pages, tmp_path / "out", engine="processes", workers=2))
+    killer.join()
+    list(run_job(pages, tmp_path / "well", engine="inline"))
+    assert killed
+    assert sums(tmp_path / "out") == sums(tmp_path / "well")
+    assert list(faults(tmp_path / "out")) == []

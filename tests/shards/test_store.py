@@ -1,0 +1,181 @@
+"""A folder and a bucket keep the same promises; the bucket is on a real S3 server (moto)."""
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from shards import ShardReader, ShardWriter, StoreError, UserError, open_store
+from shards.check import faults
+from shards.sidecar import finished, sidecars
+from shards.store import Bucket, Folder
+from tests.conftest import make_sample
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """Start an S3 server on loopback and name a bucket of it."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        import boto3
+
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+        client.create_bucket(Bucket="pages")
+        yield "s3://pages"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request, tmp_path):
+    if request.param == "folder":
+        return Folder(tmp_path)
+    return open_store(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
+
+
+def test_what_is_written_is_read_back(store):
+    assert store.names() == []
+    store.replace("b.json", b"hello")
+    store.replace("b.json", b"other")
+    assert store.create("a.json", b"first")
+    assert not store.create("a.json", b"second")
+    staged = store.staging("c.tar")
+    staged.write_bytes(bytes(range(256)))
+    store.put(staged, "c.tar")
+    assert not staged.exists()
+    assert store.names() == ["a.json", "b.json", "c.tar"]
+    assert [store.size(name) for name in store.names()] == [5, 5, 256]
+    assert list(store.read_all(["b.json", "a.json"])) == [b"other", b"first"]
+    file = store.open("c.tar")
+    assert (file.size, file.read(10, 3), file.read(254, 10)) == (
+        256,
+        bytes([10, 11, 12]),
+        b"\xfe\xff",
+    )
+    assert file.read(300, 5) == b""
+    file.close()
+    store.delete("c.tar")
+    store.delete("c.tar")
+    assert not store.exists("c.tar")
+    assert store.exists("a.json")
+
+
+def test_a_missing_file_is_a_missing_file(store):
+    for ask in (store.size, store.open, store.read):
+        with pytest.raises(FileNotFoundError):
+            ask("nothing")
+
+
+@pytest.mark.parametrize("name", ["", "..", "../a", "a/b", "a\\b"])
+def test_names_cannot_leave_the_store(store, name):
+    for ask in (store.size, store.open, store.delete, store.staging):
+        with pytest.raises(UserError, match="not a plain file name"):
+            ask(name)
+    with pytest.raises(UserError, match="not a plain file name"):
+        store.create(name, b"x")
+
+
+def test_a_store_opens_again_in_another_process(store):
+    store.replace("a", b"x")
+    for again in (open_store(str(store)), pickle.loads(pickle.dumps(store))):
+        assert again.read("a") == b"x"
+
+
+def test_only_one_of_many_creators_wins(store):
+    won = []
+    threads = [
+        threading.Thread(target=lambda i=i: store.create("a", b"%d" % i) and won.append(b"%d" % i))
+        for i in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert won == [store.read("a")]
+
+
+def test_shards_are_the_same_bytes_in_both(s3, tmp_path):
+    where = (tmp_path, f"{s3}/same")
+    for place in where:
+        for shard in range(2):
+            with ShardWriter(place, shard, recipe="r") as writer:
+                writer.extend(make_sample(i) for i in range(3 * shard, 3 * shard + 3))
+    assert list(sidecars(where[0])) == list(sidecars(where[1]))
+    assert finished(where[1]) == {0, 1}
+    assert list(faults(where[1])) == []
+    with ShardReader(where[0]) as ours, ShardReader(where[1]) as theirs:
+        assert [sample.key for sample in theirs] == [sample.key for sample in ours]
+        assert theirs[4].image == ours[4].image
+
+
+def test_a_bucket_that_is_not_there_is_one_line(s3):
+    with pytest.raises(
+        StoreError, match=r"^s3://nowhere/x: The specified bucket does not exist; check the URL"
+    ) as caught:
+        open_store("s3://nowhere/x").names()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://host/a", "s3://", "http://host/x"])
+def test_other_urls_are_refused(url):
+    with pytest.raises(UserError, match="is not a store"):
+        open_store(url)
+
+
+def test_file_urls_are_folders(tmp_path):
+    (tmp_path / "with space").mkdir()
+    store = open_store(f"file://{tmp_path}/with%20space")
+    assert isinstance(store, Folder)
+    assert store.path == tmp_path / "with space"
+
+
+def dead_pid():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_sweep_takes_what_dead_processes_left_and_nothing_else(tmp_path):
+    store = Folder(tmp_path)
+    mine = store.staging("part-000000.tar")
+    dead = mine.with_name(mine.name.replace(f".{os.getpid()}.", f".{dead_pid()}."))
+    elsewhere = tmp_path / ".part-000001.tar.another-node.1.1.tmp"
+    old = tmp_path / ".part-000002.tar.another-node.1.1.tmp"
+    for path in (mine, dead, elsewhere, old, tmp_path / "part-000003.tar"):
+        path.write_bytes(b"x")
+    os.utime(old, (time.time() - 7200,) * 2)
+    assert sorted(store.abandoned()) == sorted([dead, old])
+    assert sorted(store.sweep()) == sorted([dead, old])
+    assert {path.name for path in tmp_path.iterdir()} == {
+        mine.name,
+        elsewhere.name,
+        "part-000003.tar",
+    }
+
+
+def test_staging_of_a_bucket_is_swept_on_this_machine(s3):
+    store = Bucket(f"{s3}/x")
+    staged = store.staging("part-000000.tar")
+    dead = staged.with_name(staged.name.replace(f".{os.getpid()}.", f".{dead_pid()}."))
+    dead.write_bytes(b"x")
+    assert dead in store.sweep()
+    assert not dead.exists()
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(UserError, match=r"pip install 'nonpareil\[cloud\]'"):
+        open_store("s3://bucket/x").names()
