@@ -93,8 +93,9 @@ def _on_plate(
     lit = luminance(veil) > 0.5
     inks = [tint(rng, light=not lit), BLACK if lit else WHITE]
     before = canvas.pixels[top:bottom, left:right].copy()
-    for opacity in _likely(inks, veil, bare, floor):
-        canvas.pixels[top:bottom, left:right] = before
+    for attempt, opacity in enumerate(_likely(inks, veil, bare, floor)):
+        if attempt:
+            canvas.pixels[top:bottom, left:right] = before
         plate = Rect(area, veil, opacity)
         canvas.lay(plate)
         extremes = canvas.light.extremes(boxes, size_px)

@@ -22,7 +22,7 @@ from render.fonts import Fonts
 from render.glyphs import SPACE, Type
 from render.ink import BLACK, PLATE_MARGIN_PX, Ink, choose, tint
 from render.kernels import CELL_PX, fill_lines, in_lines, ink_boxes, set_pens, union_boxes
-from render.placing import line_slices, place
+from render.placing import Glyphs, Placed, line_slices, place
 from render.plan import Block, Box, Colour, Hinting, Language, Line, Rect, Role
 
 EM_PER_CHARACTER: Mapping[Language, float] = {"en": 0.5, "zh": 1.0, "zh-hant": 1.0, "mixed": 0.9}
@@ -77,12 +77,29 @@ class Style:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Glyphs in lines.
+
+    `found` (n,) are rows of their strikes, `places` (n,) whole px of their pens along the line,
+    `boxes` (n, 4) their ink from the base of the line.
+    """
+
+    found: NDArray[np.int32]
+    places: NDArray[np.int32]
+    boxes: NDArray[np.int32]
+
+    def where(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> "Standing":
+        """Return some of them."""
+        return Standing(self.found[keep], self.places[keep], self.boxes[keep])
+
+
+@dataclass(frozen=True, slots=True)
 class Composed:
     """A block set in lines, relative to its corner.
 
-    Characters (n,): `text`, `pens` in quarter px, `owners` among `types`, boxes (n, 4). Lines
-    (l,): `lengths`, `bases`, boxes (l, 4). `box` bounds all ink; `whole` says whether all of the
-    text is there.
+    Characters (n,): `text`, `pens` in quarter px, `owners` among `types`, and the `glyphs` that
+    stand there. Lines (l,): `lengths`, `bases`, boxes (l, 4). `box` bounds all ink; `whole` says
+    whether all of the text is there.
     """
 
     style: Style
@@ -90,6 +107,7 @@ class Composed:
     text: str
     pens: NDArray[np.int32]
     owners: NDArray[np.int8]
+    glyphs: Standing
     lengths: tuple[int, ...]
     bases: tuple[int, ...]
     lines: NDArray[np.int32]
@@ -133,14 +151,14 @@ class _Shaped:
 class _Set:
     """Characters in lines: what `_set` returns.
 
-    `starts`, `stops` (l,); `pens` (n,) quarter px; `boxes` of the characters in lines, from the
-    base of each; `lost` (n,) where no ink is though there should be.
+    `starts`, `stops` (l,); `pens` (n,) quarter px; the `glyphs` of the characters in lines;
+    `lost` (n,) where no ink is though there should be.
     """
 
     starts: NDArray[np.int32]
     stops: NDArray[np.int32]
     pens: NDArray[np.int32]
-    boxes: NDArray[np.int32]
+    glyphs: Standing
     lost: NDArray[np.bool_]
 
 
@@ -171,9 +189,10 @@ class Sizes:
 class Page:
     """A page of `width` x `height` px with its generator, sources and what was placed so far.
 
-    `language` is what the page is written in, `taken` are the boxes of the blocks' ink, `inks`
-    the last colour of each set of types: what is set alike is coloured alike. `photograph` says
-    whether there is one to show. Layouts keep to `area`, which a warp makes smaller than the page.
+    `language` is what the page is written in, `placed` are the glyphs of `blocks`, `taken` the
+    boxes of their ink, `inks` the last colour of each set of types: what is set alike is coloured
+    alike. `photograph` says whether there is one to show. Layouts keep to `area`, which a warp
+    makes smaller than the page.
     """
 
     rng: np.random.Generator
@@ -192,6 +211,7 @@ class Page:
     canvas: Canvas
     photograph: bool
     blocks: list[Block] = field(default_factory=list[Block])
+    placed: list[Placed] = field(default_factory=list[Placed])
     rects: list[Rect] = field(default_factory=list[Rect])
     marks: list[Rect] = field(default_factory=list[Rect])
     taken: list[Box] = field(default_factory=list[Box])
@@ -298,8 +318,8 @@ class Page:
         if tight.lost.any():
             shaped = self._mended(shaped, tight.lost, style)
             tight = self._set(shaped, style, along, most_lines)
-        starts, stops, pens, boxes = tight.starts, tight.stops, tight.pens, tight.boxes
-        unions = union_boxes(boxes, starts, stops)
+        starts, stops = tight.starts, tight.stops
+        unions = union_boxes(tight.glyphs.boxes, starts, stops)
         bases = _bases(unions, style, across)
         if not bases:
             return None
@@ -312,8 +332,9 @@ class Page:
             style=style,
             types=shaped.types,
             text=shaped.codes[keep].tobytes().decode("utf-32-le"),
-            pens=pens[keep],
+            pens=tight.pens[keep],
             owners=shaped.owners[keep],
+            glyphs=tight.glyphs.where(keep),
             lengths=tuple(stop - start for start, stop in chosen),
             bases=tuple(bases),
             lines=lines,
@@ -354,11 +375,11 @@ class Page:
         top = min(max(top, least_y - y0), most_y - y1)
         box: Box = (left + x0, top + y0, left + x1, top + y1)
         boxes = composed.lines + np.array([left, top, left, top], np.int32)
-        slices = None
+        slices = warped = None
         if self.canvas.warp is not None:
             flat = self._block(composed, left, top, role, None, [1.0] * len(boxes))
-            boxes = place(flat, self.fonts, self.atlas, self.hinting, self.canvas.warp).boxes
-            slices = line_slices(composed.lengths)
+            warped = place(flat, self.fonts, self.atlas, self.hinting, self.canvas.warp)
+            boxes, slices = warped.boxes, line_slices(composed.lengths)
         inked = boxes[:, 2] > boxes[:, 0]
         ink = choose(
             self.rng,
@@ -383,8 +404,32 @@ class Page:
             every[inked] = contrasts
             contrasts = [float(every[part].min()) for part in slices]
         self.blocks.append(self._block(composed, left, top, role, ink, contrasts))
+        self.placed.append(warped or self._stood(composed, left, top))
         self.taken.append(box)
         return box
+
+    def _stood(self, composed: Composed, left: int, top: int) -> Placed:
+        """Return what `place` finds for the block on a flat page, without looking for it again."""
+        style = composed.style
+        along, across = (top, left) if style.vertical else (left, top)
+        bases = np.repeat(np.array(composed.bases, np.int32) + np.int32(across), composed.lengths)
+        places = composed.glyphs.places + np.int32(along)
+        xs, ys = (bases, places) if style.vertical else (places, bases)
+        boxes = composed.glyphs.boxes.copy()
+        shifts = (bases, along) if style.vertical else (along, bases)
+        for side, shift in enumerate(shifts * 2):
+            boxes[:, side] += shift
+        groups: list[Glyphs] = []
+        for number, type_ in enumerate(composed.types):
+            own = (
+                np.flatnonzero(composed.owners == number)
+                if len(composed.types) > 1
+                else slice(None)
+            )
+            strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
+            found = composed.glyphs.found[own]
+            groups.append(Glyphs(strike.masks, strike.rows, found, xs[own], ys[own]))
+        return Placed(tuple(groups), boxes)
 
     def lay(self, box: Box, colour: Colour | None, opacity: float = 1.0) -> None:
         """Paint a rectangle under the text to come; what lies outside the page is cut off."""
@@ -432,13 +477,13 @@ class Page:
     ) -> Block:
         style = composed.style
         along, across = (top, left) if style.vertical else (left, top)
-        pens = (composed.pens + 4 * along).tolist()
+        pens = tuple((composed.pens + 4 * along).tolist())
         owners = composed.owners.tolist() if len(composed.types) > 1 else None
         lines = tuple(
             Line(
                 text=composed.text[part],
                 baseline_px=base + across,
-                pens=tuple(pens[part]),
+                pens=pens[part],
                 contrast=contrast,
                 fonts=tuple(owners[part]) if owners else (),
             )
@@ -488,7 +533,7 @@ class Page:
         )  # fmt: skip
         used = int(stops[-1]) if len(stops) else 0
         lost = np.zeros(len(pens), np.bool_)
-        boxes = np.zeros((used, 4), np.int32)
+        glyphs = Standing(*(np.zeros(shape, np.int32) for shape in (used, used, (used, 4))))
         for number, type_ in enumerate(shaped.types):
             own = shaped.of(number, used)
             strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
@@ -496,10 +541,11 @@ class Page:
             found = strike.find(shaped.ranks[own], phases)
             still = np.zeros_like(places)
             xs, ys = (still, places) if style.vertical else (places, still)
-            boxes[own] = ink_boxes(strike.rows, found, xs, ys)
+            glyphs.found[own], glyphs.places[own] = found, places
+            glyphs.boxes[own] = ink_boxes(strike.rows, found, xs, ys)
             lost[own] = found < 0
         lost &= ~spaces
-        return _Set(starts, stops, pens, boxes, lost)
+        return _Set(starts, stops, pens, glyphs, lost)
 
     def _mended(self, shaped: _Shaped, lost: NDArray[np.bool_], style: Style) -> _Shaped:
         """Give lost characters to other types that show them; drop those that none does."""

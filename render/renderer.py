@@ -104,8 +104,8 @@ class Renderer:
         """
         return self._arranged(index)[0]
 
-    def _arranged(self, index: int) -> tuple[Plan, Canvas]:
-        """Return the plan of a page, and the canvas with all of it but the ink."""
+    def _arranged(self, index: int) -> tuple[Plan, RGB, list[Placed]]:
+        """Return the plan of a page, all of it but the ink, and the glyphs to be drawn there."""
         if index < 0:
             raise UserError(f"index {index} must be at least 0")
         settings = self.settings
@@ -175,7 +175,7 @@ class Renderer:
         )
         for mark in plan.marks:
             page.canvas.lay(mark)
-        return plan, page.canvas
+        return plan, page.canvas.pixels, page.placed
 
     def paint(self, plan: Plan) -> RGB:
         """Draw a plan: (h, w, 3) uint8 sRGB. Uses the fonts and photographs, no randomness.
@@ -197,10 +197,9 @@ class Renderer:
         Raises:
             UserError: as `plan` does.
         """
-        plan, canvas = self._arranged(index)
-        placed = self._placed(plan)
+        plan, pixels, placed = self._arranged(index)
         meta = describe(plan, placed, self.fonts, self.atlas)
-        image = encode(_inked(plan, placed, canvas.pixels), self.settings.format)
+        image = encode(_inked(plan, placed, pixels), self.settings.format)
         return Sample(f"{index:09d}", image, self.settings.format, plan.text, meta)
 
     def strikes(self) -> Iterator[Strike]:
