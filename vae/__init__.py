@@ -7,9 +7,11 @@ second.
 from vae.checkpoint import load_model
 from vae.codecs import DCTCodec
 from vae.curriculum import Stage
+from vae.latents import measure_latents
 from vae.metrics import METRICS, Mean, ned
-from vae.model import PRESETS, VAE, VAESettings
+from vae.model import VAE, VAESettings
 from vae.perceptual import PerceptualEffLite0
+from vae.presets import PRESETS
 from vae.train import TrainSettings, fit
 
 __all__ = [
@@ -24,5 +26,6 @@ __all__ = [
     "VAESettings",
     "fit",
     "load_model",
+    "measure_latents",
     "ned",
 ]

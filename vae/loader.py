@@ -88,7 +88,7 @@ class Batches(Dataset[Tensor]):
             return native_crop(pixels, side, rng)
         raise ShardError(
             f"stream {stream}: {TRIES} images in a row cannot be opened, the last one "
-            f"{cause}; filter or remake {self.readers[stream].folder}"
+            f"{cause}; filter or remake {self.readers[stream].store}"
         ) from cause
 
     def _open(self, stream: str, index: int) -> tuple[RGB, bool]:

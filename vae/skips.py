@@ -1,13 +1,18 @@
-"""The path from pixels to latents that bypasses the network, and its mirror back to pixels.
+"""The paths from pixels to latents, and back, that bypass the network.
 
-A skip adds `fold(pixels)` to the latent and `mirror(latent)` to the image. Kinds are one class
-and one line in SKIPS at the foot. The report's own is `global`; where
-the fold merges and whether the decoder has a mirror is published nowhere.
+A skip may add `fold(pixels)` to the latent (or to the features of the encoder's deepest level),
+`mirror(latent)` to the image, and shortcuts around the levels in between. Kinds are one class and
+one line in SKIPS at the foot; all but `global-learned` are free of parameters, so models that
+differ in them alone compare exactly.
+
+The report has `none`, `local` and `global` (its names: NSC, LSC, GSC). Its parameter counts say
+that the global one is additive and has no weights; where it joins the encoder (`merge`) and
+whether the decoder has a counterpart (`mirror`) is published nowhere, so both are settings.
 """
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,9 +21,179 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shards import UserError
-from vae.layers import ChannelToSpace, SpaceToChannel
+from vae.layers import AverageDown, ChannelToSpace, DuplicateUp, SpaceToChannel
 
-SkipKind = Literal["none", "global", "global-linear"]
+if TYPE_CHECKING:
+    from vae.model import VAESettings
+
+SkipKind = Literal["none", "local", "global", "global-dct", "global-learned"]
+
+
+class NoSkip(nn.Module):
+    """Nothing bypasses the network: the control, and what every kind starts from.
+
+    `takes` names the settings that mean something to a kind. A skip that `is_codec` reconstructs
+    images alone: the heads of the network start silent beside it.
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
+    is_codec: bool = False
+
+    def __init__(self, settings: "VAESettings") -> None:
+        super().__init__()
+        del settings
+
+    def fold(self, x: Tensor) -> Tensor | None:
+        """(b, colours, h, w) -> what joins the encoder (b, merge_width, h/f, w/f), or None."""
+        del x
+        return None
+
+    def mirror(self, z: Tensor) -> Tensor | None:
+        """(b, C, i, j) -> what to add to the image (b, colours, f i, f j), or None."""
+        del z
+        return None
+
+    def down(self, width_in: int, width_out: int) -> nn.Module | None:
+        """Make the shortcut around a level that halves both sides, or None."""
+        del width_in, width_out
+        return None
+
+    def up(self, width_in: int, width_out: int) -> nn.Module | None:
+        """Make the shortcut around a level that doubles both sides, or None."""
+        del width_in, width_out
+        return None
+
+    def start_from(self, images: Iterable[Tensor]) -> None:
+        """Adapt the start to images (b, colours, h, w) in [-1, 1]; only a learned skip can."""
+        del images
+
+
+class LocalSkip(NoSkip):
+    """Average-down around each encoder level; with `mirror`, duplicate-up around the decoder's.
+
+    As in DC-AE and Wan2.2, the line the report's baseline comes from. Levels that keep their
+    resolution have no shortcut: it would double what their residual blocks pass on already.
+    """
+
+    takes = frozenset({"mirror"})
+
+    def __init__(self, settings: "VAESettings") -> None:
+        super().__init__(settings)
+        self.mirrored = settings.mirror
+
+    def down(self, width_in: int, width_out: int) -> nn.Module:
+        """Average over 2x2 blocks; width_out must divide 4 width_in."""
+        return AverageDown(width_in, width_out, 2)
+
+    def up(self, width_in: int, width_out: int) -> nn.Module | None:
+        """Repeat over 2x2 blocks, if mirrored; width_in must divide 4 width_out."""
+        return DuplicateUp(width_in, width_out, 2) if self.mirrored else None
+
+
+class GlobalSkip(NoSkip):
+    """The report's own: fold blocks of f x f pixels, take the mean over groups, add.
+
+    One average-down over the whole factor where `local` has one for each level; the mirror is the
+    matching duplicate-up. The order of channels is the team's average-down's (the report does not
+    say): groups run along a row of one colour.
+    """
+
+    takes = frozenset({"merge", "mirror", "look"})
+
+    def __init__(self, settings: "VAESettings") -> None:
+        super().__init__(settings)
+        colours, factor = settings.colours, settings.factor
+        self.is_codec = settings.mirror and settings.merge == "latent"
+        self.average = AverageDown(colours, settings.merge_width, factor)
+        self.duplicate = (
+            DuplicateUp(settings.channels, colours, factor) if settings.mirror else None
+        )
+
+    def fold(self, x: Tensor) -> Tensor:
+        """(b, colours, h, w) -> means of colours f f / merge_width pixel values."""
+        return self.average(x)
+
+    def mirror(self, z: Tensor) -> Tensor | None:
+        """(b, C, i, j) -> (b, colours, f i, f j), flat over each group; None if not mirrored."""
+        return None if self.duplicate is None else self.duplicate(z)
+
+
+class GlobalDCT(NoSkip):
+    """Fold blocks of f x f pixels, keep their lowest-frequency DCT coefficients, add (our choice).
+
+    In as many numbers as the group mean, the waves keep much more of a photograph. With the mirror
+    the model starts as a linear codec (`DCTCodec`) and learns the rest. `kept` limits the channels
+    the skip fills; the others belong to the network. The latent is the coefficient over f, of the
+    size of a pixel value.
+    """
+
+    takes = frozenset({"merge", "mirror", "look", "kept"})
+    analysis: Tensor
+    synthesis: Tensor
+
+    def __init__(self, settings: "VAESettings") -> None:
+        super().__init__(settings)
+        self.factor, self.merge_width = settings.factor, settings.merge_width
+        self.mirrored = settings.mirror
+        self.is_codec = settings.mirror and settings.merge == "latent"
+        self.space_to_channel = SpaceToChannel(settings.factor)
+        self.channel_to_space = ChannelToSpace(settings.factor)
+
+        def basis(channels: int) -> Tensor:
+            kept = min(settings.kept or channels, channels)
+            return torch.tensor(dct_basis(settings.factor, kept, settings.colours))
+
+        self._hold("analysis", basis(settings.merge_width))
+        if self.mirrored:
+            self._hold("synthesis", basis(settings.channels).T.contiguous())
+
+    def _hold(self, name: str, matrix: Tensor) -> None:
+        self.register_buffer(name, matrix, persistent=False)
+
+    def fold(self, x: Tensor) -> Tensor:
+        """(b, colours, h, w) -> (b, merge_width, h/f, w/f), zero in the channels not kept."""
+        blocks = self.space_to_channel(x)
+        waves = functional.conv2d(blocks, self.analysis[:, :, None, None]) / self.factor
+        free = self.merge_width - len(self.analysis)
+        return functional.pad(waves, (0, 0, 0, 0, 0, free)) if free else waves
+
+    def mirror(self, z: Tensor) -> Tensor | None:
+        """(b, C, i, j) -> (b, colours, f i, f j); None if not mirrored."""
+        if not self.mirrored:
+            return None
+        waves = z[:, : self.synthesis.shape[1]] * self.factor
+        return self.channel_to_space(functional.conv2d(waves, self.synthesis[:, :, None, None]))
+
+
+class GlobalLearned(GlobalDCT):
+    """As `global-dct`, but fold and mirror are weights: they start there and go on learning.
+
+    With the mirror our choice for runs of minutes; without it, for longer ones, a fold that is a
+    little ahead of the group mean.
+    """
+
+    def _hold(self, name: str, matrix: Tensor) -> None:
+        self.register_parameter(name, nn.Parameter(matrix))
+
+    @torch.no_grad()
+    def start_from(self, images: Iterable[Tensor]) -> None:
+        """Start fold and mirror from the principal components of the blocks of `images`.
+
+        Batches (b, colours, h, w) in [-1, 1]. No linear codec keeps more of them in as many
+        numbers, so the network begins where gradient steps on the DCT would take minutes to arrive.
+        """
+        size = self.analysis.shape[1]
+        moments = torch.zeros(size, size, dtype=torch.float64)
+        for batch in images:
+            blocks = self.space_to_channel(batch).movedim(1, -1).flatten(0, -2).double()
+            moments += blocks.T @ blocks
+        # Not centred: the first component is then the mean grey, as in the DCT.
+        _, vectors = torch.linalg.eigh(moments)
+        components = vectors.flip(1).float()
+        self.analysis.copy_(components[:, : len(self.analysis)].T)
+        if self.mirrored:
+            self.synthesis.copy_(components[:, : self.synthesis.shape[1]])
+
 
 # Rows: grey, red against green, yellow against blue; made orthonormal below, so that errors weigh
 # the same in either space.
@@ -27,31 +202,36 @@ COLOUR = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])
 CHROMA = 3.0
 """A colour-difference wave counts as this many times its frequency: between JPEG's 4:2:0 (2) and
 4:1:0 (4). Our choice: of 1, 1.5, 2, 3, 4 and 6 the best for photographs, 2.3 dB above equal
-treatment, and on text 1.5 dB above it; larger values favour text alone."""
+treatment, and on text 1.5 dB above it; larger values favour text alone. Alpha, flat nearly
+everywhere, counts as a colour difference."""
 
 
 @cache
-def dct_basis(factor: int, channels: int) -> NDArray[np.float32]:
-    """Return the `channels` lowest-frequency waves of an f x f colour block, orthonormal rows.
+def dct_basis(factor: int, channels: int, colours: int = 3) -> NDArray[np.float32]:
+    """Return the `channels` lowest-frequency waves of an f x f block of RGB or RGBA, as rows.
 
-    (channels, 3 f f) float32, columns in SpaceToChannel's order. Every wave is a DCT-II wave in
-    one of three orthonormal colours; waves are taken by radial frequency, grey first at ties.
+    (channels, colours f f) float32, orthonormal, columns in SpaceToChannel's order. Every wave is
+    a DCT-II wave in one of three orthonormal colours, or in alpha; waves are taken by radial
+    frequency, grey first at ties.
 
     Raises:
         UserError: when a block has fewer than `channels` values.
     """
-    if not 1 <= channels <= 3 * factor**2:
+    values = colours * factor**2
+    if not 1 <= channels <= values:
         raise UserError(
-            f"channels={channels}: a block of {factor}x{factor} pixels has 1 to {3 * factor**2}"
+            f"channels={channels}: a block of {factor}x{factor} pixels has 1 to {values} values; "
+            f"lower it, or set kept to at most {values}"
         )
     n = np.arange(factor)
     waves = np.cos(np.pi * n[:, None] * (2 * n + 1) / (2 * factor))
     waves /= np.linalg.norm(waves, axis=1, keepdims=True)
-    colour = COLOUR / np.linalg.norm(COLOUR, axis=1, keepdims=True)
-    weight = (1.0, CHROMA**2, CHROMA**2)
+    colour = np.eye(colours)
+    colour[:3, :3] = COLOUR / np.linalg.norm(COLOUR, axis=1, keepdims=True)
+    weight = (1.0, *[CHROMA**2] * (colours - 1))
     order = sorted(
         (weight[k] * (u * u + v * v), k, u, v)
-        for k in range(3)
+        for k in range(colours)
         for u in range(factor)
         for v in range(factor)
     )
@@ -62,103 +242,10 @@ def dct_basis(factor: int, channels: int) -> NDArray[np.float32]:
     return np.stack(rows).astype(np.float32)
 
 
-class NoSkip(nn.Module):
-    """Nothing bypasses the network: the control.
-
-    A kind that `mirrors` is a codec by itself: the heads of the network start silent beside it.
-    """
-
-    mirrors = False
-
-    def __init__(self, factor: int, channels: int) -> None:
-        super().__init__()
-        self.factor, self.channels = factor, channels
-
-    def fold(self, x: Tensor) -> Tensor | None:
-        """(b, 3, h, w) -> what to add to the latent (b, C, h/f, w/f), or None."""
-        del x
-        return None
-
-    def mirror(self, z: Tensor) -> Tensor | None:
-        """(b, C, i, j) -> what to add to the image (b, 3, f i, f j), or None."""
-        del z
-        return None
-
-    def start_from(self, images: Iterable[Tensor]) -> None:
-        """Adapt the start to images (b, 3, h, w) in [-1, 1]; only a learned skip can."""
-        del images
-
-
-class GlobalSkip(NoSkip):
-    """The report's parameter-free skip: fold the block, mean over groups, add to the latent.
-
-    Encoder only. Neighbours in (colour, row, column) order form a group, as in the team's own
-    average-down module; the report does not say.
-    """
-
-    def __init__(self, factor: int, channels: int) -> None:
-        super().__init__(factor, channels)
-        if 3 * factor**2 % channels:
-            raise UserError(
-                f"skip='global' needs channels that divide 3 f f = {3 * factor**2}; "
-                f"channels={channels} does not, use 'global-linear' or 'none'"
-            )
-        self.space_to_channel = SpaceToChannel(factor)
-
-    def fold(self, x: Tensor) -> Tensor:
-        """(b, 3, h, w) -> (b, C, h/f, w/f), each the mean of 3 f f / C pixel values."""
-        blocks = self.space_to_channel(x)
-        return blocks.unflatten(1, (self.channels, -1)).mean(2)
-
-
-class GlobalLinear(NoSkip):
-    """A learned linear fold and a learned linear mirror, both started as the block DCT.
-
-    Our choice for runs of minutes: the model starts as a working codec and the network only has
-    to improve on it, so its heads start silent. The latent is the coefficient over f, of the size
-    of a pixel value, while the matrices start orthonormal and learn at one rate.
-    """
-
-    mirrors = True
-
-    def __init__(self, factor: int, channels: int) -> None:
-        super().__init__(factor, channels)
-        basis = torch.tensor(dct_basis(factor, channels))
-        self.space_to_channel = SpaceToChannel(factor)
-        self.channel_to_space = ChannelToSpace(factor)
-        self.analysis = nn.Parameter(basis.clone())
-        self.synthesis = nn.Parameter(basis.T.contiguous())
-
-    @torch.no_grad()
-    def start_from(self, images: Iterable[Tensor]) -> None:
-        """Start fold and mirror from the C principal components of the blocks of `images`.
-
-        Batches (b, 3, h, w) in [-1, 1]. No linear codec keeps more of them in C numbers, so the
-        network begins where gradient steps on the DCT would take minutes to arrive.
-        """
-        moments = torch.zeros(3 * self.factor**2, 3 * self.factor**2, dtype=torch.float64)
-        for batch in images:
-            blocks = self.space_to_channel(batch).movedim(1, -1).flatten(0, -2).double()
-            moments += blocks.T @ blocks
-        # Not centred: the first component is then the mean grey, as in the DCT.
-        _, vectors = torch.linalg.eigh(moments)
-        components = vectors[:, -self.channels :].flip(1).float()
-        self.analysis.copy_(components.T)
-        self.synthesis.copy_(components)
-
-    def fold(self, x: Tensor) -> Tensor:
-        """(b, 3, h, w) -> (b, C, h/f, w/f)."""
-        blocks = self.space_to_channel(x)
-        return functional.conv2d(blocks, self.analysis[:, :, None, None]) / self.factor
-
-    def mirror(self, z: Tensor) -> Tensor:
-        """(b, C, i, j) -> (b, 3, f i, f j)."""
-        blocks = functional.conv2d(z * self.factor, self.synthesis[:, :, None, None])
-        return self.channel_to_space(blocks)
-
-
 SKIPS: dict[SkipKind, type[NoSkip]] = {
     "none": NoSkip,
+    "local": LocalSkip,
     "global": GlobalSkip,
-    "global-linear": GlobalLinear,
+    "global-dct": GlobalDCT,
+    "global-learned": GlobalLearned,
 }

@@ -28,9 +28,11 @@ from torch.utils.data import DataLoader
 from shards import Settings, UserError
 from vae.checkpoint import latest, restore, save
 from vae.curriculum import Curriculum, Stage
+from vae.latents import measure_latents
 from vae.loader import Batches
 from vae.losses import Objective, Weights
-from vae.model import PRESETS, VAE, VAESettings
+from vae.model import VAE, VAESettings
+from vae.presets import PRESETS
 from vae.record import Record, grid
 from vae.schedule import Rate
 
@@ -44,7 +46,8 @@ class TrainSettings(Settings):
     `overrides` replaces fields of the preset. `resized` names the streams whose photographs may
     be resized; all else is cropped at native scale. A learned skip starts from the principal
     components of `skip_start` batches, spread over the whole curriculum (0: from the DCT), and
-    learns at `skip_rate` times the rate of the network.
+    learns at `skip_rate` times the rate of the network. When the run ends, the latents of
+    `latent_batches` batches, spread over the last stage, are measured.
     """
 
     preset: str = "nano"
@@ -56,6 +59,7 @@ class TrainSettings(Settings):
     rate: Rate = Rate()
     skip_start: int = Field(default=64, ge=0)
     skip_rate: float = Field(default=0.25, gt=0)
+    latent_batches: int = Field(default=64, ge=1)
     weight_decay: float = Field(default=1e-4, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = Field(default=1.0, gt=0)
@@ -65,7 +69,9 @@ class TrainSettings(Settings):
 
     @model_validator(mode="after")
     def _model_can_be_built(self) -> Self:
-        factor = self.model().factor
+        factor, colours = self.model().factor, self.model().colours
+        if colours != 3:
+            raise ValueError(f"colours={colours}: shards are read as RGB; train with colours=3")
         for stage in self.stages:
             if stage.resolution % factor:
                 raise ValueError(
@@ -120,7 +126,8 @@ def fit(
     last = latest(out)
     start = restore(last, model, optimizer) if last else 0
     if last is None and settings.skip_start:
-        model.skip.start_from(batches[step] for step in _spread(settings, curriculum.steps))
+        steps = _spread(range(curriculum.steps), settings.skip_start)
+        model.skip.start_from(batches[step] for step in steps)
     (out / "settings.json").write_text(settings.model_dump_json(indent=1) + "\n")
     gallery = _gallery(settings, streams).to(device)
 
@@ -165,6 +172,10 @@ def fit(
                 sums, images, since, clock = {}, 0, done, time.perf_counter()
             if done % settings.sample_every == 0 or finished:
                 record.picture(done, grid(gallery, model))
+            if finished:
+                steps = range(curriculum.steps - stage.steps, curriculum.steps)
+                steps = _spread(steps, settings.latent_batches)
+                measure_latents(model, (batches[step] for step in steps))
             if done % settings.checkpoint_every == 0 or finished or interrupted.is_set():
                 last = save(out, done, model, optimizer)
             if interrupted.is_set():
@@ -194,10 +205,10 @@ def build_optimizer(model: VAE, settings: TrainSettings) -> torch.optim.AdamW:
     )
 
 
-def _spread(settings: TrainSettings, steps: int) -> list[int]:
-    """Return `skip_start` steps, or all if there are fewer, evenly over the curriculum."""
-    count = min(settings.skip_start, steps)
-    return [k * steps // count for k in range(count)]
+def _spread(steps: range, count: int) -> list[int]:
+    """Return `count` of the steps, or all if there are fewer, evenly over them."""
+    count = min(count, len(steps))
+    return [steps[k * len(steps) // count] for k in range(count)]
 
 
 def _gallery(settings: TrainSettings, streams: Mapping[str, Path]) -> Tensor:

@@ -21,7 +21,9 @@ TINY = {
     "encoder_blocks": 1,
     "decoder_blocks": 1,
     "mid_blocks": 1,
-    "skip": "global-linear",
+    "skip": "global-learned",
+    "mirror": True,
+    "look": True,
 }
 
 

@@ -1,64 +1,119 @@
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.func import functional_call
+from torch.nn import functional
 
-from shards import UserError
 from vae import PRESETS, VAE, DCTCodec, VAESettings
-from vae.layers import ChannelToSpace, PixelNorm, SpaceToChannel
+from vae.layers import NormSiLU
 from vae.model import parameter_counts
-from vae.skips import SKIPS, GlobalLinear, GlobalSkip, dct_basis
+from vae.sizes import crop, pad
+
+TABLE_1 = {
+    "f16c64": (76, 248),
+    "f16c128": (76, 248),
+    "f32c128": (77, 250),
+    "f32c192": (78, 250),
+}
 
 
-def test_the_report_preset_has_the_parameter_counts_of_table_1():
-    counts = parameter_counts(PRESETS["f16c64"])
-    assert counts == {"skip": 0, "encoder": 75_536_192, "decoder": 247_750_851}
-    assert (round(counts["encoder"] / 1e6), round(counts["decoder"] / 1e6)) == (76, 248)
+@pytest.mark.parametrize("preset", TABLE_1)
+def test_the_presets_of_the_report_have_the_parameter_counts_of_table_1(preset):
+    counts = parameter_counts(PRESETS[preset])
+    assert (round(counts["encoder"] / 1e6), round(counts["decoder"] / 1e6)) == TABLE_1[preset]
+    assert counts["skip"] == 0
 
 
-@pytest.mark.parametrize(
-    ("factor", "channels", "multipliers", "millions"),
-    [
-        (16, 128, (1, 2, 4, 8, 8), (76, 248)),
-        (32, 128, (1, 1, 2, 4, 8, 8), (77, 250)),
-        (32, 192, (1, 1, 2, 4, 8, 8), (78, 250)),
-    ],
-)
-def test_the_other_rows_of_table_1_follow_from_the_same_structure(
-    factor, channels, multipliers, millions
-):
-    counts = parameter_counts(
-        VAESettings(factor=factor, channels=channels, multipliers=multipliers)
-    )
-    assert (round(counts["encoder"] / 1e6), round(counts["decoder"] / 1e6)) == millions
+def test_presets_are_named_by_what_they_are():
+    for name in TABLE_1:
+        settings = PRESETS[name]
+        assert name == f"f{settings.factor}c{settings.channels}"
+    assert parameter_counts(PRESETS["f16c64"]) == {
+        "skip": 0,
+        "encoder": 75_536_192,
+        "decoder": 247_750_851,
+    }
 
 
-@pytest.mark.parametrize("skip", list(SKIPS))
-def test_shapes_follow_the_factor_whatever_the_skip(tiny, images, skip):
-    model = VAE(tiny.model_copy(update={"skip": skip}))
-    z = model.encode(images)
-    assert z.shape == (2, 6, 4, 6)
-    assert model.decode(z).shape == images.shape
-
-
-def test_nano_takes_any_multiple_of_16():
-    model = VAE(PRESETS["nano"])
-    assert model.encode(torch.zeros(1, 3, 16, 48)).shape == (1, 64, 1, 3)
+def test_small_presets_have_the_latent_of_f16c64():
+    for name in PRESETS.keys() - TABLE_1:
+        latent = VAE(PRESETS[name]).encode(torch.zeros(1, 3, 16, 48))
+        assert latent.shape == (1, 64, 1, 3)
 
 
 @pytest.mark.parametrize("codec", [VAE, DCTCodec])
-def test_sides_that_are_no_multiple_are_named(codec, tiny):
+def test_any_size_is_padded_and_cropped(codec, tiny):
     model = VAE(tiny) if codec is VAE else DCTCodec(4, 6)
-    with pytest.raises(ValueError, match=r"h=250, w=256 but f=4 needs positive multiples of 4"):
-        model.encode(torch.zeros(1, 3, 250, 256))
-    with pytest.raises(ValueError, match=r"\(b, 3, h, w\)"):
-        model.encode(torch.zeros(1, 4, 16, 16))
-    with pytest.raises(ValueError, match=r"\(b, 6, i, j\)"):
+    for h, w in ((1, 1), (3, 8), (4, 9), (7, 5)):
+        x = torch.rand(2, 3, h, w) * 2 - 1
+        z = model.encode(x)
+        assert z.shape == (2, 6, -(-h // 4), -(-w // 4))
+        assert torch.equal(z, model.encode(pad(x, 4)))
+        y = model(x)
+        assert y.shape == x.shape
+        assert torch.equal(y, model.decode(z)[:, :, :h, :w])
+        assert torch.equal(y, model.decode(z, (h, w)))
+
+
+def test_whole_blocks_are_neither_padded_nor_cropped(images):
+    assert pad(images, 8) is images
+    assert torch.equal(crop(images, (16, 24), 4), images)
+
+
+def test_padding_repeats_the_last_row_and_column():
+    x = torch.arange(6.0).reshape(1, 1, 2, 3)
+    assert pad(x, 4)[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
+
+
+@pytest.mark.parametrize("codec", [VAE, DCTCodec])
+def test_what_cannot_be_coded_is_named_with_a_remedy(codec, tiny):
+    model = VAE(tiny) if codec is VAE else DCTCodec(4, 6)
+    for x, message in (
+        (torch.zeros(1, 4, 16, 16), r"\(b, 3, h, w\) of some size, got \(1, 4, 16, 16\); give RGB"),
+        (torch.zeros(3, 16, 16), r"give image\[None\]"),
+        (torch.zeros(1, 3, 0, 16), r"got \(1, 3, 0, 16\)"),
+        (torch.zeros(1, 3, 16, 16, dtype=torch.uint8), r"uint8; give image / 127.5 - 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.encode(x)
+    with pytest.raises(ValueError, match=r"\(b, 6, i, j\), got \(1, 7, 2, 2\)"):
         model.decode(torch.zeros(1, 7, 2, 2))
+    for size in ((9, 8), (8, 4)):
+        with pytest.raises(ValueError, match=r"decodes to 8 px, so . must be 5 to 8"):
+            model.decode(torch.zeros(1, 6, 2, 2), size)
 
 
-def test_global_linear_starts_as_the_dct_codec(tiny, images):
-    torch.testing.assert_close(VAE(tiny)(images), DCTCodec(4, 6)(images))
+def test_rgba_asks_for_alpha(tiny):
+    model = VAE(tiny.model_copy(update={"colours": 4}))
+    assert model(torch.zeros(1, 4, 5, 6)).shape == (1, 4, 5, 6)
+    with pytest.raises(
+        ValueError, match=r"append alpha \(1 is opaque\), or use a model of colours=3"
+    ):
+        model.encode(torch.zeros(1, 3, 8, 8))
+
+
+def test_the_latent_is_the_mean_unless_a_sample_is_asked_for(tiny, images):
+    model = VAE(tiny)
+    with torch.no_grad():
+        # The head starts silent: log variance 0, then -2 ln 2.
+        model.encoder.head.conv.bias[6:] = -2 * torch.log(torch.tensor(2.0))
+    mean, log_variance = model.posterior(images)
+    assert torch.equal(model.encode(images), mean)
+    assert log_variance.shape == mean.shape
+
+    def noise(seed):
+        drawn = model.encode(images, torch.Generator().manual_seed(seed))
+        return (drawn - mean).detach()
+
+    assert torch.equal(noise(1), noise(1))
+    assert not torch.equal(noise(1), noise(2))
+    assert torch.cat([noise(k) for k in range(20)]).std().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_sample_trains_the_variance(tiny, images):
+    model = VAE(tiny)
+    model.encode(images, torch.Generator().manual_seed(0)).square().sum().backward()
+    assert model.encoder.head.conv.bias.grad[6:].all()
 
 
 def test_every_parameter_of_nano_gets_a_gradient_after_one_step():
@@ -74,59 +129,80 @@ def test_every_parameter_of_nano_gets_a_gradient_after_one_step():
     assert still == []
 
 
-def test_dct_basis_is_orthonormal_and_complete():
-    basis = dct_basis(4, 48)
-    np.testing.assert_allclose(basis @ basis.T, np.eye(48), atol=1e-6)
-    x = torch.rand(1, 3, 8, 8) * 2 - 1
-    torch.testing.assert_close(DCTCodec(4, 48)(x), x, atol=1e-5, rtol=0)
+def plain_norm_silu(x, gain):
+    return functional.silu(x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * gain)
 
 
-def test_dct_of_a_flat_grey_image_is_its_first_coefficient():
-    z = DCTCodec(4, 6).encode(torch.full((1, 3, 4, 4), 0.5))
-    assert z[0, 0].item() == pytest.approx(0.5 * 3**0.5)
-    assert z[0, 1:].abs().max().item() < 1e-6
+def test_norm_silu_has_the_bits_of_the_plain_formula():
+    norm = NormSiLU(5)
+    torch.nn.init.normal_(norm.gain)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = torch.randn(2, 5, 3, 4).contiguous(memory_format=layout)
+        assert torch.equal(norm(x), plain_norm_silu(x, norm.gain))
 
 
-def test_dct_refuses_more_channels_than_values():
-    with pytest.raises(UserError, match="1 to 48"):
-        dct_basis(4, 49)
+def test_norm_silu_has_the_gradient_of_the_plain_formula():
+    x = torch.randn(2, 5, 3, 4, dtype=torch.float64, requires_grad=True)
+    norm = NormSiLU(5).double()
+    torch.nn.init.normal_(norm.gain)
+    assert torch.autograd.gradcheck(
+        lambda x, gain: functional_call(norm, {"gain": gain}, x), (x, norm.gain)
+    )
+    target = torch.randn_like(x)
+    ours = torch.autograd.grad((norm(x) * target).sum(), [x, norm.gain])
+    plain = torch.autograd.grad((plain_norm_silu(x, norm.gain) * target).sum(), [x, norm.gain])
+    torch.testing.assert_close(ours, plain)
 
 
-def test_global_skip_is_the_mean_of_groups_of_the_fold():
-    x = torch.arange(48.0).reshape(1, 3, 4, 4)
-    assert GlobalSkip(4, 6).fold(x).flatten().tolist() == [3.5, 11.5, 19.5, 27.5, 35.5, 43.5]
+def test_norm_silu_of_a_black_pixel_is_zero_with_a_finite_gradient():
+    x = torch.zeros(1, 5, 2, 2, requires_grad=True)
+    y = NormSiLU(5)(x)
+    y.sum().backward()
+    assert not y.any()
+    assert x.grad.isfinite().all()
 
 
-def test_global_skip_names_channels_that_do_not_divide(tiny):
-    with pytest.raises(UserError, match="channels=7"):
-        VAE(tiny.model_copy(update={"skip": "global", "channels": 7}))
+def test_norm_silu_keeps_one_map_for_backward():
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    x = torch.randn(1, 8, 16, 16, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        NormSiLU(8)(x)
+    assert sorted(kept) == [8, 16 * 16, 8 * 16 * 16]
 
 
-def test_fold_and_unfold_are_inverse(images):
-    assert torch.equal(ChannelToSpace(4)(SpaceToChannel(4)(images)), images)
+def test_a_step_in_bfloat16_keeps_the_maps_in_bfloat16(tiny, images):
+    model = VAE(tiny)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(images)
+        maps = model.encoder.levels(model.encoder.stem(images))
+    (output - images).square().mean().backward()
+    assert maps.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), model(images), atol=0.05, rtol=0.05)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_pixel_norm_gives_every_pixel_unit_mean_square():
-    y = PixelNorm(5)(torch.randn(2, 5, 3, 3))
-    torch.testing.assert_close(y.square().mean(1), torch.ones(2, 3, 3), atol=1e-3, rtol=0)
+@pytest.mark.slow
+def test_a_compiled_model_is_one_graph_and_says_the_same(tiny):
+    settings = VAESettings.model_validate(
+        tiny.model_dump() | {"skip": "local", "mirror": True, "look": False}
+    )
+    model = VAE(settings)
+    x = torch.rand(1, 3, 15, 16) * 2 - 1
+
+    def step(forward):
+        model.zero_grad()
+        output = forward(x)
+        (output - x).square().mean().backward()
+        return output.detach(), [p.grad.clone() for p in model.parameters()]
+
+    torch.testing.assert_close(step(torch.compile(model, fullgraph=True)), step(model))
 
 
 def test_multipliers_must_give_the_factor():
     with pytest.raises(ValidationError, match="make factor 8, not 16"):
         VAESettings(multipliers=(1, 2, 4, 8))
-
-
-def test_no_six_numbers_keep_more_of_the_blocks_they_started_from():
-    x = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    x[:, 1:] = x[:, :1]
-    skip = GlobalLinear(4, 6)
-
-    def error():
-        return (skip.mirror(skip.fold(x)) - x).square().mean().item()
-
-    before = error()
-    skip.start_from([x[:2], x[2:]])
-    blocks = SpaceToChannel(4)(x).movedim(1, -1).flatten(0, -2).double()
-    lost = torch.linalg.eigvalsh(blocks.T @ blocks)[:-6].sum().item() / x.numel()
-    assert error() == pytest.approx(lost, rel=1e-4)
-    assert error() < before

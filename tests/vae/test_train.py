@@ -120,8 +120,9 @@ def test_a_loss_that_is_not_finite_names_the_step(settings, streams, tmp_path, m
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"preset": "giant"}, "choose f16c64, nano"),
+        ({"preset": "giant"}, "choose f16c64, f16c128"),
         ({"overrides": {"width": 3}}, "width"),
+        ({"overrides": {"colours": 4}}, "shards are read as RGB"),
         ({"preset": "nano", "overrides": {}}, "no multiple of the model's factor 16"),
     ],
 )
