@@ -1,8 +1,9 @@
 """Checkpoints: a folder per saved step, whole or not there at all.
 
-    step-000123/model.safetensors   weights
-                optimizer.pt        tensors and numbers of the optimizer
-                state.json          step, model settings, versions, SHA-256 of the other two
+    step-000123/model.safetensors       weights
+                objective.safetensors   the alignment's projection, where there is one
+                optimizer.pt            tensors and numbers of the optimizer
+                state.json              step, model settings, versions, SHA-256 of the others
 
 A folder is written under a temporary name and renamed. Reading checks the digests, so a damaged
 checkpoint is passed over for the newest good one. No pickle of ours is ever executed.
@@ -21,12 +22,14 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
-from torch import nn
+from torch import Tensor, nn
 
 from shards import Settings, UserError
+from vae.losses import Objective
 from vae.model import VAE, VAESettings
 
-MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
+MODEL, OBJECTIVE = "model.safetensors", "objective.safetensors"
+OPTIMIZER, STATE = "optimizer.pt", "state.json"
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +45,26 @@ class State(Settings):
 
 
 def save(
-    folder: Path, step: int, model: VAE, optimizer: torch.optim.Optimizer, *, keep: int = 2
+    folder: Path,
+    step: int,
+    model: VAE,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    *,
+    keep: int = 2,
 ) -> Path:
     """Write folder/step-NNNNNN after `step` finished steps; keep the newest `keep` of them."""
     target = folder / f"step-{step:06d}"
     temporary = folder / f".{target.name}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    learned = {name: value.contiguous() for name, value in objective.learned().items()}
     held = io.BytesIO()
     torch.save(optimizer.state_dict(), held)
     # Written by us, not by the libraries, so that a full disk is an OSError like any other.
     files = {MODEL: serialize(weights), OPTIMIZER: held.getvalue()}
+    if learned:
+        files[OBJECTIVE] = serialize(learned)
     state = State(
         step=step,
         model=model.settings,
@@ -113,11 +125,13 @@ def latest(folder: Path) -> Path | None:
     return None
 
 
-def restore(checkpoint: Path, model: VAE, optimizer: torch.optim.Optimizer) -> int:
-    """Load `checkpoint` into both and return the number of finished steps.
+def restore(
+    checkpoint: Path, model: VAE, objective: Objective, optimizer: torch.optim.Optimizer
+) -> int:
+    """Load `checkpoint` into all three and return the number of finished steps.
 
     Raises:
-        UserError: when it is broken or holds a model of other settings.
+        UserError: when it is broken, or holds a model or an alignment of other settings.
     """
     state = read_state(checkpoint)
     if state.model != model.settings:
@@ -128,6 +142,7 @@ def restore(checkpoint: Path, model: VAE, optimizer: torch.optim.Optimizer) -> i
             "resume with its settings or give another --out folder"
         )
     _load_weights(model, checkpoint)
+    _load_learned(objective, load_file(checkpoint / OBJECTIVE) if OBJECTIVE in state.sha256 else {})
     held: dict[str, Any] = torch.load(checkpoint / OPTIMIZER, map_location="cpu", weights_only=True)
     optimizer.load_state_dict(held)
     return state.step
@@ -159,6 +174,20 @@ def load_model(path: Path) -> VAE:
 
 def _load_weights(model: nn.Module, checkpoint: Path) -> None:
     model.load_state_dict(load_file(checkpoint / MODEL))
+
+
+def _load_learned(objective: Objective, held: dict[str, Tensor]) -> None:
+    learned = objective.learned()
+    theirs, ours = ({k: tuple(v.shape) for k, v in x.items()} for x in (held, learned))
+    if theirs != ours:
+        raise UserError(
+            f"the checkpoint's objective learned {theirs or 'nothing'}, this one has "
+            f"{ours or 'nothing'} to learn; resume with its weights and teacher or give another "
+            "--out folder"
+        )
+    with torch.no_grad():
+        for name, value in held.items():
+            learned[name].copy_(value)
 
 
 def _sha256(path: Path) -> str:

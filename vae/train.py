@@ -20,17 +20,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from shards import Settings, UserError
+from vae.alignment import AlignmentSettings
 from vae.checkpoint import latest, restore, save
 from vae.curriculum import Curriculum, Stage
 from vae.latents import measure_latents
 from vae.loader import Batches
-from vae.losses import Objective, Weights
+from vae.losses import Objective, Weights, build_objective
 from vae.model import VAE, VAESettings
 from vae.presets import PRESETS
 from vae.record import Record, grid
@@ -47,7 +49,9 @@ class TrainSettings(Settings):
     be resized; all else is cropped at native scale. A learned skip starts from the principal
     components of `skip_start` batches, spread over the whole curriculum (0: from the DCT), and
     learns at `skip_rate` times the rate of the network. When the run ends, the latents of
-    `latent_batches` batches, spread over the last stage, are measured.
+    `latent_batches` batches, spread over the last stage, are measured. `alignment` and `vgg` (a
+    file, None for torch's cache; see vae/lpips.py) matter where `weights` has an alignment or
+    lpips.
     """
 
     preset: str = "nano"
@@ -56,6 +60,8 @@ class TrainSettings(Settings):
     resized: tuple[str, ...] = ("general",)
     seed: int = Field(default=0, ge=0)
     weights: Weights = Weights()
+    alignment: AlignmentSettings = AlignmentSettings()
+    vgg: Path | None = None
     rate: Rate = Rate()
     skip_start: int = Field(default=64, ge=0)
     skip_rate: float = Field(default=0.25, gt=0)
@@ -118,13 +124,16 @@ def fit(
     """
     curriculum = Curriculum(settings.stages, settings.seed)
     batches = Batches(streams, curriculum, settings.seed, resized=settings.resized)
-    objective = Objective(settings.weights).to(device).to(memory_format=torch.channels_last)
     model = build(settings).to(device)
-    optimizer = build_optimizer(model, settings)
+    objective = build_objective(
+        settings.weights, settings.alignment, model, settings.vgg, settings.seed
+    ).to(device)
+    objective.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(model, objective, settings)
 
     out.mkdir(parents=True, exist_ok=True)
     last = latest(out)
-    start = restore(last, model, optimizer) if last else 0
+    start = restore(last, model, objective, optimizer) if last else 0
     if last is None and settings.skip_start:
         steps = _spread(range(curriculum.steps), settings.skip_start)
         model.skip.start_from(batches[step] for step in steps)
@@ -145,7 +154,8 @@ def fit(
                 group["lr"] = rate * group["scale"]
 
             image = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
-            total, terms = objective(model(image), image)
+            rng = np.random.default_rng([settings.seed, step])
+            total, terms = objective(model, image, rng)
             if not torch.isfinite(total):
                 raise UserError(
                     f"the loss is {total.item()} at step {step} (stage {stage.name}); "
@@ -153,6 +163,7 @@ def fit(
                 )
             optimizer.zero_grad(set_to_none=True)
             total.backward()
+            # The projection is left out: its gradient has a scale of its own (vae/alignment.py).
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             optimizer.step()
 
@@ -177,7 +188,7 @@ def fit(
                 steps = _spread(steps, settings.latent_batches)
                 measure_latents(model, (batches[step] for step in steps))
             if done % settings.checkpoint_every == 0 or finished or interrupted.is_set():
-                last = save(out, done, model, optimizer)
+                last = save(out, done, model, objective, optimizer)
             if interrupted.is_set():
                 raise KeyboardInterrupt
     assert last is not None, "a curriculum has steps, and its last one is saved"
@@ -191,11 +202,15 @@ def build(settings: TrainSettings) -> VAE:
         return VAE(settings.model()).to(memory_format=torch.channels_last)
 
 
-def build_optimizer(model: VAE, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW in two groups: the network, and the skip at `skip_rate` times the rate."""
+def build_optimizer(model: VAE, objective: Objective, settings: TrainSettings) -> torch.optim.AdamW:
+    """AdamW in groups: the network, what the objective learns, the skip at `skip_rate`."""
     skip = list(model.skip.parameters())
     network = [*model.encoder.parameters(), *model.decoder.parameters()]
-    groups = [{"params": network, "scale": 1.0}, {"params": skip, "scale": settings.skip_rate}]
+    groups = [
+        {"params": network, "scale": 1.0},
+        {"params": skip, "scale": settings.skip_rate},
+        {"params": list(objective.learned().values()), "scale": 1.0},
+    ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=settings.rate.peak,

@@ -91,3 +91,16 @@ def settings():
         sample_every=4,
         checkpoint_every=3,
     )
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory):
+    """A folder with a DINOv2 of four narrow blocks and random weights."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    folder = tmp_path_factory.mktemp("teacher")
+    shape = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 56}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        Dinov2Model(Dinov2Config(**shape, initializer_range=0.2)).save_pretrained(folder)
+    return str(folder)

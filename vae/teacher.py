@@ -1,0 +1,96 @@
+"""The teacher of the alignment: the lower half of a frozen DINOv2.
+
+The report aligns latents with one middle layer of DINOv2-L and found it better than the last layer
+and than several; which of the 24 blocks is published nowhere. By default we take block 12's output.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shards import UserError
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet, in [0, 1]: what DINOv2 was trained with."""
+
+
+class Teacher(nn.Module):
+    """Features of one middle block of DINOv2, at any size and aspect ratio.
+
+    `source` is a folder with config.json and model.safetensors, or a hub id. `layer` counts the
+    blocks that run, from 1; None takes half of them. The rest is dropped, which for block 12 of 24
+    halves memory and work. Frozen, always in eval mode.
+
+    The network's last LayerNorm was fitted to the last block and is left out (our choice).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, source: str, layer: int | None = None) -> None:
+        super().__init__()
+        net = _load(source)
+        blocks = net.encoder.layer
+        kept = len(blocks) // 2 if layer is None else layer
+        if not 1 <= kept <= len(blocks):
+            raise UserError(
+                f"alignment.layer={kept}: the teacher {source} has blocks 1 to {len(blocks)}"
+            )
+        del blocks[kept:]
+        self.width: int = net.config.hidden_size
+        self.patch: int = net.config.patch_size
+        net.layernorm = nn.Identity()
+        self.net = net.eval().requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Stay in eval mode."""
+        del mode
+        return super().train(False)
+
+    def pixels(self, image: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Resize (b, 3, h, w) in [-1, 1] to one patch per cell of `grid`, normalised for ImageNet.
+
+        Bicubic with antialiasing, float32: DINOv2's own preprocessing, without its crop.
+        """
+        normal = ((image.float() + 1) / 2 - self.mean) / self.std
+        size = (grid[0] * self.patch, grid[1] * self.patch)
+        return functional.interpolate(normal, size, mode="bicubic", antialias=True)
+
+    @torch.no_grad()
+    def forward(self, image: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(b, 3, h, w) in [-1, 1] -> features (b, width, *grid) float32, without gradient."""
+        tokens = self.net(self.pixels(image, grid)).last_hidden_state[:, 1:]
+        return tokens.mT.unflatten(2, grid).float()
+
+
+def _load(source: str) -> Any:
+    """Load a whole DINOv2 from safetensors; no code or pickle from `source` ever runs.
+
+    Raises:
+        UserError: when there is none, it is another network, or some of its weights are missing.
+    """
+    from transformers import AutoConfig, Dinov2Config, Dinov2Model
+
+    advice = "give a hub id, or a folder with config.json and model.safetensors of a DINOv2"
+    try:
+        config = AutoConfig.from_pretrained(source)
+        if not isinstance(config, Dinov2Config):
+            raise ValueError(f"it is a {config.model_type}, not a dinov2")
+        loaded: Any = Dinov2Model.from_pretrained(
+            source,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        net, report = loaded
+        if report["missing_keys"]:
+            raise ValueError(f"{len(report['missing_keys'])} of its weights are missing")
+    except Exception as error:  # of many kinds: OSError, SafetensorError, those of the hub
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"no teacher in {source!r} ({reason}); {advice}") from error
+    return net
