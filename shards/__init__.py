@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shards.errors import ShardError, StoreError, UnreadableImage, UserError
+    from shards.order import Order
     from shards.reader import ShardReader
     from shards.sample import RGB, Sample, decode, encode, encode_png
     from shards.settings import Settings, digest
     from shards.sidecar import Entry, Sidecar
     from shards.source import ImageSource
     from shards.store import Store, open_store
+    from shards.stream import Stream
     from shards.writer import ShardWriter
 
 __all__ = [
     "RGB",
     "Entry",
     "ImageSource",
+    "Order",
     "Sample",
     "Settings",
     "ShardError",
@@ -30,6 +33,7 @@ __all__ = [
     "Sidecar",
     "Store",
     "StoreError",
+    "Stream",
     "UnreadableImage",
     "UserError",
     "decode",
@@ -39,7 +43,18 @@ __all__ = [
     "open_store",
 ]
 
-_MODULES = ("errors", "settings", "store", "sample", "sidecar", "source", "reader", "writer")
+_MODULES = (
+    "errors",
+    "settings",
+    "store",
+    "sample",
+    "sidecar",
+    "source",
+    "order",
+    "reader",
+    "stream",
+    "writer",
+)
 """Where the names above live, lightest first."""
 
 

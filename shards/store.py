@@ -13,13 +13,14 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
+from shards.ahead import ahead
 from shards.errors import StoreError, UserError
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class Ranges(Protocol):
         """Return `length` bytes from `start`; fewer where the file ends."""
         ...
 
+    def map(self) -> mmap | None:
+        """Map the file into memory, which outlives `close`; None where it is remote or empty."""
+        ...
+
     def close(self) -> None:
         """Let the file go."""
         ...
@@ -57,6 +62,14 @@ class Store(ABC):
     @abstractmethod
     def names(self) -> list[str]:
         """Return the sorted names of all that lies here; hidden files are not counted.
+
+        Raises:
+            UserError: when there is no such folder.
+        """
+
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of every file that `names` lists, in one go.
 
         Raises:
             UserError: when there is no such folder.
@@ -163,6 +176,14 @@ class Folder(Store):
                 f"{self.path} is not a folder; give the --out of a render or filter run"
             ) from error
 
+    def sizes(self) -> dict[str, int]:
+        """Ask for each; a file that goes meanwhile is left out."""
+        found: dict[str, int] = {}
+        for name in self.names():
+            with suppress(FileNotFoundError):
+                found[name] = self.size(name)
+        return found
+
     def size(self, name: str) -> int:
         """Return the bytes of a file."""
         return (self.path / _plain(name)).stat().st_size
@@ -244,7 +265,7 @@ class Bucket(Store):
             return from_url(self.url)
 
     def names(self) -> list[str]:
-        """List what lies right below the prefix."""
+        """List what lies right below the prefix, the names of further prefixes included."""
         import obstore
 
         with _answers(self.url):
@@ -252,6 +273,15 @@ class Bucket(Store):
         paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
         names = (path.rpartition("/")[2] for path in paths)
         return sorted(name for name in names if not name.startswith("."))
+
+    def sizes(self) -> dict[str, int]:
+        """Take the sizes from the listing."""
+        import obstore
+
+        with _answers(self.url):
+            found = obstore.list_with_delimiter(self.objects)["objects"]
+        named = ((meta["path"].rpartition("/")[2], meta["size"]) for meta in found)
+        return {name: size for name, size in named if not name.startswith(".")}
 
     def size(self, name: str) -> int:
         """Ask for the bytes of an object."""
@@ -273,8 +303,7 @@ class Bucket(Store):
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
         """Fetch PARALLEL_READS objects at a time."""
-        with ThreadPoolExecutor(PARALLEL_READS) as pool:
-            yield from pool.map(self.read, names)
+        return ahead(self.read, names, PARALLEL_READS)
 
     def replace(self, name: str, data: bytes) -> None:
         """Put an object; readers see the old one or the new one."""
@@ -363,6 +392,9 @@ class _LocalRanges:
     def read(self, start: int, length: int) -> bytes:
         return os.pread(self._handle, length, start)
 
+    def map(self) -> mmap | None:
+        return mmap(self._handle, 0, access=ACCESS_READ) if self.size else None
+
     def close(self) -> None:
         os.close(self._handle)
 
@@ -379,6 +411,9 @@ class _RemoteRanges:
             return b""
         with _answers(self._bucket.url):
             return bytes(obstore.get_range(self._bucket.objects, self._name, start=start, end=end))
+
+    def map(self) -> mmap | None:
+        return None
 
     def close(self) -> None:
         return

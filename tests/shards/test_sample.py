@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from shards import Sample, UnreadableImage, decode, encode_png
-from shards.sample import draw_boxes, open_bounded
+from shards.sample import draw_boxes, encode_jpeg, open_bounded
 from tests.conftest import make_sample, picture
 
 pixels = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
@@ -73,3 +73,20 @@ def test_boxes_are_drawn_where_they_are():
     assert tuple(drawn[5, 5]) == (230, 30, 30)
     assert tuple(drawn[6, 6]) == (40, 90, 255)
     assert np.array_equal(drawn[20:], picture(0)[20:])
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_decodes_to_the_pixels_of_pillow(mode, subsampling, progressive):
+    smooth = Image.fromarray(picture(0)).resize((97, 61), Image.Resampling.BICUBIC).convert(mode)
+    buffer = io.BytesIO()
+    smooth.save(buffer, "JPEG", quality=70, subsampling=subsampling, progressive=progressive)
+    theirs = np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
+    assert np.array_equal(decode(buffer.getvalue(), "a"), theirs)
+
+
+def test_cut_jpeg_is_unreadable_and_named():
+    data = encode_jpeg(picture(0, 200, 200))
+    with pytest.raises(UnreadableImage, match="a: broken or truncated"):
+        decode(data[: len(data) // 2], "a")
