@@ -1,43 +1,20 @@
-"""Pictures of a run: details of text, thumbnails, curves, as data URIs for the report."""
+"""Pictures of a run: details of text, differences, and curves as data URIs for the report."""
 
-import base64
 import io
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
 
-from shards import RGB, encode_png
+from shards import RGB
+from shards.pictures import data_uri
 
 DETAIL = 64
 """Side in px of a detail. The page enlarges it four times without smoothing, since a reader wants
 to see the pixels; stored small, it costs a sixteenth."""
 
 COLOURS = ("#1f5fa8", "#c2571a", "#3c7d3f", "#7a4fa3")
-
-
-def png_uri(pixels: RGB) -> str:
-    """Encode (h, w, 3) uint8 as a lossless data URI."""
-    return _uri("image/png", encode_png(pixels))
-
-
-def jpeg_uri(pixels: RGB) -> str:
-    """Encode (h, w, 3) uint8 as a JPEG data URI: for thumbnails and differences only."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=85)
-    return _uri("image/jpeg", stream.getvalue())
-
-
-def shrunk(pixels: RGB, longest: int = 200) -> RGB:
-    """Shrink so that the longer side has `longest` px; smaller images stay as they are."""
-    scale = longest / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return small.astype(np.uint8)
 
 
 def detail(
@@ -116,8 +93,4 @@ def _svg(figure: Any) -> str:
 
     with matplotlib.rc_context({"svg.hashsalt": "nonpareil"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    return _uri("image/svg+xml", stream.getvalue())
-
-
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return data_uri("image/svg+xml", stream.getvalue())

@@ -91,8 +91,9 @@ def _set(folder: Path) -> dict[str, Any]:
 
 def _pages(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield pages spread over the whole folder, with a crop of each at 4x."""
-    from pipelines.pictures import detail, png_uri
+    from pipelines.pictures import detail
     from shards import ShardReader
+    from shards.pictures import png_uri
 
     with ShardReader(folder) as reader:
         for i in range(0, len(reader), max(1, len(reader) // PAGES)):
@@ -141,7 +142,7 @@ def _rejected(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _thumbnail(sample: Sample, scores: dict[str, float]) -> dict[str, Any]:
-    from pipelines.pictures import jpeg_uri, shrunk
+    from shards.pictures import jpeg_uri, shrunk
 
     return {
         "name": sample.meta.get("source", sample.key),
@@ -153,8 +154,9 @@ def _thumbnail(sample: Sample, scores: dict[str, float]) -> dict[str, Any]:
 
 def _examples(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield scored pictures: original, every codec's output and difference; and details."""
-    from pipelines.pictures import detail, difference, jpeg_uri, png_uri
+    from pipelines.pictures import detail, difference
     from shards import decode
+    from shards.pictures import jpeg_uri, png_uri
 
     for path in sorted(folder.glob("*/*/original.png")):
         original = decode(path.read_bytes(), path.name)

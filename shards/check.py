@@ -1,73 +1,126 @@
-"""Check finished shards: is what lies on disk what the sidecars promise?"""
+"""Check finished shards: is what lies on disk what the sidecars promise?
+
+Checked of every shard: the sidecar can be read and adds up to its tar, the SHA-256 of the tar, the
+recipe, keys that occur twice, shards that are missing, and the manifest if there is one. Deep:
+every member's header and CRC-32, that each picture decodes to the stated size, that a sidecar says
+what the sample's JSON says, and pictures that occur twice.
+"""
 
 import hashlib
-from collections.abc import Iterator
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice, pairwise
+from typing import Any
 
 from shards.errors import ShardError, UserError
-from shards.sidecar import SIDECAR_NAME, TAR_NAME, Sidecar, read_sidecar, shard_name
-from shards.store import Store, Where, open_store
+from shards.sidecar import SIDECAR_NAME, TAR_NAME, Entry, Sidecar, read_sidecar, shard_name
+from shards.store import Ranges, Store, Where, open_store
 
 PIECE = 8 << 20
 """Bytes of a tar held in memory while its SHA-256 is taken."""
 
+MANIFEST = "dataset.json"
+"""What a finalized dataset holds, in one file beside the shards; see `pipelines.finalize`."""
+
+MAX_GAPS = 1000
+"""Missing shards that are named; a single file of a high number would make them billions."""
+
+MAX_BYTES = 256 << 20
+"""Largest sample that is read, in bytes; as large as an image that a filter run takes."""
+
+Advance = Callable[[int, int], None]
+"""Told (shards checked, shards in all) after each shard."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something wrong with one shard: which file, what, and what to do."""
+    """Something wrong with a shard: its number, which file, and what; `kind` is in REMEDIES.
 
+    `shard` is -1 where the fault is none of a single shard.
+    """
+
+    shard: int
     file: str
+    kind: str
     fault: str
-    remedy: str
 
-    def row(self) -> dict[str, str]:
-        """Return the fields by name."""
-        return asdict(self)
+    @property
+    def remedy(self) -> str:
+        """Say what to do about it."""
+        return REMEDIES[self.kind]
+
+    @property
+    def mendable(self) -> bool:
+        """Whether `repair` makes the next run remake the shard."""
+        return self.remedy == REPAIR
+
+    def row(self) -> dict[str, Any]:
+        """Return the fields by name, and the remedy."""
+        return {
+            "shard": self.shard,
+            "file": self.file,
+            "kind": self.kind,
+            "fault": self.fault,
+            "remedy": self.remedy,
+        }
 
 
-def faults(where: Where) -> Iterator[Fault]:
-    """Yield every fault of the shards in a folder or bucket, in order of file name.
+def faults(where: Where, *, deep: bool = False, advance: Advance | None = None) -> Iterator[Fault]:
+    """Yield every fault of the shards in a folder or bucket.
 
-    Found: broken sidecars, tars without sidecar (unfinished) and the reverse, altered bytes,
-    gaps in the shard numbers, recipes that differ, keys that occur twice.
+    First what is not there, then shard by shard. As many shards are read at once as there are
+    cores. Keys (deep: and a digest of each picture) are held in memory, some 200 bytes a sample.
+
+    Args:
+        where: the folder or bucket.
+        deep: open every sample too, see above.
+        advance: told about the progress.
 
     Raises:
         UserError: when the folder is missing or holds no shard at all.
     """
     store = open_store(where)
-    names = store.names()
-    tars = {name.removesuffix(".tar") for name in names if TAR_NAME.fullmatch(name)}
-    notes = {name.removesuffix(".json") for name in names if SIDECAR_NAME.fullmatch(name)}
+    tars, notes = shard_stems(store)
     if not tars | notes:
         raise UserError(f"{store} holds no shard (part-*.tar with part-*.json)")
-    for stem in sorted(tars - notes):
-        yield Fault(f"{stem}.tar", "no sidecar: unfinished", "run the same command again")
-    good: list[Sidecar] = []
-    for stem in sorted(notes):
-        try:
-            sidecar = read_sidecar(store, f"{stem}.json")
-        except ShardError:
-            yield Fault(f"{stem}.json", "broken sidecar", "delete it and run again")
-            continue
-        fault = tar_fault(store, sidecar)
-        if fault:
-            yield Fault(sidecar.tar, fault, f"delete {stem}.json and run again")
-        good.append(sidecar)
-    yield from _faults_between(good)
-
-
-def tar_fault(store: Store, sidecar: Sidecar) -> str:
-    """Say what is wrong with a tar, or return an empty string."""
+    for stem in sorted(tars - notes, key=_number):
+        yield Fault(_number(stem), f"{stem}.tar", "unfinished", "no sidecar: unfinished")
     try:
-        size = store.size(sidecar.tar)
-    except FileNotFoundError:
-        return "missing tar"
-    if size != sidecar.bytes:
-        return f"{size:,} bytes instead of {sidecar.bytes:,}"
-    if sha256_of(store, sidecar.tar) != sidecar.sha256:
-        return "sha256 differs: altered bytes"
-    return ""
+        listed = _listed(store)
+    except ShardError as error:
+        listed = dict[str, str]()
+        yield Fault(-1, MANIFEST, "manifest", str(error))
+    yield from _gaps(tars | notes, listed)
+    among = _Among()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        checked = pool.map(partial(_check, store, deep=deep), sorted(notes, key=_number))
+        try:
+            for done, check in enumerate(checked, 1):
+                yield from check.faults
+                if check.sidecar:
+                    yield from _unlike(check.sidecar, listed)
+                    yield from among.repeated(check.sidecar, check.pictures)
+                if advance:
+                    advance(done, len(notes))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    yield from among.other_recipes()
+
+
+def shard_stems(store: Store) -> tuple[set[str], set[str]]:
+    """Return the names, without ending, of what is named as tars and as sidecars are."""
+    names = store.names()
+    return (
+        {name.removesuffix(".tar") for name in names if TAR_NAME.fullmatch(name)},
+        {name.removesuffix(".json") for name in names if SIDECAR_NAME.fullmatch(name)},
+    )
 
 
 def sha256_of(store: Store, name: str) -> str:
@@ -79,17 +132,226 @@ def sha256_of(store: Store, name: str) -> str:
     return total.hexdigest()
 
 
-def _faults_between(good: list[Sidecar]) -> Iterator[Fault]:
-    present = {sidecar.shard for sidecar in good}
-    for index in sorted(set(range(max(present, default=-1) + 1)) - present):
-        yield Fault(f"{shard_name(index)}.tar", "missing shard", "run the same command again")
-    for recipe in sorted({sidecar.recipe for sidecar in good})[1:]:
-        which = ", ".join(sidecar.tar for sidecar in good if sidecar.recipe == recipe)
-        yield Fault(which, f"made by another recipe {recipe[:12]}", "keep one recipe a folder")
-    seen: dict[str, str] = {}
-    for sidecar in good:
+def _number(stem: str) -> int:
+    return int(stem.removeprefix("part-"))
+
+
+def _listed(store: Store) -> dict[str, str]:
+    """Return the SHA-256 of each tar by its stem, as the manifest has it; {} where there is none.
+
+    Raises:
+        ShardError: when it cannot be understood.
+    """
+    try:
+        if store.size(MANIFEST) > MAX_BYTES:
+            raise ShardError(f"manifest larger than {MAX_BYTES:,} bytes")
+        shards = json.loads(store.read(MANIFEST))["shards"]
+        found = {str(shard["tar"]): str(shard["sha256"]) for shard in shards}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError("broken manifest") from error
+    return {tar.removesuffix(".tar"): sha for tar, sha in found.items() if TAR_NAME.fullmatch(tar)}
+
+
+def _gaps(stems: set[str], listed: dict[str, str]) -> Iterator[Fault]:
+    """Yield a fault for each shard that the manifest lists, or that later ones imply."""
+    there = [-1, *sorted(map(_number, stems))]
+    implied = (number for a, b in pairwise(there) for number in range(a + 1, b))
+    missing = {*islice(implied, MAX_GAPS), *map(_number, listed.keys() - stems)}
+    for number in sorted(missing):
+        yield Fault(number, f"{shard_name(number)}.tar", "gap", "missing shard")
+
+
+def _unlike(sidecar: Sidecar, listed: dict[str, str]) -> Iterator[Fault]:
+    if listed and listed.get(sidecar.tar.removesuffix(".tar")) != sidecar.sha256:
+        yield Fault(sidecar.shard, sidecar.tar, "manifest", f"not as {MANIFEST} lists it")
+
+
+@dataclass(slots=True)
+class _Among:
+    """What only shows between shards: where each key, picture and recipe was met first."""
+
+    keys: dict[str, str] = field(default_factory=dict[str, str])
+    pictures: dict[bytes, str] = field(default_factory=dict[bytes, str])
+    recipes: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    def repeated(self, sidecar: Sidecar, pictures: "Pictures") -> Iterator[Fault]:
+        """Yield at most one fault for repeated keys and one for repeated pictures."""
+        self.recipes.setdefault(sidecar.recipe, []).append(sidecar.tar)
+        keys, same = dict[str, str](), list[str]()
         for entry in sidecar.entries:
-            if entry.key in seen:
-                where = f"key {entry.key} also in {seen[entry.key]}"
-                yield Fault(sidecar.tar, where, "delete its sidecar and run again")
-            seen[entry.key] = sidecar.tar
+            if entry.key in self.keys:
+                keys[entry.key] = f"key {entry.key} also in {self.keys[entry.key]}"
+            self.keys[entry.key] = sidecar.tar
+        for key, digest in pictures:
+            # Of a copied shard it says enough that its keys occur twice.
+            if digest in self.pictures and key not in keys:
+                same.append(f"picture of {key} also that of {self.pictures[digest]}")
+            self.pictures[digest] = key
+        for kind, found in (("key", [*keys.values()]), ("twin", same)):
+            if found:
+                more = f", and {len(found) - 1:,} more" if found[1:] else ""
+                yield Fault(sidecar.shard, sidecar.tar, kind, found[0] + more)
+
+    def other_recipes(self) -> Iterator[Fault]:
+        """Yield a fault for each recipe but the most frequent."""
+        for recipe, tars in sorted(self.recipes.items(), key=lambda pair: -len(pair[1]))[1:]:
+            stem = tars[0].removesuffix(".tar")
+            more = f", and {len(tars) - 1:,} more shards" if tars[1:] else ""
+            yield Fault(
+                _number(stem), tars[0], "recipe", f"made by another recipe {recipe[:12]}{more}"
+            )
+
+
+Pictures = list[tuple[str, bytes]]
+"""The key of each picture, and a digest of its bytes."""
+
+Wrong = tuple[str, str]
+"""Kind of a fault and what it is."""
+
+
+@dataclass(slots=True)
+class _Check:
+    """What came of checking one shard; without a sidecar there is nothing to compare."""
+
+    faults: list[Fault] = field(default_factory=list[Fault])
+    sidecar: Sidecar | None = None
+    pictures: Pictures = field(default_factory=list[tuple[str, bytes]])
+
+
+def _check(store: Store, stem: str, *, deep: bool) -> _Check:
+    """Check one shard by itself."""
+    check = _Check()
+    file = f"{stem}.json"
+    try:
+        check.sidecar = read_sidecar(store, file)
+        file = check.sidecar.tar
+        wrong = _tar_faults(store, check.sidecar)
+        if deep and not wrong:
+            wrong = _samples_faults(store, check.sidecar, check.pictures)
+    except ShardError:
+        wrong = [("sidecar", "broken sidecar")]
+    except FileNotFoundError:
+        wrong = [("tar", "missing tar")]
+    except OSError as error:
+        wrong = [("unreadable", f"cannot be read: {error.strerror or error}")]
+    check.faults = [Fault(_number(stem), file, *one) for one in wrong]
+    return check
+
+
+def _tar_faults(store: Store, sidecar: Sidecar) -> list[Wrong]:
+    """Say how a tar as a whole differs from its sidecar, cheapest question first."""
+    size = store.size(sidecar.tar)
+    if size != sidecar.bytes:
+        return [("size", f"{size:,} bytes instead of {sidecar.bytes:,}")]
+    if not _adds_up(sidecar):
+        return [("layout", "altered sidecar: its offsets do not add up to the tar")]
+    if sha256_of(store, sidecar.tar) != sidecar.sha256:
+        return [("sha256", "sha256 differs: altered bytes")]
+    return []
+
+
+def _adds_up(sidecar: Sidecar) -> bool:
+    """Whether the members lie one after the other, as ShardWriter puts them, and fill the tar."""
+    end = 0
+    for entry in sidecar.entries:
+        for offset, size in entry.files.values():
+            if offset != end + tarfile.BLOCKSIZE:
+                return False
+            end = offset + size + -size % tarfile.BLOCKSIZE
+    end += 2 * tarfile.BLOCKSIZE
+    return end + -end % tarfile.RECORDSIZE == sidecar.bytes
+
+
+def _samples_faults(store: Store, sidecar: Sidecar, pictures: Pictures) -> list[Wrong]:
+    """Open every sample; digests of the pictures are added to `pictures`."""
+    with closing(store.open(sidecar.tar)) as tar:
+        return [
+            (kind, f"sample {entry.key}: {fault}")
+            for entry in sidecar.entries
+            for kind, fault in _sample_faults(tar, entry, pictures)
+        ]
+
+
+def _sample_faults(tar: Ranges, entry: Entry, pictures: Pictures) -> Iterator[Wrong]:
+    """Yield what is wrong with one sample, and add the digest of its picture to `pictures`."""
+    from shards.sample import Sample
+
+    for ending, (offset, size) in entry.files.items():
+        if _member(tar, offset) != (f"{entry.key}.{ending}", size):
+            yield "layout", f"the tar has no such .{ending} at byte {offset:,}"
+            return
+    try:
+        files = read_files(tar, entry)
+    except ShardError as error:
+        yield "picture", str(error)
+        return
+    if zlib.crc32(b"".join(files.values())) != entry.crc32:
+        yield "crc32", "crc32 differs"
+        return
+    try:
+        sample = Sample.of_files(entry.key, files)
+        height, width, _ = sample.pixels().shape
+        meta, _ = sample.meta, sample.text
+    except UserError as error:
+        yield "picture", str(error)
+        return
+    pictures.append((entry.key, hashlib.blake2b(sample.image, digest_size=16).digest()))
+    said = entry.model_dump(mode="json", exclude={"key", "files", "crc32"}, exclude_defaults=True)
+    for place, truth in (("picture", {"width": width, "height": height}), ("json", meta)):
+        for name in said.keys() & truth.keys():
+            if said[name] != truth[name]:
+                yield (
+                    "entry",
+                    f"{name} is {truth[name]} in its {place}, {said[name]} in the sidecar",
+                )
+
+
+def read_files(tar: Ranges, entry: Entry) -> dict[str, bytes]:
+    """Read the files of one sample, by ending.
+
+    Raises:
+        ShardError: when they are larger than an image may be, or than the tar.
+    """
+    if sum(size for _, size in entry.files.values()) > MAX_BYTES:
+        raise ShardError(f"sample {entry.key} is larger than {MAX_BYTES:,} bytes")
+    files = {ending: tar.read(offset, size) for ending, (offset, size) in entry.files.items()}
+    if any(len(files[ending]) < size for ending, (_, size) in entry.files.items()):
+        raise ShardError(
+            f"the tar ends inside sample {entry.key}; nonpareil shards verify says more"
+        )
+    return files
+
+
+def _member(tar: Ranges, offset: int) -> tuple[str, int] | None:
+    """Return name and size of the regular file whose bytes begin at `offset`, from its header."""
+    header = tar.read(offset - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE)
+    try:
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return None
+    return (member.name, member.size) if member.isreg() else None
+
+
+RERUN = "give the same render or filter command again"
+REPAIR = "nonpareil shards repair PATH, then the same render or filter command again"
+
+REMEDIES = {
+    "unfinished": RERUN,
+    "gap": RERUN,
+    "sidecar": REPAIR,
+    "tar": REPAIR,
+    "size": REPAIR,
+    "layout": REPAIR,
+    "sha256": REPAIR,
+    "crc32": REPAIR,
+    "entry": REPAIR,
+    "picture": "it was made so: look at what made it",
+    "unreadable": "look at the disk and the permissions",
+    "key": "delete tar and sidecar of the copy",
+    "twin": "leave one of them out where the samples come from",
+    "recipe": "keep one recipe a folder",
+    "manifest": "nonpareil finalize PATH, if it is the manifest that is old",
+}
+"""What to do about each kind of fault. A new kind is a line here and the check that finds it."""

@@ -8,8 +8,11 @@ import errno
 import json
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from unicodedata import category
 
 import typer
 
@@ -19,6 +22,20 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+REFUSED = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS),
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    }
+)
+"""What a file system says to a wrong path or a lack of permissions: not a fault of ours."""
+
+SOON_S, ROWS = 0.2, 100
+"""Seconds and rows after which a table begins to be printed, as wide as its rows are by then."""
+
+BAR = 30
+"""Width of the longest bar, in characters."""
 
 
 def new_app(help_text: str) -> typer.Typer:
@@ -53,6 +70,8 @@ def run(app: typer.Typer) -> None:
     except UserError as error:
         fail(str(error), code=error.exit_code)
     except OSError as error:
+        if error.errno in REFUSED and error.filename:
+            fail(f"{error.filename}: {error.strerror}; give another path or change its permissions")
         if error.errno not in FULL_DISK:
             raise
         fail(
@@ -70,7 +89,7 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 def fail(message: str, *, code: int = 2) -> None:
     """Print one line to standard error and exit."""
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.stderr.write(f"error: {printable(' '.join(message.split()))}\n")
     raise SystemExit(code)
 
 
@@ -78,23 +97,110 @@ def print_json(*rows: Mapping[str, Any]) -> None:
     """Print each row as one line of JSON."""
     for row in rows:
         sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
-def print_table(title: str, rows: Sequence[Mapping[str, Any]], *, footer: str = "") -> None:
-    """Print rows (all with the same keys) as a table; numbers are right-aligned."""
-    from rich.console import Console
-    from rich.table import Table
+def print_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print rows as they come, in the form that was asked for."""
+    if as_json:
+        for row in rows:
+            print_json(row)
+    else:
+        print_table("", rows)
 
-    table = Table(title=title, title_justify="left", caption=footer, caption_justify="left")
-    for row in rows[:1]:
-        for name, value in row.items():
-            table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
+
+def print_table(title: str, rows: Iterable[Mapping[str, Any]], *, footer: str = "") -> None:
+    """Print rows (all with the same keys) as a table; numbers are right-aligned.
+
+    Rows are printed as they come, so a table may be longer than memory. Columns are as wide as
+    the rows of the first moment need; a longer cell moves the rest of its line to the right.
+    """
+    from rich.cells import cell_len
+
+    rows = iter(rows)
+    first = list(_of_the_first_moment(rows))
+    lines = [[printable(name) for name in first[0]]] if first else []
+    lines += [list(map(_cell, row.values())) for row in first]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    right = [isinstance(value, int | float) for value in first[0].values()] if first else []
+
+    def write(cells: Iterable[str]) -> None:
+        padded: list[str] = []
+        for cell, width, numeric in zip(cells, widths, right, strict=True):
+            space = " " * (width - cell_len(cell))
+            padded.append(space + cell if numeric else cell + space)
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")
+
+    if title:
+        sys.stdout.write(_bold(printable(title)) + "\n")
+    for line in lines:
+        write(line)
+    sys.stdout.flush()
     for row in rows:
-        table.add_row(*[_cell(value) for value in row.values()])
-    Console().print(table)
+        write(map(_cell, row.values()))
+    if footer:
+        sys.stdout.write(printable(footer, keep="\n") + "\n")
+    sys.stdout.flush()
+
+
+def _of_the_first_moment(rows: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    until = time.monotonic() + SOON_S
+    for count, row in enumerate(rows, 1):
+        yield row
+        if count == ROWS or time.monotonic() > until:
+            return
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs: Mapping[Any, Any] = value
+        return ", ".join(f"{printable(str(name))} {held}" for name, held in pairs.items())
+    if value is None:
+        return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
+        return printable(str(value))
     return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Escape what would steer a terminal: control characters and marks of direction."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char.isprintable() or char in keep or category(char) == "Zs"
+        else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def bar(share: float) -> str:
+    """Draw `share` in [0, 1] as a bar of blocks, to an eighth of a character."""
+    eighths = round(share * BAR * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def _bold(text: str) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if sys.stdout.isatty() else text
+
+
+@contextmanager
+def progress(title: str) -> Generator[Callable[[int, int], None], None, None]:
+    """Show a bar on standard error, if that is a terminal, and remove it at the end.
+
+    What it gives is called with (done, total).
+    """
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    # What is printed meanwhile goes where it should, and not with the bar.
+    with Progress(
+        *(*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=not sys.stderr.isatty(),
+    ) as shown:
+        task = shown.add_task(title, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)

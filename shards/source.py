@@ -109,6 +109,16 @@ class ImageSource:
         return cls._filled(root, [place for name, file in files for place in _within(name, file)])
 
     @classmethod
+    def named(cls, root: Path | None, part: Part) -> "ImageSource":
+        """Take a part of what a recipe names: `at` a path, or all `embedded` images for None.
+
+        Raises:
+            UserError: as `at` and `part` do.
+        """
+        whole = cls.embedded(documents=True) if root is None else cls.at(root)
+        return whole.part(part)
+
+    @classmethod
     def folder(cls, root: Path) -> "ImageSource":
         """Take every PNG, JPEG and WebP file below `root`, and those inside its tars.
 

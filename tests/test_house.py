@@ -71,7 +71,12 @@ def test_nothing_that_ray_must_ship_is_ignored():
     shipped = [str(file.relative_to(ROOT)) for file in FILES]
     shipped += [
         str(file.relative_to(ROOT))
-        for folder in ("pipelines/recipes", "pipelines/templates", "render/prose")
+        for folder in (
+            "pipelines/recipes",
+            "pipelines/templates",
+            "render/prose",
+            "shards/templates",
+        )
         for file in (ROOT / folder).iterdir()
     ]
     for rules in (".gitignore", ".rayignore"):

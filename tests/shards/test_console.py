@@ -6,7 +6,17 @@ import pytest
 import typer
 
 from shards import UserError
-from shards.console import new_app, print_json, print_table, run
+from shards.console import (
+    BAR,
+    ROWS,
+    bar,
+    new_app,
+    print_json,
+    print_table,
+    printable,
+    progress,
+    run,
+)
 
 
 def outcome(error, monkeypatch, capsys):
@@ -29,6 +39,11 @@ def outcome(error, monkeypatch, capsys):
         (UserError("corpus x is\nempty"), 2, "error: corpus x is empty\n"),
         (KeyboardInterrupt(), 130, "error: interrupted; run the same command again to continue\n"),
         (OSError(errno.ENOSPC, "No space", "a.tar"), 2, "error: the disk is full (a.tar); free"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "b\x1b"),
+            2,
+            "error: b\\x1b: Permission",
+        ),
         (typer.Exit(1), 1, ""),
     ],
 )
@@ -59,3 +74,47 @@ def test_rows_for_machines_and_for_people(capsys):
     out = capsys.readouterr().out
     assert "1,234" in out
     assert "end" in out
+
+
+def test_a_table_is_printed_as_its_rows_come(capsys):
+    def rows():
+        for i in range(ROWS + 2):
+            if i > ROWS:
+                assert "99" in capsys.readouterr().out
+            yield {"n": i, "name": "x" * (i > ROWS) * 50}
+
+    print_table("", rows())
+    assert "x" * 50 in capsys.readouterr().out
+
+
+def test_columns_are_aligned_by_what_a_terminal_shows(capsys):
+    print_table("", [{"name": "页页", "n": 1}, {"name": "b", "n": 22}])
+    assert capsys.readouterr().out == "name   n\n页页   1\nb     22\n"
+
+
+def test_an_empty_table_is_its_title(capsys):
+    print_table("title", [], footer="end")
+    assert capsys.readouterr().out == "title\nend\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("页 [bold]x", "页 [bold]x"),
+        ("a\u3000b", "a\u3000b"),
+        ("\x1b[2J\x9b\n\u202e\udcff", r"\x1b[2J\x9b\n\u202e\udcff"),
+    ],
+)
+def test_what_steers_a_terminal_is_escaped(text, shown):
+    assert printable(text) == shown
+
+
+def test_bars_are_as_long_as_their_share():
+    assert [len(bar(share)) for share in (0, 0.5, 1)] == [0, BAR // 2, BAR]
+    assert bar(1 / (8 * BAR)) == "▏"
+
+
+def test_progress_is_silent_where_nobody_watches(capsys):
+    with progress("x") as advance:
+        advance(1, 2)
+    assert capsys.readouterr() == ("", "")
