@@ -8,6 +8,8 @@ import typer
 from pipelines.atlas import atlas
 from pipelines.evaluate import evaluate
 from pipelines.filter import filter_images
+from pipelines.finalize import finalize
+from pipelines.preflight import preflight
 from pipelines.quickstart import quickstart
 from pipelines.render import render
 from pipelines.report import report
@@ -20,6 +22,8 @@ app.command()(quickstart)
 app.command()(render)
 app.command()(atlas)
 app.command("filter")(filter_images)
+app.command()(finalize)
+app.command()(preflight)
 app.add_typer(shards_app, name="shards")
 app.command()(train)
 app.command()(evaluate)

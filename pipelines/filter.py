@@ -6,14 +6,17 @@ from typing import Annotated
 import typer
 
 from pipelines.options import (
+    DryRunOption,
     EngineOption,
     JsonOption,
+    PriceOption,
     RecipeArgument,
     SetOption,
+    ShardsOption,
     StoreOption,
     WorkersOption,
 )
-from shards.console import print_json, run_command
+from shards.console import run_command
 
 
 def filter_images(
@@ -25,6 +28,9 @@ def filter_images(
     ] = None,
     engine: EngineOption = "processes",
     workers: WorkersOption = 0,
+    shards: ShardsOption = "",
+    dry_run: DryRunOption = False,
+    price: PriceOption = None,
     settings: SetOption = [],  # noqa: B006 - typer copies defaults
     as_json: JsonOption = False,
 ) -> None:
@@ -33,14 +39,21 @@ def filter_images(
     Example: nonpareil filter filter_photos --images ~/photos --out runs/photos
     """
     from pipelines.jobs import FilterJob
-    from pipelines.progress import describe, follow
     from pipelines.recipe import load
-    from pipelines.workers import run_job
+    from pipelines.shard_job import make_or_plan
 
     override = [] if images is None else [f"images={str(images.resolve())!r}"]
-    job = load(FilterJob, recipe, [*override, *settings])
-    summary = follow("filter", job.count(), run_job(job, out, engine=engine, workers=workers), out)
-    print_json(summary) if as_json else typer.echo(f"{out}: {describe(summary)}")
+    make_or_plan(
+        "filter",
+        load(FilterJob, recipe, [*override, *settings]),
+        out,
+        engine=engine,
+        workers=workers,
+        shards=shards,
+        dry_run=dry_run,
+        price=price,
+        as_json=as_json,
+    )
 
 
 if __name__ == "__main__":

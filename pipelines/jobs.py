@@ -5,8 +5,9 @@ and make any one of them; where and in which order that happens is the business 
 `pipelines/workers.py`.
 """
 
+import re
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,16 @@ from pydantic import Field, PositiveInt
 from filters import Chain, FilterSettings, build
 from pipelines.recipe import atlas_folder, claim
 from render import Renderer, RenderSettings, versions
-from shards import ImageSource, Sample, ShardWriter, Sidecar, Store, UnreadableImage, digest
+from shards import (
+    ImageSource,
+    Sample,
+    ShardWriter,
+    Sidecar,
+    Store,
+    UnreadableImage,
+    UserError,
+    digest,
+)
 from shards.settings import Settings
 from shards.sidecar import finished
 from shards.source import Part
@@ -103,9 +113,7 @@ class FilterJob(Job):
     @cached_property
     def source(self) -> ImageSource:
         """List the images."""
-        if self.images is None:
-            return ImageSource.embedded(documents=True).part(self.part)
-        return ImageSource.at(self.images).part(self.part)
+        return ImageSource.named(self.images, self.part)
 
     @cached_property
     def chain(self) -> Chain:
@@ -154,8 +162,8 @@ def unpack(kind: type[Job], text: str) -> Job:
     return kind.model_validate_json(text)
 
 
-def open_output(job: Job, out: Store) -> set[int]:
-    """Claim `out` for a job, tidy what killed runs left, and return the shards that are whole.
+def open_output(job: Job, out: Store) -> Iterator[Sidecar]:
+    """Claim `out` for a job, tidy what killed runs left, and yield the shards that are whole.
 
     Raises:
         UserError: when another recipe made what lies in `out`; nothing is touched.
@@ -165,6 +173,25 @@ def open_output(job: Job, out: Store) -> set[int]:
     return finished(out)
 
 
-def remaining(job: Job, done: Iterable[int]) -> list[int]:
-    """List the shards still to make."""
-    return sorted(set(range(job.count())) - set(done))
+def parse_shards(text: str, count: int) -> list[int]:
+    """Read a choice of shards, as `7`, `123-130` or `1,4-6`, ends included.
+
+    Returns:
+        The indices in ascending order, each once.
+
+    Raises:
+        UserError: when it is not written so, or names a shard that a job of `count` has not.
+    """
+    chosen: set[int] = set()
+    for part in text.split(","):
+        ends = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part, re.ASCII)
+        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
+        if first > last:
+            raise UserError(f"--shards {text}: write it as 7, 123-130 or 1,4-6")
+        if last >= count:
+            raise UserError(
+                f"--shards {text}: the recipe has {count} shards, 0 to {count - 1}; raise its "
+                "`shards` for more"
+            )
+        chosen.update(range(first, last + 1))
+    return sorted(chosen)

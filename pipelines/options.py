@@ -23,3 +23,26 @@ EngineOption = Annotated[
     str, typer.Option(help="Where shards are made: processes, inline, or ray.")
 ]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Shards at a time; 0 = all cores.")]
+ShardsOption = Annotated[
+    str,
+    typer.Option(
+        help="Make these shards alone, and anew if they are finished: 7, 123-130 or 1,4-6.",
+        metavar="RANGES",
+        show_default=False,
+    ),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Make one shard elsewhere and say what the rest would take; leave --out alone.",
+    ),
+]
+PriceOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Price of a core-hour, in any currency, for --dry-run to estimate the cost.",
+        show_default=False,
+    ),
+]

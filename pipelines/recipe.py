@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from shards.errors import UserError
 from shards.settings import Settings, digest
-from shards.store import Folder, Where, open_store
+from shards.store import Folder, Store, Where, open_store
 
 FOLDER = Path(__file__).parent / "recipes"
 
@@ -25,6 +25,9 @@ S = TypeVar("S", bound=Settings)
 
 NOTE = "recipe.json"
 """The resolved recipe beside the shards it makes."""
+
+PROGRESS = "progress.json"
+"""How far a run has come; written before the first shard, so it does not make a folder occupied."""
 
 
 def load(cls: type[S], recipe: str, overrides: Sequence[str] = ()) -> S:
@@ -122,29 +125,43 @@ def claim(out: Where, identity: dict[str, Any]) -> None:
         UserError: when `out` is a file, holds other things, or was made by another recipe.
             Nothing is touched then.
     """
-    # Through JSON, so that what was read back compares equal.
-    resolved = json.loads(json.dumps({**identity, "digest": digest(identity)}))
     store = open_store(out)
     if isinstance(store, Folder):
         _make(store.path)
-    occupied = any(name != NOTE for name in store.names())
-    held = json.loads(store.read(NOTE)) if store.exists(NOTE) else None
+    resolved = _resolved(identity)
+    held = claimed(store, identity)
     if held and held.get("digest") == resolved["digest"]:
         return
-    # A recipe.json alone is left by a run that failed before it made anything.
-    if occupied and held:
-        named = "; ".join(differences(held, resolved)[:3])
-        raise UserError(
-            f"{out} was made by another recipe ({named}); give a new --out folder or the old "
-            "settings"
-        )
-    if occupied:
-        raise UserError(f"{out} is not empty and holds no recipe.json; give a new --out folder")
     text = (json.dumps(resolved, indent=1, ensure_ascii=False) + "\n").encode()
     if held:
         store.replace(NOTE, text)
     elif not store.create(NOTE, text):
         claim(store, identity)  # another process came first: it must want the same
+
+
+def claimed(out: Store, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the `recipe.json` that lies in `out`, if there is one; touch nothing.
+
+    Raises:
+        UserError: when `out` may not become the output of this recipe, as `claim` says.
+    """
+    # A recipe.json alone is left by a run that failed before it made anything.
+    occupied = any(name not in (NOTE, PROGRESS) for name in out.names())
+    held = json.loads(out.read(NOTE)) if out.exists(NOTE) else None
+    if occupied and not held:
+        raise UserError(f"{out} is not empty and holds no recipe.json; give a new --out folder")
+    if occupied and held and held.get("digest") != digest(identity):
+        named = "; ".join(differences(held, _resolved(identity))[:3])
+        raise UserError(
+            f"{out} was made by another recipe ({named}); give a new --out folder or the old "
+            "settings"
+        )
+    return held
+
+
+def _resolved(identity: dict[str, Any]) -> dict[str, Any]:
+    # Through JSON, so that what was read back compares equal.
+    return json.loads(json.dumps({**identity, "digest": digest(identity)}))
 
 
 def _make(folder: Path) -> None:

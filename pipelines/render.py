@@ -6,10 +6,13 @@ from typing import Annotated
 import typer
 
 from pipelines.options import (
+    DryRunOption,
     EngineOption,
     JsonOption,
+    PriceOption,
     RecipeArgument,
     SetOption,
+    ShardsOption,
     StoreOption,
     WorkersOption,
 )
@@ -32,6 +35,9 @@ def render(
     ] = None,
     engine: EngineOption = "processes",
     workers: WorkersOption = 0,
+    shards: ShardsOption = "",
+    dry_run: DryRunOption = False,
+    price: PriceOption = None,
     settings: SetOption = [],  # noqa: B006 - typer copies defaults
     as_json: JsonOption = False,
 ) -> None:
@@ -42,11 +48,12 @@ def render(
     Example: nonpareil render render_pages --out runs/pages --set shards=4
 
     Example: nonpareil render render_pages --preview runs/pages.html
+
+    Example: nonpareil render render_pages --out runs/pages --dry-run --price 0.04
     """
     from pipelines.jobs import RenderJob
-    from pipelines.progress import describe, follow
     from pipelines.recipe import load
-    from pipelines.workers import run_job
+    from pipelines.shard_job import make_or_plan
 
     if preview is not None:
         from pipelines.gallery import preview_recipe
@@ -60,9 +67,17 @@ def render(
         return
     if not out:
         raise UserError("give --out DIR to make shards, or --preview FILE.html to see their pages")
-    job = load(RenderJob, recipe, settings)
-    summary = follow("render", job.count(), run_job(job, out, engine=engine, workers=workers), out)
-    print_json(summary) if as_json else typer.echo(f"{out}: {describe(summary)}")
+    make_or_plan(
+        "render",
+        load(RenderJob, recipe, settings),
+        out,
+        engine=engine,
+        workers=workers,
+        shards=shards,
+        dry_run=dry_run,
+        price=price,
+        as_json=as_json,
+    )
 
 
 if __name__ == "__main__":

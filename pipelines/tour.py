@@ -19,7 +19,6 @@ from pipelines.recipe import claim, load
 from pipelines.report import report_on
 from pipelines.scoring import ScoringSettings
 from pipelines.train import train_to
-from pipelines.workers import run_job
 from shards import UserError
 from shards.console import print_table
 from shards.settings import Settings
@@ -65,8 +64,7 @@ def run_tour(out: Path, images: Path | None, corpus: Path | None, settings: Sequ
 
     def make(*names: str) -> None:
         for name in names:
-            bar = follow(name, jobs[name].count(), run_job(jobs[name], out / name), out / name)
-            typer.echo(f"{name}: {describe(bar)}")
+            typer.echo(f"{name}: {describe(follow(name, jobs[name], out / name))}")
 
     clock.run("render", lambda: make("pages"))
     clock.run("filter", lambda: make("photos", "documents", "unseen_photos"))

@@ -8,24 +8,28 @@ decides for all of them what is tried again. What a user can mend (`UserError`, 
 the run at once; any other error costs the shard one of its attempts, and then its place.
 """
 
-import importlib
 import multiprocessing
 import os
 import signal
+import threading
+import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.jobs import Job, open_output, pack, remaining, unpack
+from pipelines.finalize import MANIFEST
+from pipelines.jobs import Job, open_output, pack, unpack
+from pipelines.preflight import connect, require_shared
 from pipelines.quarantine import Failure, Quarantine, Quarantined, describe_failures
+from pipelines.tally import Tally
 from shards import Sidecar, Store, StoreError, UserError, open_store
 from shards.console import FULL_DISK
-from shards.store import Folder, Where
+from shards.store import Where
 
 TASKS_PER_SLOT = 2
 """Shard tasks in flight for each worker slot: one running, one ready to start."""
@@ -39,84 +43,184 @@ SYSTEM_RETRIES = 20
 LOSSES_BEFORE_ALONE = 2
 """A shard that lost its process more often runs alone: whoever kills it is then known."""
 
+SLOTS_SECONDS = 5.0
+"""How often the slots of a Ray cluster are counted again, since it may grow and shrink."""
+
 Packed = tuple[type[Job], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One attempt that failed, as text, since not every exception survives being sent.
+class Made:
+    """What the driver keeps of a finished shard: not its sidecar, which grows with the samples.
 
-    `final` when the shard has been tried often enough already.
+    `seconds` is the wall time that its worker took.
     """
+
+    shard: int
+    sha256: str
+    versions: dict[str, str]
+    tally: Tally
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One attempt that failed, as text, since not every exception survives being sent."""
 
     error: str
     traceback: str = ""
-    final: bool = False
 
 
-Outcomes = Generator[tuple[int, Sidecar | Fault], None, None]
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """One attempt that ended with its worker or node, as on a spot machine that was taken away."""
 
 
-def run_job(
-    job: Job, out: Where, *, engine: str = "processes", workers: int = 0
-) -> Iterator[Sidecar]:
-    """Make the missing shards of a job and yield each sidecar as it is finished.
+Outcomes = Generator[tuple[int, Made | Fault | Lost], None, None]
+
+
+class Changed(UserError):
+    """A shard was remade with other bytes; all shards are there. Exit code 1."""
+
+    exit_code = 1
+
+
+@dataclass
+class Queue:
+    """The shards still to make, and how often each has failed or lost its worker."""
+
+    waiting: deque[int]
+    faults: Counter[int] = field(default_factory=Counter[int])
+    losses: Counter[int] = field(default_factory=Counter[int])
+
+    def judge(self, shard: int, outcome: Fault | Lost) -> Failure | None:
+        """Put a shard back at the end, or return why it is given up."""
+        if isinstance(outcome, Lost):
+            self.losses[shard] += 1
+            spent = self.losses[shard] > SYSTEM_RETRIES
+            error, trace = f"its worker died {self.losses[shard]} times{_MEMORY}", ""
+        else:
+            self.faults[shard] += 1
+            spent = self.faults[shard] >= ATTEMPTS
+            error, trace = outcome.error, outcome.traceback
+        if not spent:
+            self.waiting.append(shard)
+            return None
+        attempts = self.losses[shard] + self.faults[shard]
+        return Failure(shard=shard, attempts=attempts, error=error, traceback=trace)
+
+
+_MEMORY = ", as one that needs more memory than there is"
+
+
+class Run:
+    """One run of a job into an output: iterate to make what is missing.
+
+    Yields a `Made` as each shard is finished, a `Failure` as one is given up.
 
     Args:
         job: what to make.
         out: folder or bucket of the shards; with Ray, one that every node sees under this name.
         engine: `inline`, `processes`, or `ray`.
         workers: how many shards at a time; 0 takes every core (or slot of the cluster).
+        only: make these shards alone, and make them anew where they are finished.
 
     Raises:
         UserError: when the output belongs to another recipe, or the first one of any shard.
         Quarantined: at the end, when shards failed too often; the others are finished.
+        Changed: at the end, when a shard that was made anew has other bytes than before.
     """
-    store = open_store(out)
-    if engine == "ray" and isinstance(store, Folder) and not store.path.is_absolute():
-        raise UserError(
-            f"--out {out}: with --engine ray give an absolute path that every node sees; "
-            "a Ray job runs in a temporary copy of the working directory"
-        )
-    if engine not in ENGINES:
-        raise UserError(f"--engine {engine} is not one of {', '.join(ENGINES)}")
-    missing = remaining(job, open_output(job, store))
-    return _attempts(job, store, engine, deque(missing), workers)
 
-
-def _attempts(
-    job: Job, out: Store, engine: str, waiting: deque[int], workers: int
-) -> Iterator[Sidecar]:
-    """Yield what an engine makes; send what fails back to it, or into quarantine."""
-    quarantine, tries, failed = Quarantine(out), Counter[int](), list[Failure]()
-    with closing(ENGINES[engine](job, out, waiting, workers)) as outcomes:
-        for index, outcome in outcomes:
-            tries[index] += 1
-            if isinstance(outcome, Sidecar):
-                quarantine.release(index)
-                yield outcome
-            elif outcome.final or tries[index] >= ATTEMPTS:
-                failed.append(
-                    Failure(
-                        shard=index,
-                        attempts=tries[index],
-                        error=outcome.error,
-                        traceback=outcome.traceback,
-                    )
-                )
-                quarantine.add(failed[-1])
+    def __init__(
+        self,
+        job: Job,
+        out: Where,
+        *,
+        engine: str = "processes",
+        workers: int = 0,
+        only: Collection[int] | None = None,
+    ) -> None:
+        """Claim the output, count what is finished, and unmake what shall be made anew."""
+        self.job, self.out, self.engine, self.workers = job, open_store(out), engine, workers
+        if engine not in ENGINES:
+            raise UserError(f"--engine {engine} is not one of {', '.join(ENGINES)}")
+        if engine == "ray":
+            require_shared(self.out)
+        self.before = Tally()
+        self._replaced: dict[int, tuple[str, dict[str, str]]] = {}
+        again, done = frozenset(only or ()), set[int]()
+        for sidecar in open_output(job, self.out):
+            if sidecar.shard in again:
+                self._replaced[sidecar.shard] = sidecar.sha256, sidecar.versions
+                self.out.delete(sidecar.name)
             else:
-                waiting.append(index)
-    if failed:
-        raise Quarantined(describe_failures(sorted(failed, key=lambda f: f.shard), out))
+                done.add(sidecar.shard)
+                self.before += Tally.of(sidecar)
+        wanted = range(job.count()) if only is None else sorted(again)
+        self._queue = Queue(deque(shard for shard in wanted if shard not in done))
+        self.planned = len(self._queue.waiting)
+        self.total = len(done.union(range(job.count())))
+        if self.planned:
+            self.out.delete(MANIFEST)  # it will not describe what lies here
+
+    def __iter__(self) -> Iterator[Made | Failure]:
+        """Make the shards; send what fails back to the engine, or into quarantine."""
+        quarantine, failed, changed = Quarantine(self.out), list[Failure](), list[str]()
+        make_all = ENGINES[self.engine]
+        with closing(make_all(self.job, self.out, self._queue, self.workers)) as outcomes:
+            for shard, outcome in outcomes:
+                if isinstance(outcome, Made):
+                    quarantine.release(shard)
+                    changed += self._compare(outcome)
+                    yield outcome
+                elif failure := self._queue.judge(shard, outcome):
+                    failed.append(failure)
+                    quarantine.add(failure)
+                    yield failure
+        complaint = "; ".join(changed)
+        if failed:
+            complaint = f"; {complaint}" if complaint else ""
+            failed.sort(key=lambda failure: failure.shard)
+            raise Quarantined(describe_failures(failed, self.out) + complaint)
+        if changed:
+            raise Changed(complaint)
+
+    def _compare(self, made: Made) -> Iterator[str]:
+        """Say so when a shard made anew is not what it was."""
+        sha256, versions = self._replaced.get(made.shard, (made.sha256, made.versions))
+        if sha256 == made.sha256:
+            return
+        differing = [
+            f"{name} {versions.get(name)} → {made.versions.get(name)}"
+            for name in sorted({*versions, *made.versions})
+            if versions.get(name) != made.versions.get(name)
+        ]
+        yield (
+            f"shard {made.shard} has other bytes than before (sha256 {sha256[:12]} → "
+            f"{made.sha256[:12]}; {', '.join(differing) or 'the same versions'}): either the old "
+            "one was damaged or the other shards are by other versions too; compare with "
+            "nonpareil shards verify"
+        )
 
 
-def make(packed: Packed, index: int, out: str) -> Sidecar | Fault:
+def run_job(
+    job: Job,
+    out: Where,
+    *,
+    engine: str = "processes",
+    workers: int = 0,
+    only: Collection[int] | None = None,
+) -> Iterator[Made | Failure]:
+    """Begin a run and return its iterator; see `Run`."""
+    return iter(Run(job, out, engine=engine, workers=workers, only=only))
+
+
+def make(packed: Packed, index: int, out: str) -> Made | Fault:
     """Make one shard inside a worker; the job's heavy state stays warm in the process."""
     return attempt(lambda: unpack(*packed).make_shard(index, open_store(out)))
 
 
-def attempt(work: Callable[[], Sidecar]) -> Sidecar | Fault:
+def attempt(work: Callable[[], Sidecar]) -> Made | Fault:
     """Do `work`; return its error as a fault unless it is one that a user can mend.
 
     A store that does not answer may do so later: that is a fault like others.
@@ -125,38 +229,46 @@ def attempt(work: Callable[[], Sidecar]) -> Sidecar | Fault:
         UserError: as `work` raised it.
         OSError: when the disk is full.
     """
+    start = time.monotonic()
     try:
-        return work()
+        made = work()
     except Exception as error:
         if isinstance(error, UserError) and not isinstance(error, StoreError):
             raise
         if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise
         return Fault(f"{type(error).__name__}: {error}", traceback.format_exc())
+    return Made(
+        shard=made.shard,
+        sha256=made.sha256,
+        versions=made.versions,
+        tally=Tally.of(made),
+        seconds=time.monotonic() - start,
+    )
 
 
-def _inline(job: Job, out: Store, waiting: deque[int], workers: int) -> Outcomes:
+def _inline(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
     del workers  # one at a time, whatever was asked
-    while waiting:
-        index = waiting.popleft()
+    while queue.waiting:
+        index = queue.waiting.popleft()
         yield index, attempt(lambda index=index: job.make_shard(index, out))
 
 
-def _processes(job: Job, out: Store, waiting: deque[int], workers: int) -> Outcomes:
-    slots = min(workers or os.cpu_count() or 1, len(waiting))
+def _processes(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
+    slots = min(workers or cores(), len(queue.waiting))
     if slots <= 1:
-        yield from _inline(job, out, waiting, slots)
+        yield from _inline(job, out, queue, slots)
         return
-    packed, losses = pack(job), Counter[int]()
-    running: dict[Future[Sidecar | Fault], int] = {}
+    packed = pack(job)
+    running: dict[Future[Made | Fault], int] = {}
     pool = _new_pool(slots)
     try:
-        while waiting or running:
+        while queue.waiting or running:
             broken = False
-            while not broken and _may_start(waiting, running, losses, slots):
+            while not broken and _may_start(queue, running, slots):
                 try:
-                    future = pool.submit(make, packed, waiting[0], str(out))
-                    running[future] = waiting.popleft()
+                    future = pool.submit(make, packed, queue.waiting[0], str(out))
+                    running[future] = queue.waiting.popleft()
                 except BrokenProcessPool:
                     broken = True
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -168,31 +280,25 @@ def _processes(job: Job, out: Store, waiting: deque[int], workers: int) -> Outco
             for future in done:
                 index = running.pop(future)
                 try:
-                    yield index, future.result()
+                    outcome = future.result()
                 except BrokenProcessPool:
-                    losses[index] += 1
-                    if losses[index] > SYSTEM_RETRIES:
-                        yield index, _lost(losses[index])
-                    else:
-                        waiting.append(index)
+                    outcome = Lost()
+                yield index, outcome
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _may_start(
-    waiting: deque[int], running: dict[Future[Any], int], losses: Counter[int], slots: int
-) -> bool:
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _may_start(queue: Queue, running: dict[Future[Any], int], slots: int) -> bool:
     """Is there a shard to start, and room for it? One that lost several processes runs alone."""
-    if not waiting or len(running) >= slots * TASKS_PER_SLOT:
+    if not queue.waiting or len(running) >= slots * TASKS_PER_SLOT:
         return False
-    together = [waiting[0], *running.values()]
-    return not running or all(losses[index] <= LOSSES_BEFORE_ALONE for index in together)
-
-
-def _lost(times: int) -> Fault:
-    return Fault(
-        f"its worker died {times} times, as one that needs more memory than there is", final=True
-    )
+    together = [queue.waiting[0], *running.values()]
+    return not running or all(queue.losses[index] <= LOSSES_BEFORE_ALONE for index in together)
 
 
 def _new_pool(slots: int) -> ProcessPoolExecutor:
@@ -206,39 +312,52 @@ def _start_worker() -> None:
 
     cv2.setNumThreads(1)  # one process a core already; threads on top only fight
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver; it ends the pool
+    threading.Thread(target=_end_with_driver, daemon=True).start()
 
 
-def _ray(job: Job, out: Store, waiting: deque[int], workers: int) -> Outcomes:
+def _end_with_driver() -> None:
+    """End this worker when its driver was killed: waiting for work, it would never notice."""
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+    driver.join()
+    os._exit(1)
+
+
+def _ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
+    ray = connect(out)
+    # Ray's own retries are off: it would try a shard that eats all memory again without end.
+    task = ray.remote(num_cpus=1, max_retries=0)(make)
+    errors = ray.exceptions
+    lost = (
+        errors.WorkerCrashedError,
+        errors.OutOfMemoryError,
+        errors.NodeDiedError,
+        errors.ObjectLostError,
+    )
+    packed, running, slots, counted = pack(job), dict[Any, int](), workers, -SLOTS_SECONDS
     try:
-        ray: Any = importlib.import_module("ray")  # untyped: Ray's own stubs are partial
-    except ImportError as error:
-        raise UserError("--engine ray: Ray is missing; pip install 'nonpareil[ray]'") from error
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False)
-    slots = workers or int(ray.cluster_resources().get("CPU", 1))
-    task = ray.remote(num_cpus=1, max_retries=SYSTEM_RETRIES)(make)
-    lost = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
-    packed, running = pack(job), dict[Any, int]()
-    try:
-        while waiting or running:
-            while waiting and len(running) < slots * TASKS_PER_SLOT:
-                index = waiting.popleft()
+        while queue.waiting or running:
+            if not workers and time.monotonic() - counted > SLOTS_SECONDS:
+                slots, counted = int(ray.cluster_resources().get("CPU", 1)), time.monotonic()
+            while queue.waiting and len(running) < max(1, slots) * TASKS_PER_SLOT:
+                index = queue.waiting.popleft()
                 running[task.remote(packed, index, str(out))] = index
-            done, _ = ray.wait(list(running))
-            index = running.pop(done[0])
-            try:
-                outcome = ray.get(done[0])
-            except lost:
-                outcome = _lost(SYSTEM_RETRIES + 1)
-            yield index, outcome
-    except ray.exceptions.RayTaskError as error:
+            done, _ = ray.wait(list(running), timeout=SLOTS_SECONDS)
+            for finished in done:
+                index = running.pop(finished)
+                try:
+                    outcome = ray.get(finished)
+                except lost:
+                    outcome = Lost()
+                yield index, outcome
+    except errors.RayTaskError as error:
         raise error.cause or error from None
-    finally:
-        for unfinished in running:
-            ray.cancel(unfinished)
+    # What is in flight is not cancelled when a run ends early: it goes with the driver, or becomes
+    # a finished shard. `ray.cancel` of a task that ends at that moment aborts the driver (Ray
+    # 2.60: "Tried to complete task that was not pending").
 
 
-ENGINES: dict[str, Callable[[Job, Store, deque[int], int], Outcomes]] = {
+ENGINES: dict[str, Callable[[Job, Store, Queue, int], Outcomes]] = {
     "inline": _inline,
     "processes": _processes,
     "ray": _ray,

@@ -11,7 +11,10 @@ from shards import encode_png
 from tests.conftest import picture
 
 ROOT = Path(__file__).parent.parent.parent
-VERBS = ("quickstart", "render", "atlas", "filter", "shards", "train", "evaluate", "report")
+VERBS = (
+    *("quickstart", "render", "atlas", "filter", "finalize", "preflight", "shards"),
+    *("train", "evaluate", "report"),
+)
 
 
 def nonpareil(*arguments, code=0, module="pipelines.cli"):

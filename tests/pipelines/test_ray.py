@@ -1,95 +1,72 @@
-"""A real Ray head on this machine, and a real submitted job."""
+"""A real Ray head on this machine, real submitted jobs, and real deaths of workers."""
 
-import os
-import signal
-import socket
+import json
 import subprocess
 import sys
 import time
-from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+from benchmarks.ray_job import ROOT, Head
 from pipelines.jobs import RenderJob
-from pipelines.workers import run_job
+from pipelines.preflight import checks
+from pipelines.workers import ATTEMPTS, run_job
 from shards.check import faults
 from tests.pipelines.conftest import SMALL_PAGES
+from tests.pipelines.faulty import FaultyJob
 from tests.pipelines.test_workers import sums
 
-ROOT = Path(__file__).parent.parent.parent
-BIN = Path(sys.executable).parent
-
-# An earlier `ray.init` may have left a token in the home folder, which would make the head ask
-# for one that the submitting shell does not send.
-ENVIRONMENT = os.environ | {
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-}
-
-
-def free_port() -> int:
-    """Below 10000, since Ray gives the ports from there to its workers."""
-    for port in range(8300, 9000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
-    raise RuntimeError("no free port")
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def dashboard(tmp_path_factory):
-    port = free_port()
-    head = subprocess.Popen(
-        [
-            *(BIN / "ray", "start", "--head", "--block", "--port=0", "--num-cpus=2"),
-            *(f"--dashboard-port={port}", "--disable-usage-stats"),
-            # Short: the path of a Unix socket must stay below 108 characters.
-            f"--temp-dir={tmp_path_factory.mktemp('ray')}",
-        ],
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if not probe.connect_ex(("127.0.0.1", port)):
-                    break
-            time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        # Ends this head only; `ray stop` would end every cluster of the machine.
-        head.send_signal(signal.SIGTERM)
-        head.wait(60)
+def head():
+    # The path is for workers, which must find the faulty job of these tests.
+    with Head(PYTHONPATH=str(ROOT)) as running:
+        yield running
 
 
-def submit(dashboard, *command):
-    return subprocess.run(
-        [
-            BIN / "ray",
-            "job",
-            "submit",
-            "--address",
-            dashboard,
-            "--working-dir",
-            ".",
-            "--",
-            *command,
-        ],
+@pytest.fixture
+def notes(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    return folder
+
+
+def start(head, code, *arguments):
+    """Start a driver that is no submitted job."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
         cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
+        env=head.environment | {"RAY_ADDRESS": head.gcs_address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=240,
     )
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-def test_submitted_jobs_write_what_one_process_writes(dashboard, tmp_path):
+def drive(head, code, *arguments):
+    """Run a driver and return its exit code and what it said."""
+    driver = start(head, code, *arguments)
+    said, complained = driver.communicate(timeout=240)
+    return driver.returncode, said, complained
+
+
+FAULTY = """
+import sys
+from pipelines import workers
+from pipelines.progress import follow
+from shards.console import run_command
+from tests.pipelines.faulty import FaultyJob
+def main(out: str, job: str, losses: int = workers.SYSTEM_RETRIES):
+    workers.SYSTEM_RETRIES = losses
+    follow("x", FaultyJob.model_validate_json(job), out, engine="ray")
+run_command(main)
+"""
+
+
+def test_submitted_jobs_write_what_one_process_writes(head, tmp_path):
     recipe = tmp_path / "pages.toml"
     recipe.write_text(
         "# test\nshards = 3\nsamples_per_shard = 2\n"
@@ -97,14 +74,161 @@ def test_submitted_jobs_write_what_one_process_writes(dashboard, tmp_path):
     )
     out = tmp_path / "ray"
     entry = ("python", "-m", "pipelines.render", recipe, "--out", out, "--engine", "ray")
-    done = submit(dashboard, *map(str, entry))
+    done = head.submit(*map(str, entry))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     list(run_job(RenderJob.model_validate(SMALL_PAGES), tmp_path / "here", engine="inline"))
     assert sums(out) == sums(tmp_path / "here")
     assert list(faults(out)) == []
+    assert json.loads((out / "progress.json").read_text())["state"] == "finished"
+    assert "render 3/3 shards" in done.stdout
 
     kept = tmp_path / "kept"
     entry = ("python", "-m", "pipelines.filter", "filter_photos", "--out", kept, "--engine", "ray")
-    done = submit(dashboard, *map(str, entry))
+    done = head.submit(*map(str, entry))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert list(faults(kept)) == []
+
+
+def test_failing_shards_are_quarantined(head, tmp_path, notes):
+    job = FaultyJob(notes=notes, failing=(2, 5))
+    code, _, said = drive(head, FAULTY, tmp_path / "out", job.model_dump_json())
+    assert code == 1
+    assert "shards 2, 5 failed" in said
+    assert "Unsendable: wrong shard 2" in said
+    assert "Traceback" not in said
+    assert sorted(sums(tmp_path / "out")) == [0, 1, 3, 4, 6, 7]
+    held = json.loads((tmp_path / "out" / "quarantine.json").read_text())
+    assert [row["attempts"] for row in held] == [ATTEMPTS, ATTEMPTS]
+    assert "make_shard" in held[0]["traceback"]
+
+
+def test_killed_workers_change_no_byte(head, tmp_path, notes):
+    job = FaultyJob(notes=notes, killing=(1, 4), times=2)
+    code, _, said = drive(head, FAULTY, tmp_path / "out", job.model_dump_json())
+    assert code == 0, said
+    assert [len(list(notes.glob(f"{index}.*"))) for index in (1, 4)] == [3, 3]
+    list(run_job(FaultyJob(notes=notes), tmp_path / "well", engine="inline"))
+    assert sums(tmp_path / "out") == sums(tmp_path / "well")
+
+
+def test_a_shard_that_kills_every_worker_is_the_only_one_lost(head, tmp_path, notes):
+    job = FaultyJob(notes=notes, killing=(3,))
+    code, _, said = drive(head, FAULTY, tmp_path / "out", job.model_dump_json(), "--losses", 2)
+    assert code == 1
+    assert "its worker died 3 times" in said
+    assert sorted(sums(tmp_path / "out")) == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_a_mistake_of_the_user_stops_at_once(head, tmp_path, notes):
+    job = FaultyJob(notes=notes, mistaken=(0,))
+    code, _, said = drive(head, FAULTY, tmp_path / "out", job.model_dump_json())
+    assert code == 2
+    assert "error: shard 0 cannot be made" in said
+    assert "Traceback" not in said
+    assert len(list(notes.glob("0.*"))) == 1
+
+
+def test_kill_9_of_a_worker_in_the_middle_changes_no_byte(head, tmp_path):
+    pages = RenderJob.model_validate(SMALL_PAGES | {"shards": 12, "samples_per_shard": 16})
+    code = (
+        "import sys; from pipelines.jobs import RenderJob; from pipelines.workers import run_job\n"
+        "job = RenderJob.model_validate_json(sys.argv[2])\n"
+        "list(run_job(job, sys.argv[1], engine='ray'))\n"
+    )
+    out = tmp_path / "out"
+    driver = start(head, code, out, pages.model_dump_json())
+    while driver.poll() is None and not list(out.glob("part-*.json")):
+        time.sleep(0.05)
+    deadline = time.monotonic() + 30
+    while not (killed := head.kill("ray::make")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    _, said = driver.communicate(timeout=240)
+    assert driver.returncode == 0, said
+    assert killed
+    list(run_job(pages, tmp_path / "well", engine="inline"))
+    assert sums(out) == sums(tmp_path / "well")
+    assert list(faults(out)) == []
+
+
+def test_gauges_reach_the_metrics_endpoint(head, tmp_path):
+    """Read them where Prometheus would, while the driver lives."""
+    code = (
+        "import sys, time; from pipelines.jobs import RenderJob\n"
+        "from pipelines.progress import follow\n"
+        "follow('x', RenderJob.model_validate_json(sys.argv[2]), sys.argv[1], engine='ray')\n"
+        "print('done', flush=True); sys.stdin.read()\n"
+    )
+    out = tmp_path / "out"
+    job = RenderJob.model_validate(SMALL_PAGES)
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code, str(out), job.model_dump_json()],
+        cwd=ROOT,
+        env=head.environment | {"RAY_ADDRESS": head.gcs_address},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert driver.stdout.readline() == "done\n"
+        wanted = {
+            ("ray_nonpareil_shards", 'state="done"'): 3.0,
+            ("ray_nonpareil_shards", 'state="total"'): 3.0,
+            ("ray_nonpareil_samples", ""): 6.0,
+            ("ray_nonpareil_shard_seconds_count", ""): 3.0,
+        }
+        deadline, missing = time.monotonic() + 60, wanted
+        while missing and time.monotonic() < deadline:
+            with urlopen(f"http://127.0.0.1:{head.metrics_port}/metrics", timeout=10) as answer:
+                lines = [line for line in answer.read().decode().splitlines() if f'"{out}"' in line]
+            shown = {
+                key: float(line.split()[-1])
+                for key in wanted
+                for line in lines
+                if line.startswith(key[0] + "{") and key[1] in line
+            }
+            missing = {key: value for key, value in wanted.items() if shown.get(key) != value}
+            time.sleep(0.5)
+        assert missing == {}
+        assert any(line.startswith("ray_nonpareil_samples_per_second{") for line in lines)
+    finally:
+        driver.communicate("")
+
+
+def test_preflight_finds_a_head_well_and_a_driver_of_another_ray_is_refused(head, tmp_path):
+    found = {check.check: check for check in checks(head.address, ROOT, str(tmp_path))}
+    assert found["job server"].verdict == "ok", found["job server"]
+    code = (
+        "import sys, ray; ray.__version__ = '0.0.1'\n"
+        "from pipelines.preflight import connect; from shards import open_store\n"
+        "connect(open_store(sys.argv[1]))\n"
+    )
+    exited, _, said = drive(head, code, tmp_path)
+    assert exited
+    assert "UserError: Version mismatch" in said
+    assert "give every node and the driver the same Ray" in said
+
+
+def test_nodes_that_do_not_see_the_output_are_named(head, tmp_path):
+    code = (
+        "import sys, ray; from pipelines.preflight import blind_nodes; from shards import *\n"
+        "ray.init(log_to_driver=False)\n"
+        "print(*[len(blind_nodes(ray, open_store(place))) for place in sys.argv[1:]])\n"
+    )
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen" / "recipe.json").touch()
+    exited, said, complained = drive(head, code, tmp_path / "seen", tmp_path / "unseen")
+    assert exited == 0, complained
+    assert said.split() == ["0", "1"]
+
+
+def test_a_head_that_asks_for_a_token_is_told_before_and_by_the_driver(tmp_path):
+    with Head(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a" * 64) as locked:
+        found = {check.check: check for check in checks(locked.address, ROOT, "")}
+        assert "asks for a token" in found["job server"].note
+        locked.environment.pop("RAY_AUTH_TOKEN")
+        locked.environment["RAY_AUTH_MODE"] = "disabled"
+        locked.environment["HOME"] = str(tmp_path)  # where no token lies
+        code = "from pipelines.preflight import *; connect(open_store('/nowhere'))"
+        exited, _, said = drive(locked, code)
+    assert exited
+    assert "UserError: the cluster asks for a token" in said, said[-2000:]

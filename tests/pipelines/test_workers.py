@@ -41,7 +41,7 @@ def test_a_stopped_run_continues_and_ends_the_same(job, tmp_path):
 def test_more_shards_may_be_added_later(job, tmp_path):
     list(run_job(job, tmp_path, engine="inline"))
     more = RenderJob.model_validate(SMALL_PAGES | {"shards": 4})
-    assert [sidecar.shard for sidecar in run_job(more, tmp_path, engine="inline")] == [3]
+    assert [made.shard for made in run_job(more, tmp_path, engine="inline")] == [3]
 
 
 def test_another_recipe_is_refused_by_name(job, tmp_path):
@@ -104,7 +104,8 @@ def test_filter_keeps_the_bytes_and_names_every_drop(tmp_path):
             "filter": [{"kind": "resolution", "minimum": 256}, {"kind": "clarity"}],
         }
     )
-    (sidecar,) = run_job(job, tmp_path / "out", engine="inline")
+    list(run_job(job, tmp_path / "out", engine="inline"))
+    (sidecar,) = sidecars(tmp_path / "out")
     with ShardReader(tmp_path / "out") as reader:
         assert [sample.image for sample in reader] == [(images / "a_sharp.png").read_bytes()]
     dropped = {drop.source: drop for drop in sidecar.dropped}
