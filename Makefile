@@ -28,7 +28,7 @@ bench: $(READY)  ## Every benchmark; tables on the terminal and in docs/.
 	@mkdir -p runs/bench
 	@for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); \
 	  $(BIN)/python -m benchmarks.$$name --json runs/bench/$$name.json || exit 1; done
-	$(BIN)/python -m benchmarks runs/bench docs/benchmarks.md docs/render.md docs/objective.md
+	$(BIN)/python -m benchmarks runs/bench docs/*.md
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("nonpareil needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
