@@ -99,7 +99,7 @@ def norm_silu_conv(norm: NormSiLU, conv: nn.Conv2d, x: Tensor) -> Tensor:
     """conv(norm(x)) of (b, width, h, w), with one map kept for backward in place of two.
 
     `conv` is 3x3 with padding 1 and a bias. What it sees is made again from x, an elementwise step
-    beside a conv's work: half the memory of a residual block at the same speed (docs/vae.md).
+    beside a conv's work: half the memory of a residual block.
     """
     weight, bias = conv.weight.to(x.dtype), conv.bias
     assert bias is not None, "every conv here has a bias"
