@@ -1,0 +1,266 @@
+"""The VAE: bytes kept for backward, speed beside diffusers, and tiling."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks._rows import Row, main
+from vae import PRESETS, VAE, VAESettings
+from vae.invariant import ShapeInvariant
+from vae.memory import Kept, kept_bytes
+from vae.tiling import Tiled, halo
+
+GIB = 2**30
+WIDTH = 24
+"""Of the models that are timed: the report's layout at a quarter of its encoder's width."""
+
+FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def measure(quick: bool) -> list[Row]:
+    """Memory of training, CPU time of a step beside diffusers, exactness and cost of tiles."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    return [
+        *_memory(),
+        *_speed(2 if quick else 6),
+        *_linear(512 if quick else 2048),
+        *_tiling(quick),
+    ]
+
+
+def _memory() -> list[Row]:
+    rows: list[Row] = []
+    for preset in ("f16c64", "f32c128"):
+        for blocks in (False, True):
+            how = "every block again" if blocks else "every conv's input again"
+            for side in (256, 512, 1024, 2048):
+                kept = kept_bytes(PRESETS[preset], side, blocks=blocks) / GIB
+                wanted = 0.5 if (preset, side) == ("f16c64", 256) else None
+                name = f"memory: {preset} {side} px, {how}"
+                rows.append(Row(name, kept, "GiB/image", wanted, "lower"))
+    with torch.device("meta"):
+        x = torch.empty(1, 3, 256, 256, dtype=torch.bfloat16)
+        for name, make in _peers(96).items():
+            model = make().to(torch.bfloat16)
+            with Kept(model) as kept:
+                _ = _autoencode(model, x)
+            rows.append(Row(f"memory: {name} 256 px", kept.bytes / GIB, "GiB/image"))
+    return rows
+
+
+def _peers(width: int) -> dict[str, Callable[[], nn.Module]]:
+    """Make diffusers' autoencoders of this width at the finest level; the first has our layout."""
+    from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
+
+    widths = tuple(width * m for m in (1, 2, 4, 8, 8))
+    kl: dict[str, Any] = {
+        "block_out_channels": widths,
+        "down_block_types": ("DownEncoderBlock2D",) * 5,
+        "up_block_types": ("UpDecoderBlock2D",) * 5,
+        "layers_per_block": 2,
+        "latent_channels": 64,
+        "norm_num_groups": 8,
+        "mid_block_add_attention": False,
+    }
+    dc: dict[str, Any] = {
+        "latent_channels": 64,
+        "encoder_block_out_channels": widths,
+        "decoder_block_out_channels": widths,
+        "encoder_layers_per_block": (2,) * 5,
+        "decoder_layers_per_block": (3,) * 5,
+        "encoder_qkv_multiscales": ((),) * 5,
+        "decoder_qkv_multiscales": ((),) * 5,
+    }
+    return {
+        "AutoencoderKL": lambda: AutoencoderKL(**kl),
+        "AutoencoderDC": lambda: AutoencoderDC(**dc),
+        "AutoencoderKLQwenImage": lambda: AutoencoderKLQwenImage(base_dim=width),
+    }
+
+
+def _autoencode(model: Any, x: Tensor) -> Tensor:
+    if isinstance(model, VAE):
+        return model(x)
+    return _decode(model, _encode(model, x))
+
+
+def _encode(model: Any, x: Tensor) -> Tensor:
+    if isinstance(model, VAE):
+        return model.encode(x)
+    x = x[:, :, None] if "Qwen" in type(model).__name__ else x
+    encoded = model.encode(x)
+    return encoded.latent if hasattr(encoded, "latent") else encoded.latent_dist.mode()
+
+
+def _decode(model: Any, z: Tensor) -> Tensor:
+    if isinstance(model, VAE):
+        return model.decode(z)
+    image = model.decode(z).sample
+    return image[:, :, 0] if image.ndim == 5 else image
+
+
+def _speed(rounds: int) -> list[Row]:
+    """CPU seconds of a training step, each model in its best type and format, turn by turn."""
+    ours = VAESettings(encoder_width=WIDTH, decoder_width=WIDTH, skip="global")
+    models = {"ours": lambda: VAE(ours), **_peers(WIDTH)}
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    rows: list[Row] = []
+    steps: dict[tuple[str, str], list[Callable[[], None]]] = {}
+    work: dict[tuple[str, str], float] = {}
+    for name, make in models.items():
+        for order, layout in FORMATS.items():
+            model = make()
+            if order == "nhwc":
+                if "Qwen" in name:
+                    continue  # its convs are 3-D
+                model = model.to(memory_format=layout)
+            image = x.contiguous(memory_format=layout)
+            with torch.no_grad():
+                z = _encode(model, image)
+            parts = {
+                "step": (_autoencode, image),
+                "encoder": (_encode, image),
+                "decoder": (_decode, z),
+            }
+            for part, (apply, given) in parts.items():
+                for dtype in TYPES.values():
+                    step = _step(model, apply, given, dtype)
+                    steps.setdefault((name, part), []).append(step)
+                with FlopCounterMode(display=False) as counter:
+                    _step(model, apply, given, torch.float32)()
+                work[name, part] = counter.get_total_flops() / 1e9
+        millions = sum(p.numel() for p in make().parameters()) / 1e6
+        rows.append(Row(f"size: {name}, parameters", millions, "million"))
+        rows.append(Row(f"size: {name}, work of a step", work[name, "step"], "GFLOP"))
+    best = {key: [float("inf")] * len(variants) for key, variants in steps.items()}
+    for _ in range(rounds):
+        for key, variants in steps.items():
+            for k, step in enumerate(variants):
+                start = time.process_time()
+                step()
+                best[key][k] = min(best[key][k], time.process_time() - start)
+    for part in ("step", "encoder", "decoder"):
+        for name in models:
+            seconds = min(best[name, part])
+            rows.append(Row(f"speed: {part}, {name}", work[name, part] / seconds, "GFLOP/CPU s"))
+            if name != "ours":
+                ratio = work["ours", part] / min(best["ours", part]) * seconds / work[name, part]
+                target = 1.2 if (part, name) == ("step", "AutoencoderKL") else None
+                rows.append(Row(f"speed: {part}, ours / {name}", ratio, "ratio", target))
+        equal = min(best["AutoencoderKL", part]) / min(best["ours", part])
+        rows.append(Row(f"speed: {part}, time of AutoencoderKL / ours", equal, "ratio"))
+    return rows
+
+
+def _step(
+    model: nn.Module, apply: Callable[[Any, Tensor], Tensor], given: Tensor, dtype: torch.dtype
+) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+
+    def step() -> None:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            out = apply(model, given)
+        out.float().abs().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+@torch.no_grad()
+def _linear(largest: int) -> list[Row]:
+    """CPU time a pixel over that of 256 px; 1 is linear, as the work is."""
+    model = VAE(PRESETS["nano"]).to(memory_format=torch.channels_last)
+
+    def spent(side: int) -> float:
+        x = torch.rand(1, 3, side, side)
+        seconds = float("inf")
+        for _ in range(3):
+            start = time.process_time()
+            _ = model(x)
+            seconds = min(seconds, time.process_time() - start)
+        return seconds / side**2
+
+    least = spent(256)
+    return [
+        Row(f"linear: time a pixel, {side} px / 256 px", spent(side) / least, "ratio")
+        for side in (512, 1024, 2048)
+        if side <= largest
+    ]
+
+
+@torch.no_grad()
+def _tiling(quick: bool) -> list[Row]:
+    """How far tiles are from the whole; the model is `tiny` with random weights."""
+    model = VAE(PRESETS["tiny"])
+    for name, parameter in model.named_parameters():
+        if name.endswith("gain"):
+            nn.init.uniform_(parameter, 0.5, 1.5)
+    reach = halo(model.decoder, 16)
+    z = torch.randn(1, 64, 32, 32)
+    whole = model.decode(z)
+    spread = whole.std()
+    rows = [Row("tiling: halo of tiny's decoder", reach, "latents")]
+    exact = (Tiled(model, 256).decode(z) - whole).abs().max() / spread
+    rows.append(Row("tiling: exact, largest error / std", float(exact) * 1e6, "1e-6"))
+    with ShapeInvariant():
+        differ = (Tiled(model, 256).decode(z) != model.decode(z)).sum()
+    rows.append(
+        Row("tiling: exact, shape-invariant, values that differ", int(differ), "values", 0, "lower")
+    )
+    for overlap in (1, 2, 4):
+        error = (Tiled(model, 256, overlap).decode(z) - whole).square().mean().sqrt() / spread
+        rows.append(Row(f"tiling: fast, overlap {overlap}, rms error / std", float(error), "ratio"))
+    side = 1024 if quick else 4096
+    code = f"from benchmarks.vae import peak; print(peak({side}))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    used, bound = map(float, told.stdout.split())
+    rows.append(Row(f"tiling: peak of decoding {side} px, nano", used, "MiB", bound, "lower"))
+    return rows
+
+
+MAPS = 12
+"""Of the finest level's size that decoding a tile may take: input, look, norm, conv, what oneDNN
+reorders, and what the allocator keeps of them."""
+
+
+@torch.no_grad()
+def peak(side: int) -> str:
+    """Decode one image of `side` px by tiles; say the MiB it took and the MiB it may take.
+
+    The bound is the image, and MAPS maps of a tile with its halo, at the finest level.
+    """
+    torch.set_num_threads(1)
+    settings = PRESETS["nano"]
+    model = VAE(settings).to(memory_format=torch.channels_last)
+    tile = 1024
+    small = Tiled(model, tile)
+    small.decode(torch.zeros(1, settings.channels, 2, 2))
+    z = torch.zeros(1, settings.channels, side // 16, side // 16)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts here
+    before = _memory_line("VmRSS")
+    small.decode(z)
+    used = (_memory_line("VmHWM") - before) / 1024
+    read = min(tile + 2 * 16 * halo(model.decoder, 16), side) // settings.patch
+    maps = MAPS * settings.decoder_width * read**2
+    return f"{used} {4 * (3 * side**2 + maps) / 2**20}"
+
+
+def _memory_line(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])
+
+
+if __name__ == "__main__":
+    main(measure)
