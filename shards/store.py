@@ -479,7 +479,12 @@ def _alive(pid: int) -> bool:
         return False
     except (PermissionError, OverflowError):
         return True
-    return True
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return True  # no such folder on this system
+    # A process that was killed answers signals until its parent has taken note.
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def _write_durably(path: Path, data: bytes) -> None:

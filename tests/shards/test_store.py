@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -165,6 +166,20 @@ def test_sweep_takes_what_dead_processes_left_and_nothing_else(tmp_path):
         elsewhere.name,
         "part-000003.tar",
     }
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_what_a_killed_process_left_is_swept_before_its_parent_takes_note(tmp_path):
+    store = Folder(tmp_path)
+    mine = store.staging("part-000000.tar")
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    left = mine.with_name(mine.name.replace(f".{os.getpid()}.", f".{child.pid}."))
+    left.write_bytes(b"x")
+    assert store.abandoned() == []
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert store.abandoned() == [left]
+    child.wait()
 
 
 def test_staging_of_a_bucket_is_swept_on_this_machine(s3):
