@@ -85,12 +85,17 @@ def test_a_signal_ends_the_run_as_interrupted(tmp_path, sent):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"NO_COLOR": "1"},
+        # A shell makes what it starts in the background deaf to SIGINT, these tests included.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list(out.glob("part-*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     driver.send_signal(sent)
-    _, said = driver.communicate(timeout=60)
+    try:
+        _, said = driver.communicate(timeout=60)
+    finally:
+        driver.kill()
     assert driver.returncode == 130
     assert "interrupted; run the same command again" in said
     assert "Traceback" not in said
