@@ -5,6 +5,7 @@ and make any one of them; where and in which order that happens is the business 
 `pipelines/workers.py`.
 """
 
+import hashlib
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
+import filters
+import render
+import shards
 from filters import Chain, FilterSettings, build
 from pipelines.recipe import atlas_folder, claim
-from render import Renderer, RenderSettings, versions
+from render import Renderer, RenderSettings
 from shards import (
     ImageSource,
     Sample,
@@ -85,7 +89,7 @@ class RenderJob(Job):
     def make_shard(self, index: int, out: Store) -> Sidecar:
         """Render one shard."""
         first = index * self.samples_per_shard
-        with ShardWriter(out, index, recipe=self.digest, versions=versions()) as writer:
+        with ShardWriter(out, index, recipe=self.digest, versions=provenance()) as writer:
             broken: set[str] = set()
             for i in range(first, first + self.samples_per_shard):
                 sample = self.renderer.sample(i)
@@ -131,7 +135,7 @@ class FilterJob(Job):
     def make_shard(self, index: int, out: Store) -> Sidecar:
         """Judge the images of one shard."""
         first = index * self.images_per_shard
-        with ShardWriter(out, index, recipe=self.digest, versions=versions()) as writer:
+        with ShardWriter(out, index, recipe=self.digest, versions=provenance()) as writer:
             for i in range(first, min(first + self.images_per_shard, len(self.source))):
                 self._judge(i, writer)
         assert writer.sidecar is not None
@@ -149,6 +153,19 @@ class FilterJob(Job):
             return
         meta = {**sample.meta, "scores": verdict.scores}
         writer.write(Sample(sample.key, sample.image, sample.format, meta=meta))
+
+
+@cache
+def provenance() -> dict[str, str]:
+    """Return the versions of the libraries that shape pixels, and a digest of our own code.
+
+    A shard that comes out otherwise than before can then be told from one that was damaged.
+    """
+    code = hashlib.sha256()
+    for package in (filters, render, shards):
+        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+            code.update(path.read_bytes())
+    return {**render.versions(), "code": code.hexdigest()[:12]}
 
 
 def pack(job: Job) -> tuple[type[Job], str]:

@@ -141,3 +141,11 @@ def test_recipe_lies_beside_the_output(tmp_path):
     assert held["recipe"]["render"]["size_px"] == [7, 12]
     assert held["digest"] == job.digest
     assert io.StringIO(json.dumps(held["inputs"])).read(2) != "{}"
+
+
+def test_a_sidecar_names_the_code_and_the_libraries_that_made_it(tmp_path):
+    job = RenderJob.model_validate(SMALL_PAGES | {"shards": 1})
+    list(run_job(job, tmp_path, engine="inline"))
+    (sidecar,) = sidecars(tmp_path)
+    assert len(sidecar.versions["code"]) == 12
+    assert {"pillow", "numpy", "freetype"} < sidecar.versions.keys()
