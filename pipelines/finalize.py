@@ -15,12 +15,11 @@ import typer
 
 from pipelines.options import JsonOption
 from pipelines.recipe import NOTE, PROGRESS
+from shards.check import MANIFEST
 from shards.console import print_json, run_command
 from shards.errors import UserError
 from shards.settings import Settings
 from shards.store import Store, Where, open_store
-
-MANIFEST = "dataset.json"
 
 
 class Shard(Settings):

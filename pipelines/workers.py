@@ -22,12 +22,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.finalize import MANIFEST
 from pipelines.jobs import Job, open_output, pack, unpack
 from pipelines.preflight import connect, require_shared
 from pipelines.quarantine import Failure, Quarantine, Quarantined, describe_failures
 from pipelines.tally import Tally
 from shards import Sidecar, Store, StoreError, UserError, open_store
+from shards.check import MANIFEST
 from shards.console import FULL_DISK
 from shards.store import Where
 
@@ -64,7 +64,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Failed:
     """One attempt that failed, as text, since not every exception survives being sent."""
 
     error: str
@@ -76,7 +76,7 @@ class Lost:
     """One attempt that ended with its worker or node, as on a spot machine that was taken away."""
 
 
-Outcomes = Generator[tuple[int, Made | Fault | Lost], None, None]
+Outcomes = Generator[tuple[int, Made | Failed | Lost], None, None]
 
 
 class Changed(UserError):
@@ -93,7 +93,7 @@ class Queue:
     faults: Counter[int] = field(default_factory=Counter[int])
     losses: Counter[int] = field(default_factory=Counter[int])
 
-    def judge(self, shard: int, outcome: Fault | Lost) -> Failure | None:
+    def judge(self, shard: int, outcome: Failed | Lost) -> Failure | None:
         """Put a shard back at the end, or return why it is given up."""
         if isinstance(outcome, Lost):
             self.losses[shard] += 1
@@ -215,12 +215,12 @@ def run_job(
     return iter(Run(job, out, engine=engine, workers=workers, only=only))
 
 
-def make(packed: Packed, index: int, out: str) -> Made | Fault:
+def make(packed: Packed, index: int, out: str) -> Made | Failed:
     """Make one shard inside a worker; the job's heavy state stays warm in the process."""
     return attempt(lambda: unpack(*packed).make_shard(index, open_store(out)))
 
 
-def attempt(work: Callable[[], Sidecar]) -> Made | Fault:
+def attempt(work: Callable[[], Sidecar]) -> Made | Failed:
     """Do `work`; return its error as a fault unless it is one that a user can mend.
 
     A store that does not answer may do so later: that is a fault like others.
@@ -237,7 +237,7 @@ def attempt(work: Callable[[], Sidecar]) -> Made | Fault:
             raise
         if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise
-        return Fault(f"{type(error).__name__}: {error}", traceback.format_exc())
+        return Failed(f"{type(error).__name__}: {error}", traceback.format_exc())
     return Made(
         shard=made.shard,
         sha256=made.sha256,
@@ -260,7 +260,7 @@ def _processes(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
         yield from _inline(job, out, queue, slots)
         return
     packed = pack(job)
-    running: dict[Future[Made | Fault], int] = {}
+    running: dict[Future[Made | Failed], int] = {}
     pool = _new_pool(slots)
     try:
         while queue.waiting or running:

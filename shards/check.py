@@ -20,7 +20,15 @@ from itertools import islice, pairwise
 from typing import Any
 
 from shards.errors import ShardError, UserError
-from shards.sidecar import SIDECAR_NAME, TAR_NAME, Entry, Sidecar, read_sidecar, shard_name
+from shards.sidecar import (
+    SIDECAR_NAME,
+    TAR_NAME,
+    Entry,
+    Sidecar,
+    read_sidecar,
+    shard_name,
+    shard_number,
+)
 from shards.store import Ranges, Store, Where, open_store
 
 PIECE = 8 << 20
@@ -90,8 +98,8 @@ def faults(where: Where, *, deep: bool = False, advance: Advance | None = None) 
     tars, notes = shard_stems(store)
     if not tars | notes:
         raise UserError(f"{store} holds no shard (part-*.tar with part-*.json)")
-    for stem in sorted(tars - notes, key=_number):
-        yield Fault(_number(stem), f"{stem}.tar", "unfinished", "no sidecar: unfinished")
+    for stem in sorted(tars - notes, key=shard_number):
+        yield Fault(shard_number(stem), f"{stem}.tar", "unfinished", "no sidecar: unfinished")
     try:
         listed = _listed(store)
     except ShardError as error:
@@ -100,7 +108,7 @@ def faults(where: Where, *, deep: bool = False, advance: Advance | None = None) 
     yield from _gaps(tars | notes, listed)
     among = _Among()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checked = pool.map(partial(_check, store, deep=deep), sorted(notes, key=_number))
+        checked = pool.map(partial(_check, store, deep=deep), sorted(notes, key=shard_number))
         try:
             for done, check in enumerate(checked, 1):
                 yield from check.faults
@@ -132,10 +140,6 @@ def sha256_of(store: Store, name: str) -> str:
     return total.hexdigest()
 
 
-def _number(stem: str) -> int:
-    return int(stem.removeprefix("part-"))
-
-
 def _listed(store: Store) -> dict[str, str]:
     """Return the SHA-256 of each tar by its stem, as the manifest has it; {} where there is none.
 
@@ -156,9 +160,9 @@ def _listed(store: Store) -> dict[str, str]:
 
 def _gaps(stems: set[str], listed: dict[str, str]) -> Iterator[Fault]:
     """Yield a fault for each shard that the manifest lists, or that later ones imply."""
-    there = [-1, *sorted(map(_number, stems))]
+    there = [-1, *sorted(map(shard_number, stems))]
     implied = (number for a, b in pairwise(there) for number in range(a + 1, b))
-    missing = {*islice(implied, MAX_GAPS), *map(_number, listed.keys() - stems)}
+    missing = {*islice(implied, MAX_GAPS), *map(shard_number, listed.keys() - stems)}
     for number in sorted(missing):
         yield Fault(number, f"{shard_name(number)}.tar", "gap", "missing shard")
 
@@ -200,7 +204,7 @@ class _Among:
             stem = tars[0].removesuffix(".tar")
             more = f", and {len(tars) - 1:,} more shards" if tars[1:] else ""
             yield Fault(
-                _number(stem), tars[0], "recipe", f"made by another recipe {recipe[:12]}{more}"
+                shard_number(stem), tars[0], "recipe", f"made by another recipe {recipe[:12]}{more}"
             )
 
 
@@ -236,7 +240,7 @@ def _check(store: Store, stem: str, *, deep: bool) -> _Check:
         wrong = [("tar", "missing tar")]
     except OSError as error:
         wrong = [("unreadable", f"cannot be read: {error.strerror or error}")]
-    check.faults = [Fault(_number(stem), file, *one) for one in wrong]
+    check.faults = [Fault(shard_number(stem), file, *one) for one in wrong]
     return check
 
 

@@ -18,7 +18,7 @@ from pydantic import Field, NonNegativeInt, TypeAdapter
 from typing_extensions import TypedDict
 
 from shards.errors import ShardError
-from shards.sidecar import KEY, VERSION, Ending, shard_name, sidecar_name, sidecar_names
+from shards.sidecar import KEY, Ending, not_a_sidecar, require_own, sidecar_names
 from shards.store import Store
 
 MAX_SPAN = 2**32
@@ -193,17 +193,9 @@ def read_index(store: Store) -> Index:
         try:
             sidecar = _SIDECAR.validate_json(data)
         except ValueError as error:
-            raise ShardError(
-                f"{store}/{name} is not a sidecar of version {VERSION}; delete it and its tar, "
-                "then run the same command again to remake the shard"
-            ) from error
-        shard, tar = sidecar["shard"], sidecar["tar"]
-        if name != sidecar_name(shard) or tar != f"{shard_name(shard)}.tar":
-            raise ShardError(
-                f"{store}/{name} is not a sidecar of its own tar: it says that it is shard "
-                f"{shard} in {tar}; delete it and run the same command again"
-            )
-        index.add_tar(tar, sidecar["bytes"], _samples(sidecar["entries"]))
+            raise not_a_sidecar(store, name) from error
+        require_own(store, name, sidecar["shard"], sidecar["tar"])
+        index.add_tar(sidecar["tar"], sidecar["bytes"], _samples(sidecar["entries"]))
     return index
 
 

@@ -89,6 +89,11 @@ def shard_name(index: int) -> str:
     return f"part-{index:06d}"
 
 
+def shard_number(name: str) -> int:
+    """Return the index of the shard that a tar or sidecar is named after."""
+    return int(name.removeprefix("part-").partition(".")[0])
+
+
 def sidecar_name(index: int) -> str:
     """Name the sidecar of shard `index`: part-000123.json."""
     return f"{shard_name(index)}.json"
@@ -126,16 +131,30 @@ def _parse(store: Store, name: str, data: bytes) -> Sidecar:
     try:
         sidecar = Sidecar.model_validate_json(data)
     except ValueError as error:
-        raise ShardError(
-            f"{store}/{name} is not a sidecar of version {VERSION}; delete it and its tar, then "
-            "run the same command again to remake the shard"
-        ) from error
-    if name != sidecar.name or sidecar.tar != f"{shard_name(sidecar.shard)}.tar":
-        raise ShardError(
-            f"{store}/{name} says that it is shard {sidecar.shard} in {sidecar.tar}; delete it, "
-            "then run the same command again to remake the shard"
-        )
+        raise not_a_sidecar(store, name) from error
+    require_own(store, name, sidecar.shard, sidecar.tar)
     return sidecar
+
+
+def not_a_sidecar(store: Store, name: str) -> ShardError:
+    """Make the error of a file that cannot be understood."""
+    return ShardError(
+        f"{store}/{name} is not a sidecar of version {VERSION}; delete it and its tar, then "
+        "run the same command again to remake the shard"
+    )
+
+
+def require_own(store: Store, name: str, shard: int, tar: str) -> None:
+    """Check that the sidecar `name` is the one of the shard and the tar that it tells of.
+
+    Raises:
+        ShardError: when it was copied or renamed.
+    """
+    if name != sidecar_name(shard) or tar != f"{shard_name(shard)}.tar":
+        raise ShardError(
+            f"{store}/{name} is not a sidecar of its own tar: it says that it is shard {shard} in "
+            f"{tar}; delete it, then run the same command again to remake the shard"
+        )
 
 
 def finished(where: Where) -> Iterator[Sidecar]:

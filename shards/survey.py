@@ -7,13 +7,13 @@ opening a tar; `shards verify` finds the others.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import orjson
 
+from shards.ahead import ahead
 from shards.check import RERUN, Advance, Fault
 from shards.errors import ShardError, UserError
 from shards.sidecar import (
@@ -22,6 +22,7 @@ from shards.sidecar import (
     Sidecar,
     read_sidecar,
     shard_name,
+    shard_number,
     sidecar_names,
 )
 from shards.stats import Stats
@@ -79,7 +80,9 @@ class Survey:
         sizes = survey.store.sizes()
         names = sidecar_names(survey.store)
         survey.faults += [fault.row() for fault in _absent(sizes, names)]
-        for done, (name, sidecar) in enumerate(_read_all(survey.store, names), 1):
+        # With the one in use PARALLEL_READS sidecars are held, each of which may be large.
+        found = ahead(partial(_read, survey.store), names, PARALLEL_READS - 1)
+        for done, (name, sidecar) in enumerate(zip(names, found, strict=True), 1):
             if sidecar:
                 survey.add(sidecar)
             survey.faults += [fault.row() for fault in _faults(name, sidecar, sizes)]
@@ -123,14 +126,6 @@ class Survey:
             return None
 
 
-def _read_all(store: Store, names: list[str]) -> Iterator[tuple[str, Sidecar | None]]:
-    """Yield each sidecar with its name, None where it is broken; PARALLEL_READS are held."""
-    with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        for first in range(0, len(names), PARALLEL_READS):
-            some = names[first : first + PARALLEL_READS]
-            yield from zip(some, pool.map(partial(_read, store), some), strict=True)
-
-
 def _read(store: Store, name: str) -> Sidecar | None:
     try:
         return read_sidecar(store, name)
@@ -141,7 +136,7 @@ def _read(store: Store, name: str) -> Sidecar | None:
 def _faults(name: str, sidecar: Sidecar | None, sizes: Mapping[str, int]) -> Iterator[Fault]:
     """Yield what is wrong with one shard as far as lengths tell."""
     if sidecar is None:
-        yield Fault(_number(name), name, "sidecar", "broken sidecar")
+        yield Fault(shard_number(name), name, "sidecar", "broken sidecar")
     elif sidecar.tar not in sizes:
         yield Fault(sidecar.shard, sidecar.tar, "tar", "missing tar")
     elif sizes[sidecar.tar] != sidecar.bytes:
@@ -151,8 +146,8 @@ def _faults(name: str, sidecar: Sidecar | None, sizes: Mapping[str, int]) -> Ite
 
 def _absent(names: Iterable[str], notes: Iterable[str]) -> Iterator[Fault]:
     """Yield the shards that are unfinished or missing, from the names of all files."""
-    done = {_number(name) for name in notes}
-    begun = {_number(name): name for name in names if TAR_NAME.fullmatch(name)}
+    done = {shard_number(name) for name in notes}
+    begun = {shard_number(name): name for name in names if TAR_NAME.fullmatch(name)}
     for shard in sorted(set(begun) - done):
         yield Fault(shard, begun[shard], "unfinished", "no sidecar: unfinished")
     known = done | set(begun)
@@ -160,10 +155,6 @@ def _absent(names: Iterable[str], notes: Iterable[str]) -> Iterator[Fault]:
     # Counted, not listed: a file named part-999999999 must not make a billion lines.
     if missing := last + 1 - len(known):
         yield Fault(last, "part-*.tar", "gap", f"{missing:,} shards below {last} are missing")
-
-
-def _number(name: str) -> int:
-    return int(name[len("part-") :].partition(".")[0])
 
 
 def _given_up(quarantine: Any) -> list[dict[str, Any]]:
