@@ -106,6 +106,22 @@ def norm_silu_conv(norm: NormSiLU, conv: nn.Conv2d, x: Tensor) -> Tensor:
     return _NormSiLUConv.apply(x, norm.gain.to(x.dtype), weight, bias.to(x.dtype))
 
 
+class Conv(nn.Conv2d):
+    """torch's conv, started so that it passes on the variance of what it sees, and no bias.
+
+    LeCun's start: normal, one over the fan-in. torch's own keeps a third of the variance and adds
+    biases of that size; after the ten convs in a row of a deep small model next to nothing of the
+    input is left, and training hangs at the mean colour: of f16c64's ablation, 600 steps, without
+    a skip 13.9 dB on photographs, so 16.9 (our choice; the report does not say).
+    """
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        nn.init.normal_(self.weight, std=self.weight[0].numel() ** -0.5)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
 class ResBlock(nn.Module):
     """Twice (norm, SiLU, conv 3x3), added to the input; a 1x1 conv where the width changes.
 
@@ -118,11 +134,11 @@ class ResBlock(nn.Module):
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
         self.norm1 = NormSiLU(width_in)
-        self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
+        self.conv1 = Conv(width_in, width_out, 3, padding=1)
         self.norm2 = NormSiLU(width_out)
-        self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
+        self.conv2 = Conv(width_out, width_out, 3, padding=1)
         same = width_in == width_out
-        self.skip = nn.Identity() if same else nn.Conv2d(width_in, width_out, 1)
+        self.skip = nn.Identity() if same else Conv(width_in, width_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, width_in, h, w) -> (b, width_out, h, w)."""
@@ -140,7 +156,7 @@ class Down(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, stride=2)
+        self.conv = Conv(width, width, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) -> (b, c, h/2, w/2)."""
@@ -152,7 +168,7 @@ class Up(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.conv = Conv(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) -> (b, c, 2h, 2w)."""
@@ -181,11 +197,9 @@ class Head(nn.Module):
     def __init__(self, width_in: int, width_out: int, *, silent: bool = False) -> None:
         super().__init__()
         self.norm = NormSiLU(width_in)
-        self.conv = nn.Conv2d(width_in, width_out, 3, padding=1)
+        self.conv = Conv(width_in, width_out, 3, padding=1)
         if silent:
             nn.init.zeros_(self.conv.weight)
-            if self.conv.bias is not None:
-                nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, width_in, h, w) -> (b, width_out, h, w)."""

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from shards import Settings
-from vae.layers import ChannelToSpace, Down, Head, Level, ResBlock, SpaceToChannel, Up
+from vae.layers import ChannelToSpace, Conv, Down, Head, Level, ResBlock, SpaceToChannel, Up
 from vae.sizes import check_image, check_latent, crop, pad
 from vae.skips import SKIPS, NoSkip, SkipKind
 
@@ -114,7 +114,7 @@ class Encoder(nn.Module):
         width = widths[0]
         self.stem = nn.Sequential(
             SpaceToChannel(settings.patch),
-            nn.Conv2d(settings.colours * settings.patch**2, width, 3, padding=1),
+            Conv(settings.colours * settings.patch**2, width, 3, padding=1),
         )
         self.levels = nn.Sequential()
         for wide in widths[:-1]:
@@ -145,7 +145,7 @@ class Decoder(nn.Module):
         widths = [settings.decoder_width * m for m in reversed(settings.multipliers)]
         values = settings.colours * settings.patch**2
         width = widths[0]
-        self.stem = nn.Conv2d(settings.channels, width, 3, padding=1)
+        self.stem = Conv(settings.channels, width, 3, padding=1)
         self.middle = blocks(width, width, settings.mid_blocks)
         self.levels = nn.Sequential()
         for wide in widths[:-1]:
@@ -155,7 +155,7 @@ class Decoder(nn.Module):
         self.look = nn.Sequential()
         if settings.look:
             self.look.append(SpaceToChannel(settings.patch))
-            self.look.append(nn.Conv2d(values, width, 3, padding=1))
+            self.look.append(Conv(values, width, 3, padding=1))
         finest = settings.finest_blocks or settings.decoder_blocks
         self.finest = Level(blocks(width, widths[-1], finest))
         self.head = Head(widths[-1], values, silent=skip.is_codec)

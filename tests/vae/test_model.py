@@ -5,7 +5,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from vae import PRESETS, VAE, DCTCodec, VAESettings
-from vae.layers import NormSiLU
+from vae.layers import Conv, NormSiLU
 from vae.model import parameter_counts
 from vae.sizes import crop, pad
 
@@ -173,6 +173,11 @@ def test_norm_silu_keeps_one_map_for_backward():
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         NormSiLU(8)(x)
     assert sorted(kept) == [8, 16 * 16, 8 * 16 * 16]
+
+
+def test_a_conv_passes_on_the_variance_of_what_it_sees():
+    x = torch.randn(4, 64, 32, 32)
+    assert Conv(64, 128, 3)(x).std().item() == pytest.approx(1, rel=0.1)
 
 
 def test_a_step_in_bfloat16_keeps_the_maps_in_bfloat16(tiny, images):
