@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from shards import UserError
 from shards.console import run_command
 
 
@@ -23,7 +22,8 @@ def main(
 ) -> None:
     """Make the runs that are missing, one after the other on one thread.
 
-    Stop it whenever you like; the same command goes on where it stopped.
+    Stop it whenever you like; the same command goes on where it stopped. Started twice, two
+    processes share the runs between them.
     """
     deadline = time.monotonic() + 3600 * hours
     # All modules are loaded here, so that a long run does not meet code that changed meanwhile.
@@ -40,45 +40,52 @@ def main(
     cv2.setNumThreads(1)
     scratch.mkdir(parents=True, exist_ok=True)
     runs.mkdir(parents=True, exist_ok=True)
-    with alone(scratch):
+    with held(scratch / "crops.lock"):
         crops = load(scratch / "crops", Amounts())
         exam = Exam(crops.pages, Recognizer())
         measure_codecs(runs / "codecs.json", crops, exam)
 
-        def made(run: Run) -> Result:
-            new = not (runs / f"{run.name}.json").exists()
-            result = finish(run, crops, exam, results=runs, scratch=scratch, deadline=deadline)
-            if result is None:
-                print(f"the hours are over in {run.name}; the same command goes on with it")
-                raise typer.Exit
-            if new:
-                scores = ", ".join(f"{kind} {db:.2f} dB" for kind, db in result.end.psnr.items())
-                print(f"{run.name}: {scores}, {result.cpu_seconds:.0f} s of CPU", flush=True)
-            return result
+    def make(run: Run) -> Result:
+        new = not (runs / f"{run.name}.json").exists()
+        result = finish(run, crops, exam, results=runs, scratch=scratch, deadline=deadline)
+        if result is None:
+            print(f"the hours are over in {run.name}; the same command goes on with it")
+            raise typer.Exit
+        if new:
+            scores = ", ".join(f"{kind} {db:.2f} dB" for kind, db in result.end.psnr.items())
+            print(f"{run.name}: {scores}, {result.cpu_seconds:.0f} s of CPU", flush=True)
+        return result
 
-        rate = best_rate([made(run) for run in search()])
-        print(f"learning rate {rate:g}", flush=True)
-        for run in plan(rate):
-            made(run)
-        print("all runs are there")
+    def share(planned: list[Run]) -> list[Result]:
+        """Make those that no other process is at, then wait for the others."""
+        later: list[Run] = []
+        for run in planned:
+            with held(scratch / f"{run.name}.lock", wait=False) as mine:
+                if mine:
+                    make(run)
+                else:
+                    later.append(run)
+        for run in later:
+            with held(scratch / f"{run.name}.lock"):
+                make(run)
+        return [make(run) for run in planned]
+
+    rate = best_rate(share(search()))
+    print(f"learning rate {rate:g}", flush=True)
+    share(list(plan(rate)))
+    print("all runs are there")
 
 
 @contextmanager
-def alone(scratch: Path) -> Generator[None, None, None]:
-    """Hold the scratch folder; a second process there would write the same files.
-
-    Raises:
-        UserError: when another process holds it.
-    """
-    with (scratch / "lock").open("w") as lock:
+def held(path: Path, *, wait: bool = True) -> Generator[bool, None, None]:
+    """Lock a file against other processes; say whether it was free, if not to wait for it."""
+    with path.open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"scratch: another process is making runs in {scratch}; wait for it, or give "
-                "another --scratch and --runs"
-            ) from error
-        yield
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 if __name__ == "__main__":
