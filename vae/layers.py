@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from shards import UserError
+from vae.norm_silu import norm_silu, norm_silu_backward
 
 
 class NormSiLU(nn.Module):
@@ -34,32 +35,29 @@ class NormSiLU(nn.Module):
 
 
 class _NormSiLU(Function):
-    """y = silu(g n) with n = x / rms(x), differentiated by hand."""
+    """norm_silu as a step of autograd."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor) -> Tensor:
-        scale = _scale(x)
+        y, scale = norm_silu(x, gain)
         ctx.save_for_backward(x, gain, scale)
-        return functional.silu((x * scale).mul_(gain), inplace=True)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (once_differentiable's type)
         ctx: Any, grad: Tensor
     ) -> tuple[Tensor, Tensor]:
-        x, gain, scale = ctx.saved_tensors
-        n = x * scale
-        return _norm_silu_backward(grad, n, n * gain, gain, scale)
+        return norm_silu_backward(grad, *ctx.saved_tensors)
 
 
 class _NormSiLUConv(Function):
-    """y = conv 3x3 of silu(g n), made again in backward: of the maps only x is kept."""
+    """y = conv 3x3 of norm_silu, which is made again in backward: of the maps only x is kept."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        scale = _scale(x)
+        seen, scale = norm_silu(x, gain)
         ctx.save_for_backward(x, gain, scale, weight)
-        seen = functional.silu((x * scale).mul_(gain), inplace=True)
         return functional.conv2d(seen, weight, bias, padding=1)
 
     @staticmethod
@@ -68,31 +66,12 @@ class _NormSiLUConv(Function):
         ctx: Any, grad: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x, gain, scale, weight = ctx.saved_tensors
-        n = x * scale
-        scaled = n * gain
+        seen, _ = norm_silu(x, gain)
         grad, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-            *(grad, functional.silu(scaled), weight, [weight.shape[0]]),
+            *(grad, seen, weight, [weight.shape[0]]),
             *([1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, True]),
         )
-        grad, grad_gain = _norm_silu_backward(grad, n, scaled, gain, scale)
-        return grad, grad_gain, grad_weight, grad_bias
-
-
-def _scale(x: Tensor) -> Tensor:
-    # Autocast may compute the root in float32; the maps keep the type of x.
-    return torch.rsqrt((x * x).mean(1, keepdim=True) + 1e-6).to(x.dtype)
-
-
-def _norm_silu_backward(
-    grad: Tensor, n: Tensor, scaled: Tensor, gain: Tensor, scale: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Turn the gradient of silu(scaled) into those of x and gain."""
-    grad = torch.ops.aten.silu_backward(grad, scaled)
-    product = grad * n
-    grad_gain = product.sum((0, 2, 3))[:, None, None]
-    # d n_j / d x_i = scale (1 if i = j) - scale n_i n_j / c
-    along = product.mul_(gain).mean(1, keepdim=True)
-    return grad.mul_(gain).sub_(n.mul_(along)).mul_(scale), grad_gain
+        return *norm_silu_backward(grad, x, gain, scale), grad_weight, grad_bias
 
 
 def norm_silu_conv(norm: NormSiLU, conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -101,9 +80,17 @@ def norm_silu_conv(norm: NormSiLU, conv: nn.Conv2d, x: Tensor) -> Tensor:
     `conv` is 3x3 with padding 1 and a bias. What it sees is made again from x, an elementwise step
     beside a conv's work: half the memory of a residual block.
     """
+    x = _autocast(x)
     weight, bias = conv.weight.to(x.dtype), conv.bias
     assert bias is not None, "every conv here has a bias"
     return _NormSiLUConv.apply(x, norm.gain.to(x.dtype), weight, bias.to(x.dtype))
+
+
+def _autocast(x: Tensor) -> Tensor:
+    """Cast x as autocast does with a conv's input: it does not see into steps of our own."""
+    device = x.device.type
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return x.to(torch.get_autocast_dtype(device)) if on else x
 
 
 class Conv(nn.Conv2d):
