@@ -2,16 +2,18 @@
 
 Fast kernels pick the order of a sum by the shape of the map, and treat the last few numbers of a
 buffer apart. So in ordinary arithmetic a part of an image and the whole agree up to rounding only.
-Three kinds of operation of the model do that; `ShapeInvariant` replaces them where it is active:
+Two kinds of operation of the model do that; `ShapeInvariant` replaces them where it is active:
 
 - a 3x3 conv becomes nine 1x1 convs, added one after the other. A 1x1 conv over maps in
   channels-last order is one dot product a pixel, over contiguous numbers, at any size;
-- a mean runs over contiguous numbers, one result at a time;
-- SiLU's exponential is Cephes' polynomial in plain steps (IEEE 754 rounds each of them the same
-  way in vector and in scalar code; the vector and scalar exponentials of the maths library differ).
+- a mean runs over contiguous numbers, one result at a time.
+
+The norm with its SiLU needs no replacement: on a CPU it is a loop over pixels of our own
+(vae/norm_silu.py), and what it computes for one does not depend on how many there are.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -52,19 +54,37 @@ def _convolution(
 ) -> Tensor:
     """Sum the 1x1 convs of all places of the kernel, row by row. No dilation, no groups."""
     dilation, transposed, _, groups = rest
-    assert not transposed, "the model has no transposed conv"
     assert (groups, list(dilation)) == (1, [1, 1]), "the model has no grouped or dilated conv"
+    sums = _spread if transposed else _gathered
+    out = sums(x, weight, stride, padding)
+    return out if bias is None else out.add_(bias[:, None, None])
+
+
+def _gathered(x: Tensor, weight: Tensor, stride: list[int], padding: list[int]) -> Tensor:
     rows, columns = weight.shape[2:]
     x = functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
     height, width = (x.shape[2] - rows) // stride[0] + 1, (x.shape[3] - columns) // stride[1] + 1
-    out: Tensor | None = None
-    for row in range(rows):
-        for column in range(columns):
-            seen = x[:, :, row :: stride[0], column :: stride[1]][:, :, :height, :width]
-            term = functional.conv2d(_last(seen), _last(weight[:, :, row, column, None, None]))
-            out = term if out is None else out.add_(term)
-    assert out is not None, "a kernel is not empty"
-    return out if bias is None else out.add_(bias[:, None, None])
+    out = x.new_zeros(len(x), len(weight), height, width)
+    for row, column in product(range(rows), range(columns)):
+        seen = x[:, :, row :: stride[0], column :: stride[1]][:, :, :height, :width]
+        out.add_(_point(seen, weight[:, :, row, column]))
+    return out
+
+
+def _spread(x: Tensor, weight: Tensor, stride: list[int], padding: list[int]) -> Tensor:
+    """A transposed conv: every pixel, times the kernel, is added to what lies below it."""
+    _, width, rows, columns = weight.shape
+    b, _, h, w = x.shape
+    out = x.new_zeros(b, width, (h - 1) * stride[0] + rows, (w - 1) * stride[1] + columns)
+    for row, column in product(range(rows), range(columns)):
+        below = out[:, :, row :: stride[0], column :: stride[1]][:, :, :h, :w]
+        below.add_(_point(x, weight[:, :, row, column].T))
+    return out[:, :, padding[0] : -padding[0] or None, padding[1] : -padding[1] or None]
+
+
+def _point(x: Tensor, weight: Tensor) -> Tensor:
+    """The 1x1 conv of (b, c, h, w) with weights (out, c)."""
+    return functional.conv2d(_last(x), _last(weight[:, :, None, None]))
 
 
 def _last(x: Tensor) -> Tensor:
@@ -77,41 +97,7 @@ def _mean(x: Tensor, dims: list[int], keepdim: bool = False) -> Tensor:
     return mean.unsqueeze(dim) if keepdim else mean
 
 
-def _silu(x: Tensor) -> Tensor:
-    return x / _exp(-x).add_(1)
-
-
-def _silu_(x: Tensor) -> Tensor:
-    return x.copy_(_silu(x))
-
-
-LOG2_E, LN_2_HIGH, LN_2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
-EXP = (
-    1.9875691500e-4,
-    1.3981999507e-3,
-    8.3334519073e-3,
-    4.1665795894e-2,
-    1.6666665459e-1,
-    5.0000001201e-1,
-)
-"""Cephes' expf (Moshier, 1989): e^r = 1 + r + r² poly(r) for |r| <= ln 2 / 2, within 2 ulp."""
-
-
-def _exp(x: Tensor) -> Tensor:
-    x = x.clamp(-87, 88)
-    power = (x * LOG2_E).round_()
-    r = x.sub_(power * LN_2_HIGH).sub_(power * LN_2_LOW)
-    poly = torch.full_like(r, EXP[0])
-    for coefficient in EXP[1:]:
-        poly.mul_(r).add_(coefficient)
-    poly.mul_(r).mul_(r).add_(r).add_(1)
-    # 2^power, written into the exponent of a float32.
-    return poly.mul_(power.int().add_(127).bitwise_left_shift_(23).view(torch.float32))
-
-
 REPLACED: dict[Any, Callable[..., Tensor]] = {
     aten.convolution.default: _convolution,
     aten.mean.dim: _mean,
-    aten.silu.default: _silu,
-    aten.silu_.default: _silu_,
 }

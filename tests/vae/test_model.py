@@ -1,11 +1,10 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from torch.func import functional_call
 from torch.nn import functional
 
 from vae import PRESETS, VAE, DCTCodec, VAESettings
-from vae.layers import Conv, NormSiLU
+from vae.layers import Conv, ResBlock, Up
 from vae.model import parameter_counts
 from vae.sizes import crop, pad
 
@@ -129,50 +128,25 @@ def test_every_parameter_of_nano_gets_a_gradient_after_one_step():
     assert still == []
 
 
-def plain_norm_silu(x, gain):
-    return functional.silu(x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * gain)
-
-
-def test_norm_silu_has_the_bits_of_the_plain_formula():
-    norm = NormSiLU(5)
-    torch.nn.init.normal_(norm.gain)
-    for layout in (torch.contiguous_format, torch.channels_last):
-        x = torch.randn(2, 5, 3, 4).contiguous(memory_format=layout)
-        assert torch.equal(norm(x), plain_norm_silu(x, norm.gain))
-
-
-def test_norm_silu_has_the_gradient_of_the_plain_formula():
-    x = torch.randn(2, 5, 3, 4, dtype=torch.float64, requires_grad=True)
-    norm = NormSiLU(5).double()
-    torch.nn.init.normal_(norm.gain)
-    assert torch.autograd.gradcheck(
-        lambda x, gain: functional_call(norm, {"gain": gain}, x), (x, norm.gain)
+def test_up_is_nearest_and_a_conv():
+    up = Up(6).double()
+    x = torch.randn(2, 6, 5, 7, dtype=torch.float64, requires_grad=True)
+    plain = up.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+    torch.testing.assert_close(up(x), plain)
+    target = torch.randn_like(plain)
+    learned = [x, up.conv.weight, up.conv.bias]
+    torch.testing.assert_close(
+        torch.autograd.grad(up(x), learned, target), torch.autograd.grad(plain, learned, target)
     )
-    target = torch.randn_like(x)
-    ours = torch.autograd.grad((norm(x) * target).sum(), [x, norm.gain])
-    plain = torch.autograd.grad((plain_norm_silu(x, norm.gain) * target).sum(), [x, norm.gain])
-    torch.testing.assert_close(ours, plain)
 
 
-def test_norm_silu_of_a_black_pixel_is_zero_with_a_finite_gradient():
-    x = torch.zeros(1, 5, 2, 2, requires_grad=True)
-    y = NormSiLU(5)(x)
-    y.sum().backward()
-    assert not y.any()
-    assert x.grad.isfinite().all()
-
-
-def test_norm_silu_keeps_one_map_for_backward():
-    kept = []
-
-    def keep(tensor):
-        kept.append(tensor.numel())
-        return tensor
-
-    x = torch.randn(1, 8, 16, 16, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        NormSiLU(8)(x)
-    assert sorted(kept) == [8, 16 * 16, 8 * 16 * 16]
+@pytest.mark.parametrize("layer", [Up(6), ResBlock(6, 4)], ids=["up", "block"])
+def test_autocast_reaches_into_our_own_steps(layer):
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(torch.randn(1, 6, 4, 4))
+    y.float().sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert {p.grad.dtype for p in layer.parameters()} == {torch.float32}
 
 
 def test_a_conv_passes_on_the_variance_of_what_it_sees():
