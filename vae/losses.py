@@ -38,7 +38,7 @@ class Weights(Settings):
 
 
 def l1(reconstruction: Tensor, image: Tensor) -> Tensor:
-    """Mean absolute difference of two (b, 3, h, w) in [-1, 1]: a scalar, 2 at most."""
+    """Mean absolute difference of two (b, c, h, w) in [-1, 1]: a scalar, 2 at most."""
     return (reconstruction - image).abs().mean()
 
 
@@ -63,8 +63,9 @@ class Objective(nn.Module):
     def forward(
         self, model: VAE, image: Tensor, rng: np.random.Generator, weights: Weights | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return (total, {name: value, detached}) of a batch (b, 3, h, w) in [-1, 1], scalars.
+        """Return scalars (total, {name: value, detached}) of a batch (b, colours, h, w) in [-1, 1].
 
+        L1 counts alpha, where there is one; networks and teacher know RGB and see no alpha.
         `rng` draws the positions of images too large to compare all pairs. `weights` stands in for
         the objective's own for this step. The values are the terms before weighing, and of the
         alignment also its parts, the shares of hinges above zero and, where it is adaptive, its
@@ -83,6 +84,7 @@ class Objective(nn.Module):
             watched["alignment_weight"] = effective
         reconstruction = model.decode(z, (image.shape[2], image.shape[3]))
         terms = {"l1": l1(reconstruction, image)}
+        reconstruction, image = reconstruction[:, :3], image[:, :3]
         if at.perceptual and self.perceptual is not None:
             terms["perceptual"] = self.perceptual(reconstruction, image).mean()
         if at.lpips and self.lpips is not None:

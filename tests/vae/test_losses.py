@@ -203,6 +203,25 @@ def test_heavy_packages_are_not_imported_for_weights_of_zero():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_networks_see_the_colours_of_an_image_with_alpha(tiny, teacher):
+    model = VAE(tiny.model_copy(update={"colours": 4}))
+    aligned = Alignment(AlignmentSettings(teacher=teacher, match="input"), 6, 4)
+    weights = Weights(perceptual=0.1, alignment=0.5)
+    image = torch.rand(2, 4, 24, 16) * 2 - 1
+    seen = []
+
+    def watch(x, y):
+        seen.append((x, y))
+        return highest(x, y)
+
+    total, terms = Objective(weights, perceptual=watch, alignment=aligned)(model, image, rng())
+    total.backward()
+    assert terms["l1"] == (model(image) - image).abs().mean()
+    [(shown, target)] = seen
+    assert torch.equal(shown, model(image)[:, :3])
+    assert torch.equal(target, image[:, :3])
+
+
 def graph(tensor):
     """Every node of the graph behind a tensor."""
     nodes, left = set(), [tensor.grad_fn]
