@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from shards import Settings, UserError
+from vae.losses import Weights
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 """Steps of the golden ratio modulo 1 fill [0, 1) more evenly than any random sequence."""
@@ -26,6 +27,8 @@ class Stage(Settings):
 
     `resolution` is the side of the square crops in px. `shares` weighs streams by name, in any
     unit; with `shares_end` they move linearly from the first step of the stage to its last.
+    `weights` are those of the objective in this stage, in place of the run's: margins that loosen
+    from stage to stage, or a term that comes in late.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Stage(Settings):
     batch_size: int = Field(ge=1)
     shares: dict[str, float]
     shares_end: dict[str, float] | None = None
+    weights: Weights | None = None
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Self:

@@ -49,9 +49,9 @@ class TrainSettings(Settings):
     be resized; all else is cropped at native scale. A learned skip starts from the principal
     components of `skip_start` batches, spread over the whole curriculum (0: from the DCT), and
     learns at `skip_rate` times the rate of the network. When the run ends, the latents of
-    `latent_batches` batches, spread over the last stage, are measured. `alignment` and `vgg` (a
-    file, None for torch's cache; see vae/lpips.py) matter where `weights` has an alignment or
-    lpips.
+    `latent_batches` batches, spread over the last stage, are measured. `weights` hold in every
+    stage without its own; `alignment` and `vgg` (a file, None for torch's cache; see vae/lpips.py)
+    matter where one has alignment or lpips.
     """
 
     preset: str = "nano"
@@ -97,6 +97,15 @@ class TrainSettings(Settings):
             )
         return self
 
+    def weights_at(self, stage: Stage) -> Weights:
+        """Return the weights of a stage: its own, or the run's."""
+        return self.weights if stage.weights is None else stage.weights
+
+    def largest_weights(self) -> Weights:
+        """Return each weight at its largest over the stages: what the objective is built for."""
+        used = [self.weights_at(stage).model_dump() for stage in self.stages]
+        return Weights.model_validate({name: max(at[name] for at in used) for name in used[0]})
+
     def model(self) -> VAESettings:
         """Return the settings of the model: the preset with the overrides."""
         if self.preset not in PRESETS:
@@ -126,7 +135,7 @@ def fit(
     batches = Batches(streams, curriculum, settings.seed, resized=settings.resized)
     model = build(settings).to(device)
     objective = build_objective(
-        settings.weights, settings.alignment, model, settings.vgg, settings.seed
+        settings.largest_weights(), settings.alignment, model, settings.vgg, settings.seed
     ).to(device)
     objective.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(model, objective, settings)
@@ -145,8 +154,8 @@ def fit(
         batches, batch_size=None, sampler=remaining, num_workers=workers, pin_memory=device != "cpu"
     )
     with Record(out, start) as record, _interruptible() as interrupted:
-        sums: dict[str, float] = {}
-        images, since, clock = 0, start, time.perf_counter()
+        seen: dict[str, list[float]] = {}
+        images, clock = 0, time.perf_counter()
         for step, batch in zip(remaining, loader, strict=True):
             stage, shares = curriculum.at(step)
             rate = settings.rate.at(step, curriculum.steps)
@@ -155,7 +164,7 @@ def fit(
 
             image = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
             rng = np.random.default_rng([settings.seed, step])
-            total, terms = objective(model, image, rng)
+            total, terms = objective(model, image, rng, settings.weights_at(stage))
             if not torch.isfinite(total):
                 raise UserError(
                     f"the loss is {total.item()} at step {step} (stage {stage.name}); "
@@ -171,16 +180,16 @@ def fit(
             finished = done == curriculum.steps
             images += len(image)
             for name, value in (terms | {"total": total, "gradient_norm": norm}).items():
-                sums[name] = sums.get(name, 0.0) + value.item()
+                seen.setdefault(name, []).append(value.item())
             if done % settings.log_every == 0 or finished:
                 row: dict[str, Any] = {"step": done, "stage": stage.name, "rate": rate}
-                row |= {name: value / (done - since) for name, value in sums.items()}
+                row |= {name: sum(values) / len(values) for name, values in seen.items()}
                 row["images_per_second"] = images / (time.perf_counter() - clock)
                 row["shares"] = shares
                 record.write(row)
                 if progress is not None:
                     progress(row)
-                sums, images, since, clock = {}, 0, done, time.perf_counter()
+                seen, images, clock = {}, 0, time.perf_counter()
             if done % settings.sample_every == 0 or finished:
                 record.picture(done, grid(gallery, model))
             if finished:

@@ -69,6 +69,15 @@ def test_recipes_open_with_their_purpose():
         assert find(name).read_text().startswith("# ")
 
 
+@pytest.mark.parametrize("name", [name for name in names() if name.startswith("train_")])
+def test_training_recipes_are_training_settings(name):
+    from vae import TrainSettings
+
+    settings = load(TrainSettings, name)
+    assert settings.model().skip != "none"
+    assert settings.largest_weights().l1 > 0
+
+
 def test_output_belongs_to_one_recipe(tmp_path):
     out = tmp_path / "out"
     claim(out, {"recipe": {"a": {"b": 1}}})

@@ -11,6 +11,7 @@ import vae.train
 from shards import UserError
 from vae import VAE, TrainSettings, fit, load_model
 from vae.checkpoint import checkpoints, latest
+from vae.losses import Weights
 from vae.skips import dct_basis
 
 
@@ -39,6 +40,16 @@ def test_a_run_leaves_checkpoints_records_and_samples(settings, streams, tmp_pat
     assert cv2.imread(str(out / "samples/step-000008.png")).shape == (32, 32, 3)
     assert list(out.glob("events.out.tfevents.*"))
     assert TrainSettings.model_validate_json((out / "settings.json").read_text()) == settings
+
+
+def test_a_stage_may_weigh_the_objective_its_own_way(settings, streams, tmp_path):
+    first, *rest = settings.stages
+    halved = first.model_copy(update={"weights": Weights(l1=0.5)})
+    settings = settings.model_copy(update={"stages": (halved, *rest), "weights": Weights(l1=2)})
+    fit(settings, streams, tmp_path / "out")
+    ratios = {row["stage"]: row["total"] / row["l1"] for row in rows(tmp_path / "out")}
+    assert ratios == pytest.approx({stage.name: 2 for stage in rest} | {first.name: 0.5})
+    assert settings.largest_weights() == Weights(l1=2)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
