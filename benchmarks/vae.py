@@ -31,7 +31,9 @@ def measure(quick: bool) -> list[Row]:
     torch.manual_seed(0)
     return [
         *_memory(),
-        *_speed(2 if quick else 6),
+        *_sizes(64 if quick else 256),
+        *_speed(64, 2 if quick else 6),
+        *([] if quick else _speed(256, 4)),
         *_linear(512 if quick else 2048),
         *_tiling(quick),
     ]
@@ -110,21 +112,16 @@ def _decode(model: Any, z: Tensor) -> Tensor:
     return image[:, :, 0] if image.ndim == 5 else image
 
 
-def _speed(rounds: int) -> list[Row]:
+def _speed(side: int, rounds: int) -> list[Row]:
     """CPU seconds of a training step, each model in its best type and format, turn by turn."""
-    ours = VAESettings(encoder_width=WIDTH, decoder_width=WIDTH, skip="global")
-    models = {"ours": lambda: VAE(ours), **_peers(WIDTH)}
-    x = torch.rand(2, 3, 64, 64) * 2 - 1
-    rows: list[Row] = []
+    models = _models()
+    x = torch.rand(1, 3, side, side) * 2 - 1
     steps: dict[tuple[str, str], list[Callable[[], None]]] = {}
-    work: dict[tuple[str, str], float] = {}
     for name, make in models.items():
         for order, layout in FORMATS.items():
-            model = make()
-            if order == "nhwc":
-                if "Qwen" in name:
-                    continue  # its convs are 3-D
-                model = model.to(memory_format=layout)
+            if "Qwen" in name and order == "nhwc":
+                continue  # its convs are 3-D
+            model = make().to(memory_format=layout)
             image = x.contiguous(memory_format=layout)
             with torch.no_grad():
                 z = _encode(model, image)
@@ -134,15 +131,8 @@ def _speed(rounds: int) -> list[Row]:
                 "decoder": (_decode, z),
             }
             for part, (apply, given) in parts.items():
-                for dtype in TYPES.values():
-                    step = _step(model, apply, given, dtype)
-                    steps.setdefault((name, part), []).append(step)
-                with FlopCounterMode(display=False) as counter:
-                    _step(model, apply, given, torch.float32)()
-                work[name, part] = counter.get_total_flops() / 1e9
-        millions = sum(p.numel() for p in make().parameters()) / 1e6
-        rows.append(Row(f"size: {name}, parameters", millions, "million"))
-        rows.append(Row(f"size: {name}, work of a step", work[name, "step"], "GFLOP"))
+                variants = [_step(model, apply, given, dtype) for dtype in TYPES.values()]
+                steps.setdefault((name, part), []).extend(variants)
     best = {key: [float("inf")] * len(variants) for key, variants in steps.items()}
     for _ in range(rounds):
         for key, variants in steps.items():
@@ -150,16 +140,33 @@ def _speed(rounds: int) -> list[Row]:
                 start = time.process_time()
                 step()
                 best[key][k] = min(best[key][k], time.process_time() - start)
+    rows: list[Row] = []
     for part in ("step", "encoder", "decoder"):
-        for name in models:
-            seconds = min(best[name, part])
-            rows.append(Row(f"speed: {part}, {name}", work[name, part] / seconds, "GFLOP/CPU s"))
-            if name != "ours":
-                ratio = work["ours", part] / min(best["ours", part]) * seconds / work[name, part]
-                target = 1.2 if (part, name) == ("step", "AutoencoderKL") else None
-                rows.append(Row(f"speed: {part}, ours / {name}", ratio, "ratio", target))
-        equal = min(best["AutoencoderKL", part]) / min(best["ours", part])
-        rows.append(Row(f"speed: {part}, time of AutoencoderKL / ours", equal, "ratio"))
+        seconds = {name: min(best[name, part]) for name in models}
+        of = f"speed, {side} px: {part}"
+        rows += [Row(f"{of}, {name}", seconds[name], "CPU s") for name in models]
+        for name in list(models)[1:]:
+            target = 1.2 if (part, name, side) == ("step", "AutoencoderKL", 256) else None
+            ratio = seconds[name] / seconds["ours"]
+            rows.append(Row(f"{of}, time of {name} / ours", ratio, "ratio", target))
+    return rows
+
+
+def _models() -> dict[str, Callable[[], nn.Module]]:
+    ours = VAESettings(encoder_width=WIDTH, decoder_width=WIDTH, skip="global")
+    return {"ours": lambda: VAE(ours), **_peers(WIDTH)}
+
+
+def _sizes(side: int) -> list[Row]:
+    rows: list[Row] = []
+    for name, make in _models().items():
+        model = make()
+        with FlopCounterMode(display=False) as counter:
+            _step(model, _autoencode, torch.zeros(1, 3, side, side), torch.float32)()
+        millions = sum(p.numel() for p in model.parameters()) / 1e6
+        work = counter.get_total_flops() / 1e9
+        rows.append(Row(f"size: {name}, parameters", millions, "million"))
+        rows.append(Row(f"size: {name}, work of a step of {side} px", work, "GFLOP"))
     return rows
 
 
