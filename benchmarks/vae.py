@@ -1,9 +1,10 @@
 """The VAE: bytes kept for backward, speed beside diffusers, and tiling."""
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks._rows import Row, main
 from vae import PRESETS, VAE, VAESettings
 from vae.invariant import ShapeInvariant
-from vae.memory import Kept, kept_bytes
+from vae.memory import Kept, checkpoint_blocks, kept_bytes
 from vae.tiling import Tiled, halo
 
 GIB = 2**30
@@ -34,6 +35,7 @@ def measure(quick: bool) -> list[Row]:
         *_sizes(64 if quick else 256),
         *_speed(64, 2 if quick else 6),
         *([] if quick else _speed(256, 4)),
+        *_checkpointed(64 if quick else 256, 2 if quick else 4),
         *_linear(512 if quick else 2048),
         *_tiling(quick),
     ]
@@ -185,26 +187,61 @@ def _step(
     return step
 
 
-@torch.no_grad()
+def _checkpointed(side: int, rounds: int) -> list[Row]:
+    """CPU time of a step that computes every block again, over that of one that does not."""
+    model = _models()["ours"]().to(memory_format=torch.channels_last)
+    x = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last)
+    step = _step(model, _autoencode, x, torch.bfloat16)
+    seconds = {False: float("inf"), True: float("inf")}
+    for _ in range(rounds):
+        for on in seconds:
+            checkpoint_blocks(model, on)
+            start = time.process_time()
+            step()
+            seconds[on] = min(seconds[on], time.process_time() - start)
+    ratio = seconds[True] / seconds[False]
+    return [Row("memory: time of a step, every block again / not", ratio, "ratio")]
+
+
+KEPT = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
+"""With these glibc keeps what is freed; by default large maps go back to the system every time, and
+every page of the next one is a fault."""
+
+
 def _linear(largest: int) -> list[Row]:
     """CPU time a pixel over that of 256 px; 1 is linear, as the work is."""
-    model = VAE(PRESETS["nano"]).to(memory_format=torch.channels_last)
+    rows: list[Row] = []
+    for how, environment in (("", {}), (", memory kept", KEPT)):
+        code = "import sys; from benchmarks.vae import passes; print(*passes(int(sys.argv[1])))"
+        told = subprocess.run(
+            [sys.executable, "-c", code, f"{largest}"],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        least, *others = map(float, told.stdout.split())
+        for side, seconds in zip((512, 1024, 2048), others, strict=False):
+            name = f"linear: time a pixel, {side} px / 256 px{how}"
+            rows.append(Row(name, seconds / least, "ratio"))
+    return rows
 
-    def spent(side: int) -> float:
+
+@torch.no_grad()
+def passes(largest: int) -> Generator[float]:
+    """Yield CPU seconds a pixel of a pass of nano, forward, at 256, 512 ... `largest` px."""
+    torch.set_num_threads(1)
+    model = VAE(PRESETS["nano"]).to(memory_format=torch.channels_last)
+    side = 256
+    while side <= largest:
         x = torch.rand(1, 3, side, side)
         seconds = float("inf")
         for _ in range(3):
             start = time.process_time()
             _ = model(x)
             seconds = min(seconds, time.process_time() - start)
-        return seconds / side**2
-
-    least = spent(256)
-    return [
-        Row(f"linear: time a pixel, {side} px / 256 px", spent(side) / least, "ratio")
-        for side in (512, 1024, 2048)
-        if side <= largest
-    ]
+        yield seconds / side**2
+        side *= 2
 
 
 @torch.no_grad()
@@ -229,39 +266,35 @@ def _tiling(quick: bool) -> list[Row]:
     for overlap in (1, 2, 4):
         error = (Tiled(model, 256, overlap).decode(z) - whole).square().mean().sqrt() / spread
         rows.append(Row(f"tiling: fast, overlap {overlap}, rms error / std", float(error), "ratio"))
-    side = 1024 if quick else 4096
-    code = f"from benchmarks.vae import peak; print(peak({side}))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    used, bound = map(float, told.stdout.split())
-    rows.append(Row(f"tiling: peak of decoding {side} px, nano", used, "MiB", bound, "lower"))
+    for preset, side, tile in (("nano", 1024 if quick else 4096, 1024), ("small", 832, 256)):
+        code = f"from benchmarks.vae import peak; print(peak({preset!r}, {side}, {tile}))"
+        told = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        used, bound = map(float, told.stdout.split())
+        name = f"tiling: peak of decoding {side} px, {preset}, tiles of {tile} px"
+        rows.append(Row(name, used, "MiB", bound, "lower"))
+    with torch.device("meta"):
+        for preset in ("f16c64", "f32c128"):
+            model = VAE(PRESETS[preset]).to(torch.bfloat16)
+            bound = Tiled(model, 512).decode_bytes((4096, 4096)) / GIB
+            rows.append(Row(f"tiling: bound at 4096 px, {preset}, tiles of 512 px", bound, "GiB"))
     return rows
 
 
-MAPS = 12
-"""Of the finest level's size that decoding a tile may take: input, look, norm, conv, what oneDNN
-reorders, and what the allocator keeps of them."""
-
-
 @torch.no_grad()
-def peak(side: int) -> str:
-    """Decode one image of `side` px by tiles; say the MiB it took and the MiB it may take.
-
-    The bound is the image, and MAPS maps of a tile with its halo, at the finest level.
-    """
+def peak(preset: str, side: int, tile: int) -> str:
+    """Decode one image of `side` px by tiles; say the MiB it took and the MiB it may take."""
     torch.set_num_threads(1)
-    settings = PRESETS["nano"]
-    model = VAE(settings).to(memory_format=torch.channels_last)
-    tile = 1024
-    small = Tiled(model, tile)
-    small.decode(torch.zeros(1, settings.channels, 2, 2))
-    z = torch.zeros(1, settings.channels, side // 16, side // 16)
+    settings = PRESETS[preset]
+    tiled = Tiled(VAE(settings).to(memory_format=torch.channels_last), tile)
+    tiled.decode(torch.zeros(1, settings.channels, 2, 2))
+    z = torch.zeros(1, settings.channels, side // settings.factor, side // settings.factor)
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts here
     before = _memory_line("VmRSS")
-    small.decode(z)
+    tiled.decode(z)
     used = (_memory_line("VmHWM") - before) / 1024
-    read = min(tile + 2 * 16 * halo(model.decoder, 16), side) // settings.patch
-    maps = MAPS * settings.decoder_width * read**2
-    return f"{used} {4 * (3 * side**2 + maps) / 2**20}"
+    return f"{used} {tiled.decode_bytes((side, side)) / 2**20}"
 
 
 def _memory_line(name: str) -> int:

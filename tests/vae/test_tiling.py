@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given
@@ -175,3 +178,20 @@ def test_sizes_that_do_not_fit_are_named(tiny):
 def test_tiles_keep_no_graph(tiny):
     z = torch.zeros(1, 6, 12, 12, requires_grad=True)
     assert not Tiled(VAE(tiny), 16).decode(z).requires_grad
+
+
+def test_the_bound_on_memory_grows_with_the_tile_and_the_image_is_the_rest():
+    tiled = [Tiled(VAE(PRESETS["nano"]), side) for side in (256, 512)]
+    small, large = (t.decode_bytes((4096, 4096)) for t in tiled)
+    assert 4 * 3 * 4096**2 < small < large
+    # Beyond the tile only the image itself grows.
+    assert tiled[0].decode_bytes((8192, 4090)) - small == 4 * 3 * 4096**2
+    assert Tiled(VAE(PRESETS["nano"]), 256, 4).decode_bytes((4096, 4096)) < small
+
+
+@pytest.mark.slow
+def test_decoding_stays_below_the_bound():
+    code = "from benchmarks.vae import peak; print(peak('tiny', 1024, 256))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    used, bound = map(float, told.stdout.split())
+    assert 0 < used <= bound
