@@ -90,11 +90,8 @@ def plan(rate: float) -> Iterator[Run]:
     Cut anywhere, the runs of the finished seeds are a fair comparison.
     """
     for seed in SEEDS:
-        for model in MODELS:
-            yield from (Run(model, arm, seed, rate) for arm in ARMS)
-    for seed in SEEDS:
-        for model in MODELS:
-            yield from (Run(model, arm, seed, rate) for arm in EXTRA)
+        for arms in (ARMS, EXTRA):
+            yield from (Run(model, arm, seed, rate) for model in MODELS for arm in arms)
     for model in MODELS:
         yield from (_searched(model, arm, rate) for arm in ARMS for rate in RATES)
 
