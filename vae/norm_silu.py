@@ -41,8 +41,9 @@ def norm_silu(x: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     `gain` is (c, 1, 1).
     """
     if not _compiles(x):
-        precise = x.to(torch.promote_types(x.dtype, torch.float32))
-        scale = torch.rsqrt(precise.square().mean(1, keepdim=True) + float(EPS))
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype)
+        scale = torch.rsqrt(length.square() / x.shape[1] + float(EPS))
         return functional.silu((x * scale.to(x.dtype)).mul_(gain)), scale
     x = x.contiguous(memory_format=torch.channels_last)
     y = torch.empty_like(x)
