@@ -102,11 +102,10 @@ def _spread(kernel: Callable[..., None], pixels: int, *arrays: NDArray[Any]) -> 
     """Run a kernel on all pixels, by blocks, on as many threads as torch has."""
     count = -(-pixels // PIXELS)
     threads = min(torch.get_num_threads(), count)
-    if threads == 1:
+    if threads <= 1:
         kernel(*arrays, 0, count)
         return
-    edges = [count * k // threads for k in range(threads + 1)]
-    parts = pairwise(edges)
+    parts = pairwise(count * k // threads for k in range(threads + 1))
     for done in [_pool().submit(kernel, *arrays, *part) for part in parts]:
         done.result()
 

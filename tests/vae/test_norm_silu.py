@@ -132,6 +132,14 @@ def test_keeps_one_map_for_backward():
     assert sorted(kept) == [8, 16 * 16, 8 * 16 * 16]
 
 
+def test_no_pixels_are_fine():
+    x, gain = torch.empty(0, 5, 3, 4), torch.ones(5, 1, 1)
+    y, scale = norm_silu(x, gain)
+    grad_x, grad_gain = norm_silu_backward(y, x, gain, scale)
+    assert y.shape == grad_x.shape == x.shape
+    assert not grad_gain.any()
+
+
 def test_on_the_meta_device_shapes_are_the_same():
     x, gain = torch.empty(2, 5, 3, 4, dtype=torch.bfloat16), torch.ones(5, 1, 1)
     gain = gain.to(x.dtype)
