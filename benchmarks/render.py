@@ -179,8 +179,10 @@ def _pages(
     for first in _until(budget, 0):
         _page(renderer, first, crops)
     with clock.running() if clock else nullcontext():
+        # Its own folder: the shards of two runs differ, and one is never written over another.
+        shards = Path(tempfile.mkdtemp(dir=folder))
         start, last, characters = time.process_time(), first, 0
-        with ShardWriter(folder, 0, recipe="benchmark") as writer:
+        with ShardWriter(shards, 0, recipe="benchmark") as writer:
             for last in _until(budget, first + 1):
                 sample = _page(renderer, last, crops)
                 characters += sample.meta["characters"]
