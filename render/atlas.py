@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from render.glyphs import PHASES, SPACE, Matrix, Type
+from render.glyphs import PHASES, Matrix, Type
+from render.kernels import SPACE
 from render.plan import Hinting
 from shards import digest
 
@@ -50,10 +51,10 @@ class Strike:
         self.vertical = vertical
         self.phases = 1 if vertical or type_.face.han else PHASES
         self.grown = False
-        self._table = np.full(len(type_.face.codes) * self.phases, UNSEEN, np.int32)
+        self.table = np.full(len(type_.face.codes) * self.phases, UNSEEN, np.int32)
         space = type_.face.ranks(np.array([SPACE], np.uint32))[0]
         if space >= 0:
-            self._table[space * self.phases : (space + 1) * self.phases] = BLANK
+            self.table[space * self.phases : (space + 1) * self.phases] = BLANK
         self.rows = np.zeros((0, 5), np.int32)
         self.masks = np.zeros(0, np.uint8)
         self._used = 0
@@ -67,9 +68,9 @@ class Strike:
     @property
     def private(self) -> int:
         """Return the bytes that this process alone holds: 0 for a strike mapped from a file."""
-        if not self._table.flags.writeable:
+        if not self.table.flags.writeable:
             return 0
-        return self._table.nbytes + self.rows.nbytes + self.masks.nbytes
+        return self.table.nbytes + self.rows.nbytes + self.masks.nbytes
 
     def fill(self, codes: NDArray[np.uint32]) -> int:
         """Draw every one of `codes` that the face has, in every phase; return their number."""
@@ -90,10 +91,10 @@ class Strike:
         `ranks` are positions among the face's codes, -1 for none; `phases` as `stand` gives them.
         """
         slots = ranks * self.phases + phases
-        found = np.where(ranks >= 0, self._table[slots], BLANK)
+        found = np.where(ranks >= 0, self.table[slots], BLANK)
         if (found == UNSEEN).any():
             self._draw(np.unique(ranks[found == UNSEEN]))
-            found = np.where(ranks >= 0, self._table[slots], BLANK)
+            found = np.where(ranks >= 0, self.table[slots], BLANK)
         return found
 
     def _draw(self, ranks: NDArray[np.int32]) -> None:
@@ -115,9 +116,9 @@ class Strike:
         rows[:, 0] += self._used
         numbers = np.full(len(slots), BLANK, np.int32)
         numbers[inked] = np.arange(len(rows), dtype=np.int32) + len(self.rows)
-        if not self._table.flags.writeable:
-            self._table = self._table.copy()
-        self._table[slots] = numbers
+        if not self.table.flags.writeable:
+            self.table = self.table.copy()
+        self.table[slots] = numbers
         self.rows = np.concatenate([self.rows, rows])
         self._append(masks)
         self.grown = True
@@ -149,8 +150,8 @@ class Strike:
     def write(self, path: Path) -> None:
         """Write everything to a temporary name, then put it in place."""
         masks = self.masks[: self._used].tobytes()
-        body = self._table.tobytes() + self.rows.tobytes() + masks
-        sizes = (len(self._table), len(self.rows), self._used)
+        body = self.table.tobytes() + self.rows.tobytes() + masks
+        sizes = (len(self.table), len(self.rows), self._used)
         header = np.array([(*sizes, zlib.crc32(body))], _HEADER).tobytes()
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -171,11 +172,11 @@ class Strike:
         header = np.frombuffer(data, _HEADER, 1)[0]
         body = data[_HEADER.itemsize :]
         table, rows, masks = (int(header[name]) for name in ("table", "rows", "masks"))
-        if table != len(self._table) or len(body) != 4 * table + 20 * rows + masks:
+        if table != len(self.table) or len(body) != 4 * table + 20 * rows + masks:
             return False
         if zlib.crc32(body) != int(header["crc"]):
             return False
-        self._table = np.frombuffer(body, np.int32, table)
+        self.table = np.frombuffer(body, np.int32, table)
         self.rows = np.frombuffer(body, np.int32, 5 * rows, 4 * table).reshape(-1, 5)
         self.masks = np.frombuffer(body, np.uint8, masks, 4 * table + 20 * rows)
         self._used = masks
@@ -187,17 +188,17 @@ class Strike:
         other = Strike(self.type, self.size_px, self.hinting, vertical=self.vertical)
         if not other.map(path):
             return
-        news = np.flatnonzero((self._table == UNSEEN) & (other._table != UNSEEN))
+        news = np.flatnonzero((self.table == UNSEEN) & (other.table != UNSEEN))
         if not len(news):
             return
-        found = other._table[news]
+        found = other.table[news]
         rows = other.rows[found[found >= 0]].copy()
         pieces = [other.masks[o : o + w * h] for o, w, h in rows[:, :3].tolist()]
         lengths = rows[:, 1] * rows[:, 2]
         rows[:, 0] = self._used + np.cumsum(lengths) - lengths
         numbers = found.copy()
         numbers[found >= 0] = np.arange(len(rows), dtype=np.int32) + len(self.rows)
-        self._table[news] = numbers
+        self.table[news] = numbers
         self.rows = np.concatenate([self.rows, rows])
         self._append(np.concatenate([np.zeros(0, np.uint8), *pieces]))
 

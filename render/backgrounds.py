@@ -5,8 +5,10 @@ a second for a large file) is paid once for several pages and no order of work c
 """
 
 from collections import OrderedDict
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from render.plan import Background, Box, Colour
 from shards import RGB, ImageSource, UnreadableImage, UserError, decode
@@ -52,10 +54,7 @@ class Backgrounds:
         """
         if rng.random() < self.flat_share:
             return _paper(rng)
-        # The trailing 1 keeps this stream apart from that of the page itself.
-        order = np.random.default_rng([seed, index // PAGES_PER_PHOTOGRAPH, 1]).permutation(
-            len(self.source)
-        )
+        order = _order(seed, index // PAGES_PER_PHOTOGRAPH, len(self.source))
         passed_over: list[str] = []
         for position in order:
             name = self.source.name(int(position))
@@ -140,6 +139,13 @@ class Backgrounds:
         ):
             self._decoded.popitem(last=False)
         return self._decoded[name]
+
+
+@lru_cache(maxsize=1)
+def _order(seed: int, group: int, count: int) -> NDArray[np.int64]:
+    """Return the order in which `count` photographs are tried for a group of pages, read only."""
+    # The trailing 1 keeps this stream apart from that of the page itself.
+    return np.random.default_rng([seed, group, 1]).permutation(count)
 
 
 def _paper(rng: np.random.Generator) -> Background:

@@ -101,8 +101,6 @@ class Canvas:
             self._lay_warped(rect, bounds)
         elif rect.colour is None:
             part[...] = self.background[top:bottom, left:right]
-        elif rect.opacity >= 1:
-            part[...] = rect.colour
         else:
             colour, share = np.array(rect.colour, np.uint8), round(rect.opacity * 255)
             veil(self.pixels, left, top, right, bottom, colour, share)

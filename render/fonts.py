@@ -17,7 +17,8 @@ import numpy as np
 from fontTools.ttLib import TTCollection, TTFont, TTLibError
 from numpy.typing import NDArray
 
-from render.glyphs import SPACE, Axis, Face, Type
+from render.glyphs import Axis, Face, Type
+from render.kernels import SPACE
 from render.plan import Font, Language
 from shards import UserError
 

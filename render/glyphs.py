@@ -30,8 +30,6 @@ FAINT = 24
 PHASES = 4
 """Places of a pen within a pixel for which glyphs are drawn."""
 
-SPACE = 0x20
-
 FLAGS: dict[Hinting, int] = {
     "none": freetype.FT_LOAD_NO_HINTING,
     "light": freetype.FT_LOAD_TARGET_LIGHT,
@@ -79,7 +77,7 @@ class Face:
         return bool(self.languages & {"zh", "zh-hant"})
 
     @cached_property
-    def _rank_of(self) -> NDArray[np.int32]:
+    def rank_of(self) -> NDArray[np.int32]:
         """Look up the rank of a code; one more entry than the largest code, for all beyond."""
         table = np.full(int(self.codes[-1]) + 2, -1, np.int32)
         table[self.codes] = np.arange(len(self.codes), dtype=np.int32)
@@ -87,17 +85,20 @@ class Face:
 
     def ranks(self, codes: NDArray[np.uint32]) -> NDArray[np.int32]:
         """Return the position of each code in `codes` of this face, -1 where it has none."""
-        return self._rank_of[np.minimum(codes, len(self._rank_of) - 1)]
+        return self.rank_of[np.minimum(codes, len(self.rank_of) - 1)]
 
 
 class Type:
     """A face at one place on its axes, opened once: measures and draws its glyphs."""
 
     def __init__(self, face: Face, design: tuple[float, ...]) -> None:
-        """Take `design`: a value for each axis of `face`, in the same order."""
+        """Take `design`: a value for each axis of `face`, in the same order.
+
+        `ems` are the advances in em by rank, NaN until `advances` was asked for them.
+        """
         self.face = face
         self.design = design
-        self._advances = np.full(len(face.codes), np.nan)
+        self.ems = np.full(len(face.codes), np.nan)
         self._standing: dict[int, tuple[int, int, int, int]] = {}
 
     @property
@@ -121,7 +122,7 @@ class Type:
 
     def advances(self, ranks: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return the unhinted advance of each glyph in em, (n,)."""
-        found = self._advances[ranks]
+        found = self.ems[ranks]
         unseen = np.isnan(found)
         if unseen.any():
             advance = ctypes.c_long()
@@ -133,8 +134,8 @@ class Type:
                     freetype.FT_LOAD_NO_SCALE,
                     ctypes.byref(advance),
                 )
-                self._advances[rank] = advance.value / em
-            found = self._advances[ranks]
+                self.ems[rank] = advance.value / em
+            found = self.ems[ranks]
         return found
 
     def draw(

@@ -5,14 +5,14 @@ an opaque plate always ends the search.
 """
 
 import colorsys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from render.canvas import Canvas
-from render.light import TO_SRGB, contrast, luminance, ratio
+from render.light import TO_SRGB, contrast, luminance, ratio, worse
 from render.plan import Aid, Box, Colour, Rect
 
 CANDIDATES = 8
@@ -26,6 +26,9 @@ PLATE_MARGIN_PX = 3
 
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
+
+Extremes = Sequence[tuple[float, float]]
+"""The luminance of the darkest and the lightest window under each box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,8 @@ def choose(
     that a plate would cover. A `wanted` colour is tried first. Where no colour does, an outline
     is used if `outlined`, else a plate of the colour `veil`; None when neither may be used.
     """
-    extremes = canvas.light.extremes(boxes, size_px)
-    low, high = float(extremes[:, 0].min()), float(extremes[:, 1].max())
+    extremes = canvas.light.extremes(boxes, size_px).tolist()
+    low, high = _outer(extremes)
     # No colour does better than black below a light ground or white above a dark one.
     if max(contrast(BLACK, low, high), contrast(WHITE, low, high)) >= floor:
         for colour in _candidates(rng, wanted):
@@ -98,8 +101,8 @@ def _on_plate(
             canvas.pixels[top:bottom, left:right] = before
         plate = Rect(area, veil, opacity)
         canvas.lay(plate)
-        extremes = canvas.light.extremes(boxes, size_px)
-        low, high = float(extremes[:, 0].min()), float(extremes[:, 1].max())
+        extremes = canvas.light.extremes(boxes, size_px).tolist()
+        low, high = _outer(extremes)
         for colour in inks:
             if contrast(colour, low, high) >= floor:
                 return Ink(colour, None, plate, _contrasts(colour, extremes))
@@ -123,8 +126,15 @@ def veiled(light: float, veil: Colour, opacity: float) -> float:
     return luminance((red, green, blue))
 
 
-def _contrasts(colour: Colour, extremes: NDArray[np.float64]) -> list[float]:
-    return [round(contrast(colour, low, high), 3) for low, high in extremes.tolist()]
+def _outer(extremes: Extremes) -> tuple[float, float]:
+    """Return the darkest and the lightest of all windows."""
+    lows, highs = zip(*extremes, strict=True)
+    return min(lows), max(highs)
+
+
+def _contrasts(colour: Colour, extremes: Extremes) -> list[float]:
+    own = luminance(colour)
+    return [round(worse(own, low, high), 3) for low, high in extremes]
 
 
 def _candidates(rng: np.random.Generator, wanted: Colour | None) -> Iterator[Colour]:

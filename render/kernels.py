@@ -2,6 +2,7 @@
 
 Integers wherever pixels are made, so that every machine makes the same bytes. numba compiles each
 function once per machine and keeps the result beside this file (or in the user's cache folder).
+What a block calls puts its results in place: handing an array to Python costs more than filling it.
 
 Letters: n characters, m rows of an atlas, l lines, h/w pixels, i/j cells of light.
 """
@@ -17,12 +18,55 @@ CELL_PX = 4
 """Side of the squares in which light is measured: the smallest window, two thirds of an em at 6 px
 (our choice: smaller ones would follow the grain of the picture)."""
 
+SPACE = 0x20
+
+LATIN = 0x250
+"""Code points below are Latin letters, digits and the marks between them."""
+
+SPACE_EM = 0.25
+"""Advance of a space in a face that has none."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _compiled(function: F) -> F:
     """Compile with numba, which pyright cannot see through; no fastmath: sums keep their order."""
     return cast(F, numba.njit(cache=True, nogil=True)(function))
+
+
+@_compiled
+def shape(
+    codes: NDArray[np.uint32],
+    number: int,
+    table: NDArray[np.int32],
+    ems: NDArray[np.float64],
+    size_px: float,
+    vertical: bool,
+    ranks: NDArray[np.int32],
+    owners: NDArray[np.int8],
+    advances: NDArray[np.float64],
+) -> bool:
+    """Give characters (n,) to type `number`: put their `ranks`, `owners`, `advances` px in place.
+
+    The first type, 0, takes all of them, every other one the Latin letters and digits it has.
+    `table` is `Face.rank_of`, `ems` are the advances of its glyphs in em, NaN where unknown: the
+    answer is False when one of those is needed. In `vertical` text all advance by an em.
+    """
+    known = True
+    for at in range(len(codes)):
+        code = codes[at]
+        rank = table[min(code, np.uint32(len(table) - 1))]
+        if number > 0 and (code >= LATIN or code == SPACE or rank < 0):
+            continue
+        ranks[at], owners[at] = rank, number
+        if vertical:
+            advances[at] = size_px
+        elif rank < 0:
+            advances[at] = SPACE_EM * size_px
+        else:
+            advances[at] = ems[rank] * size_px
+            known &= not np.isnan(ems[rank])
+    return known
 
 
 @_compiled
@@ -73,21 +117,6 @@ def fill_lines(
         lines += 1
         start = end
     return starts[:lines].copy(), stops[:lines].copy()
-
-
-@_compiled
-def in_lines(starts: NDArray[np.int32], stops: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return the positions of all characters that stand in lines, in order."""
-    total = 0
-    for line in range(len(starts)):
-        total += stops[line] - starts[line]
-    places = np.empty(total, np.int64)
-    n = 0
-    for line in range(len(starts)):
-        for at in range(starts[line], stops[line]):
-            places[n] = at
-            n += 1
-    return places
 
 
 LEFT, JUSTIFY, CENTRE, RIGHT = 0, 1, 2, 3
@@ -161,24 +190,164 @@ def ink_boxes(
 
 
 @_compiled
+def unite(boxes: NDArray[np.int32], start: int, stop: int, union: NDArray[np.int32]) -> None:
+    """Put the union of boxes [start, stop) that have area into `union` (4,); zeros for none."""
+    left, top, right, bottom = 0, 0, 0, 0
+    for at in range(start, stop):
+        if boxes[at, 2] > boxes[at, 0]:
+            if right <= left:
+                left, top, right, bottom = boxes[at, 0], boxes[at, 1], boxes[at, 2], boxes[at, 3]
+            left, top = min(left, boxes[at, 0]), min(top, boxes[at, 1])
+            right, bottom = max(right, boxes[at, 2]), max(bottom, boxes[at, 3])
+    union[0], union[1], union[2], union[3] = left, top, right, bottom
+
+
+@_compiled
 def union_boxes(
-    boxes: NDArray[np.int32], starts: NDArray[np.int32], stops: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    """Return the union of the boxes that have area, for each line, (l, 4); zeros for none."""
-    unions = np.zeros((len(starts), 4), np.int32)
+    boxes: NDArray[np.int32], lengths: NDArray[np.int32], unions: NDArray[np.int32]
+) -> None:
+    """Put the union of the boxes of each line that have area into `unions` (l, 4); zeros for none.
+
+    `boxes` (n, 4) are those of all characters, `lengths` (l,) says how many each line has.
+    """
+    start = 0
+    for line in range(len(lengths)):
+        unite(boxes, start, start + lengths[line], unions[line])
+        start += lengths[line]
+
+
+@_compiled
+def set_lines(
+    advances: NDArray[np.float64],
+    ends: NDArray[np.bool_],
+    spaces: NDArray[np.bool_],
+    width: float,
+    indent: float,
+    most: int,
+    align: int,
+    quantum: int,
+    places: NDArray[np.int32],
+    pens: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+) -> tuple[int, int, bool]:
+    """Fill lines and set their pens: (lines, characters in them, whether all text is there).
+
+    What is put in place, each in room for n: `places` of the characters in lines in the text and
+    their `pens`, and the `lengths` of the lines. The rest is as in `fill_lines` and `set_pens`.
+    """
+    starts, stops = fill_lines(advances, ends, spaces, width, indent, most)
+    every = set_pens(advances, ends, starts, stops, width, indent, align, quantum)
+    k, stop = 0, 0
     for line in range(len(starts)):
-        first = True
-        for at in range(starts[line], stops[line]):
-            if boxes[at, 2] <= boxes[at, 0]:
-                continue
-            if first:
-                unions[line] = boxes[at]
-                first = False
-            unions[line, 0] = min(unions[line, 0], boxes[at, 0])
-            unions[line, 1] = min(unions[line, 1], boxes[at, 1])
-            unions[line, 2] = max(unions[line, 2], boxes[at, 2])
-            unions[line, 3] = max(unions[line, 3], boxes[at, 3])
-    return unions
+        start, stop = starts[line], stops[line]
+        lengths[line] = stop - start
+        for at in range(start, stop):
+            places[k], pens[k] = at, every[at]
+            k += 1
+    while stop < len(spaces) and spaces[stop]:
+        stop += 1
+    return len(starts), k, stop == len(spaces)
+
+
+@_compiled
+def find_glyphs(
+    number: int,
+    places: NDArray[np.int32],
+    pens: NDArray[np.int32],
+    owners: NDArray[np.int8],
+    ranks: NDArray[np.int32],
+    spaces: NDArray[np.bool_],
+    table: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    phases: int,
+    vertical: bool,
+    found: NDArray[np.int32],
+    along: NDArray[np.int32],
+    boxes: NDArray[np.int32],
+) -> int:
+    """Put the glyphs of the characters in lines that type `number` owns in place.
+
+    `places` and `pens` (k,) are those of `set_lines`, `owners`, `ranks` and `spaces` (n,) those
+    of the text; `table`, `rows` and `phases` those of the type's strike. What is put is (k,):
+    `found` rows, below 0 for no ink, `along` whole px of the pens, `boxes` (k, 4) of the ink,
+    from the base of the line. Return how many show no ink though they are no spaces, or -1 when
+    the strike has not drawn one of them yet.
+    """
+    lost = 0
+    for n in range(len(places)):
+        place = places[n]
+        if owners[place] != number:
+            continue
+        at, phase = pens[n] >> 2, pens[n] & 3
+        if phases == 1:
+            at, phase = (pens[n] + 2) >> 2, 0
+        row = table[ranks[place] * phases + phase] if ranks[place] >= 0 else -1
+        if row < -1:
+            return -1
+        x, y = (0, at) if vertical else (at, 0)
+        found[n], along[n] = row, at
+        boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = x, y, x, y
+        if row >= 0:
+            boxes[n, 0] += rows[row, 3]
+            boxes[n, 1] += rows[row, 4]
+            boxes[n, 2] = boxes[n, 0] + rows[row, 1]
+            boxes[n, 3] = boxes[n, 1] + rows[row, 2]
+        elif not spaces[place]:
+            lost += 1
+    return lost
+
+
+@_compiled
+def stack_lines(
+    boxes: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    pitch: int,
+    room: int,
+    vertical: bool,
+    across: NDArray[np.int32],
+    bases: NDArray[np.int32],
+    lines: NDArray[np.int32],
+) -> tuple[int, int]:
+    """Stack lines `pitch` px apart, further where ink would touch; as many as `room` px hold.
+
+    Return how many those are and how many characters they have. `boxes` (k, 4) of the
+    characters, given from the bases of their lines, are moved there in place; `across` (k,) is
+    the base of each, `bases` (l,) and `lines` (l, 4) are those of the lines and the boxes of
+    their ink. Baselines go down the page, columns of `vertical` text from right to left.
+    """
+    side = 0 if vertical else 1
+    used, base, bottom = 0, 0, 0
+    for line in range(len(lengths)):
+        stop = used + lengths[line]
+        ink = lines[line]
+        unite(boxes, used, stop, ink)
+        low, high = ink[side], ink[side + 2]
+        if vertical:
+            base = base - pitch if line else room - high
+            full = base + low < 0
+        else:
+            base = max(base + pitch, bottom + 1 - low) if line else -low
+            bottom = base + high
+            full = bottom > room
+        if full:
+            return line, used
+        bases[line] = base
+        ink[side] += base
+        ink[side + 2] += base
+        for n in range(used, stop):
+            across[n] = base
+            boxes[n, side] += base
+            boxes[n, side + 2] += base
+        used = stop
+    return len(lengths), used
+
+
+@_compiled
+def move(boxes: NDArray[np.int32], x: int, y: int, there: NDArray[np.int32]) -> None:
+    """Put boxes (n, 4), moved by (`x`, `y`) px, into `there`."""
+    for n in range(len(boxes)):
+        there[n, 0], there[n, 1] = boxes[n, 0] + x, boxes[n, 1] + y
+        there[n, 2], there[n, 3] = boxes[n, 2] + x, boxes[n, 3] + y
 
 
 @_compiled
@@ -229,8 +398,13 @@ def blend_srgb(
     `found` (n,) are rows of the atlas, below 0 for no ink; pens at (`xs`, `ys`) px.
     """
     flat, width = canvas.reshape(-1), canvas.shape[1]
-    red, green, blue = np.uint32(colour[0]), np.uint32(colour[1]), np.uint32(colour[2])
-    half, byte = np.uint32(128), np.uint32(8)
+    # The channels lie 20 bits apart in one word: most glyphs are too narrow to blend several
+    # pixels at once, but three values can be.
+    byte, second, third = np.uint64(8), np.uint64(20), np.uint64(40)
+    ones = np.uint64(1) | np.uint64(1) << second | np.uint64(1) << third
+    half, low = np.uint64(128) * ones, np.uint64(255) * ones
+    ink = np.uint64(colour[0])
+    ink |= np.uint64(colour[1]) << second | np.uint64(colour[2]) << third
     for n in range(len(found)):
         row = found[n]
         if row < 0:
@@ -240,17 +414,15 @@ def blend_srgb(
         for y in range(high):
             mask = masks[offset + y * wide : offset + (y + 1) * wide]
             part = flat[((top + y) * width + left) * 3 : ((top + y) * width + left + wide) * 3]
-            # Without a branch for empty pixels, which come out as they were: 20 % faster.
             for x in range(wide):
-                share = np.uint32(mask[x])
-                rest = np.uint32(255) - share
-                # (v + (v >> 8)) >> 8 is (v - 128) / 255, rounded.
-                v = np.uint32(part[3 * x]) * rest + red * share + half
-                part[3 * x] = np.uint8((v + (v >> byte)) >> byte)
-                v = np.uint32(part[3 * x + 1]) * rest + green * share + half
-                part[3 * x + 1] = np.uint8((v + (v >> byte)) >> byte)
-                v = np.uint32(part[3 * x + 2]) * rest + blue * share + half
-                part[3 * x + 2] = np.uint8((v + (v >> byte)) >> byte)
+                share = np.uint64(mask[x])
+                v = np.uint64(part[3 * x])
+                v |= np.uint64(part[3 * x + 1]) << second | np.uint64(part[3 * x + 2]) << third
+                v = v * (np.uint64(255) - share) + ink * share + half
+                v += v >> byte & low  # (v + (v >> 8)) >> 8 is (v - 128) / 255, rounded
+                part[3 * x] = np.uint8(v >> byte)
+                part[3 * x + 1] = np.uint8(v >> (byte + second))
+                part[3 * x + 2] = np.uint8(v >> (byte + third))
 
 
 @_compiled
@@ -267,26 +439,30 @@ def blend_linear(
 ) -> None:
     """Blend glyphs as `blend_srgb` does, but in linear light, as optics does.
 
-    `to_linear` (256,) and `to_srgb` (65536,) are the two tables of `ink.py`.
+    `to_linear` (256,) and `to_srgb` (65536,) are the two tables of `light.py`.
     """
-    inks = np.empty(3, np.int64)
-    for c in range(3):
-        inks[c] = to_linear[colour[c]]
+    flat, width = canvas.reshape(-1), canvas.shape[1]
+    inks = to_linear[colour[0]], to_linear[colour[1]], to_linear[colour[2]]
+    red, green, blue = np.uint32(inks[0]), np.uint32(inks[1]), np.uint32(inks[2])
+    half, full = np.uint32(127), np.uint32(255)
     for n in range(len(found)):
         row = found[n]
         if row < 0:
             continue
-        offset, width, height = rows[row, 0], rows[row, 1], rows[row, 2]
+        offset, wide, high = rows[row, 0], rows[row, 1], rows[row, 2]
         left, top = xs[n] + rows[row, 3], ys[n] + rows[row, 4]
-        for y in range(height):
-            for x in range(width):
-                share = np.int64(masks[offset + y * width + x])
-                if share == 0:
-                    continue
-                for c in range(3):
-                    ground = np.int64(to_linear[canvas[top + y, left + x, c]])
-                    v = (ground * (255 - share) + inks[c] * share + 127) // 255
-                    canvas[top + y, left + x, c] = to_srgb[v]
+        for y in range(high):
+            mask = masks[offset + y * wide : offset + (y + 1) * wide]
+            part = flat[((top + y) * width + left) * 3 : ((top + y) * width + left + wide) * 3]
+            for x in range(wide):
+                share = np.uint32(mask[x])
+                rest = full - share
+                v = np.uint32(to_linear[part[3 * x]]) * rest + red * share + half
+                part[3 * x] = to_srgb[v // full]
+                v = np.uint32(to_linear[part[3 * x + 1]]) * rest + green * share + half
+                part[3 * x + 1] = to_srgb[v // full]
+                v = np.uint32(to_linear[part[3 * x + 2]]) * rest + blue * share + half
+                part[3 * x + 2] = to_srgb[v // full]
 
 
 @_compiled
@@ -323,17 +499,17 @@ def veil(
 ) -> None:
     """Blend `colour` into a rectangle of `canvas` (h, w, 3) in place; `share` is in [0, 255]."""
     n = (right - left) * 3
-    # 32 bits and one pattern for all rows: the processor then blends many bytes at once.
-    add = np.empty(n, np.uint32)
+    # 16 bits, which all of it fits, and one pattern for all rows: many bytes at once.
+    add = np.empty(n, np.uint16)
     for at in range(n):
-        add[at] = np.uint32(colour[at % 3]) * np.uint32(share) + np.uint32(128)
-    rest = np.uint32(255 - share)
+        add[at] = np.uint16(colour[at % 3]) * np.uint16(share) + np.uint16(128)
+    rest = np.uint16(255 - share)
     flat, width = canvas.reshape(-1), canvas.shape[1]
     for y in range(top, bottom):
         row = flat[(y * width + left) * 3 : (y * width + right) * 3]
         for at in range(n):
-            v = np.uint32(row[at]) * rest + add[at]
-            row[at] = np.uint8((v + (v >> np.uint32(8))) >> np.uint32(8))
+            v = np.uint16(np.uint16(row[at]) * rest + add[at])
+            row[at] = np.uint8((v + (v >> np.uint16(8))) >> np.uint16(8))
 
 
 @_compiled
@@ -345,14 +521,20 @@ def blend_coverage(
     colour: NDArray[np.uint8],
 ) -> None:
     """Blend `colour` into `canvas` in place by `coverage` (h, w), whose corner is (left, top)."""
-    for y in range(coverage.shape[0]):
-        for x in range(coverage.shape[1]):
-            share = np.int64(coverage[y, x])
-            if share == 0:
-                continue
-            for c in range(3):
-                v = canvas[top + y, left + x, c] * (255 - share) + colour[c] * share + 128
-                canvas[top + y, left + x, c] = (v + (v >> 8)) >> 8
+    flat, width = canvas.reshape(-1), canvas.shape[1]
+    high, wide = coverage.shape
+    # As in `veil`, with a share for every value.
+    inks, shares = np.empty(3 * wide, np.uint16), np.empty(3 * wide, np.uint16)
+    for at in range(3 * wide):
+        inks[at] = colour[at % 3]
+    for y in range(high):
+        for x in range(wide):
+            shares[3 * x] = shares[3 * x + 1] = shares[3 * x + 2] = coverage[y, x]
+        row = flat[((top + y) * width + left) * 3 : ((top + y) * width + left + wide) * 3]
+        for at in range(3 * wide):
+            rest = np.uint16(np.uint16(255) - shares[at])
+            v = np.uint16(np.uint16(row[at]) * rest + inks[at] * shares[at] + np.uint16(128))
+            row[at] = np.uint8((v + (v >> np.uint16(8))) >> np.uint16(8))
 
 
 @_compiled
@@ -405,30 +587,38 @@ def light_extremes(
     squares: NDArray[np.float32],
     side: int,
     boxes: NDArray[np.int32],
-) -> NDArray[np.float64]:
-    """Return the luminance of the darkest and the lightest window under each box, (l, 2).
+    found: NDArray[np.float64],
+) -> None:
+    """Put the luminance of the darkest and the lightest window under each box in `found` (l, 2).
 
     A window is `side` x `side` cells (fewer where the box is narrower); its darkness is its mean
     less one standard deviation, its lightness the mean plus one.
     """
-    found = np.empty((len(boxes), 2), np.float64)
     rows, columns = means.shape
+    # The windows of a row are worked out side by side, each in its own order.
+    sums, powers = np.empty(columns, np.float64), np.empty(columns, np.float64)
+    lows, tops = np.empty(columns, np.float64), np.empty(columns, np.float64)
     for line in range(len(boxes)):
         j0, i0 = boxes[line, 0] // CELL_PX, boxes[line, 1] // CELL_PX
         j1 = min(columns, (boxes[line, 2] + CELL_PX - 1) // CELL_PX)
         i1 = min(rows, (boxes[line, 3] + CELL_PX - 1) // CELL_PX)
         high, wide = min(side, i1 - i0), min(side, j1 - j0)
-        low, top = 1.0, 0.0
+        count, area = j1 - j0 - wide + 1, float(high * wide)
+        lows[:count], tops[:count] = 1.0, 0.0
         for i in range(i0, i1 - high + 1):
-            for j in range(j0, j1 - wide + 1):
-                mean, square = 0.0, 0.0
-                for y in range(i, i + high):
-                    for x in range(j, j + wide):
-                        mean += means[y, x]
-                        square += squares[y, x]
-                mean /= high * wide
-                grain = np.sqrt(max(0.0, square / (high * wide) - mean * mean))
-                low = min(low, mean - grain)
-                top = max(top, mean + grain)
+            sums[:count], powers[:count] = 0.0, 0.0
+            for y in range(i, i + high):
+                for x in range(j0, j0 + wide):
+                    some, more = means[y, x : x + count], squares[y, x : x + count]
+                    for j in range(count):
+                        sums[j] += some[j]
+                        powers[j] += more[j]
+            for j in range(count):
+                mean = sums[j] / area
+                grain = np.sqrt(max(0.0, powers[j] / area - mean * mean))
+                lows[j] = min(lows[j], mean - grain)
+                tops[j] = max(tops[j], mean + grain)
+        low, top = 1.0, 0.0
+        for j in range(count):
+            low, top = min(low, lows[j]), max(top, tops[j])
         found[line, 0], found[line, 1] = max(0.0, low), min(1.0, top)
-    return found

@@ -44,10 +44,14 @@ def ratio(one: float, other: float) -> float:
     return (max(one, other) + 0.05) / (min(one, other) + 0.05)
 
 
+def worse(own: float, low: float, high: float) -> float:
+    """Return the lower ratio of a luminance with two others; 1 when it lies between."""
+    return 1.0 if low <= own <= high else min(ratio(own, low), ratio(own, high))
+
+
 def contrast(colour: Colour, low: float, high: float) -> float:
     """Return the contrast of `colour` with the worse of two luminances; 1 when it lies between."""
-    own = luminance(colour)
-    return 1.0 if low <= own <= high else min(ratio(own, low), ratio(own, high))
+    return worse(luminance(colour), low, high)
 
 
 class Light:
@@ -77,7 +81,9 @@ class Light:
         one standard deviation, as gravel swallows text that its mean would carry.
         """
         side = max(1, (size_px + CELL_PX) // (2 * CELL_PX))
-        return light_extremes(self._means, self._squares, side, boxes)
+        found = np.empty((len(boxes), 2))
+        light_extremes(self._means, self._squares, side, boxes, found)
+        return found
 
     def mean(self, box: Box) -> float:
         """Return the mean luminance of the cells under a box."""

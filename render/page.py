@@ -1,7 +1,7 @@
-"""The page while it is being chosen: sets text in lines, gives it a place and an ink.
+"""The page while it is being chosen: gives set text a place and an ink.
 
-What a layout may ask for is here; where things go is the layout's business. All of it reads
-glyphs at their final size, so the boxes it promises are the boxes that will be drawn.
+What a layout may ask for is here; where things go is the layout's business, and how text is set
+that of `setting.py`.
 """
 
 from bisect import bisect_right
@@ -11,7 +11,6 @@ from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
-from numpy.typing import NDArray
 
 from render.atlas import Atlas
 from render.breaks import Text
@@ -19,23 +18,15 @@ from render.canvas import Canvas
 from render.corpus import Corpus
 from render.facts import Facts
 from render.fonts import Fonts
-from render.glyphs import SPACE, Type
+from render.glyphs import Type
 from render.ink import BLACK, PLATE_MARGIN_PX, Ink, choose, tint
-from render.kernels import CELL_PX, fill_lines, in_lines, ink_boxes, set_pens, union_boxes
+from render.kernels import CELL_PX, move
 from render.placing import Glyphs, Placed, line_slices, place
 from render.plan import Block, Box, Colour, Hinting, Language, Line, Rect, Role
-
-EM_PER_CHARACTER: Mapping[Language, float] = {"en": 0.5, "zh": 1.0, "zh-hant": 1.0, "mixed": 0.9}
-"""Mean advance, for estimates of how much text fills a box."""
+from render.setting import Composed, Compositor, Style
 
 MARGIN_PX = 3
 """Least distance between ink and the edge of the page."""
-
-SPACE_EM = 0.25
-"""Advance of a space in a face that has none."""
-
-ALIGNS = {"left": 0, "justify": 1, "center": 2, "right": 3}
-"""The names of alignments, as `set_pens` counts them."""
 
 FACT_ATTEMPTS = 4
 """Short texts tried for a place before it stays empty (our choice)."""
@@ -45,121 +36,6 @@ OUTLINE_PX = {"en": 9, "zh": 11}
 
 COMPANION = 0.3
 """Share of Chinese blocks whose Latin letters come from a Latin face, as in careful print."""
-
-UPRIGHT = {ord(a): ord(b) for a, b in zip("“”‘’", "「」『』", strict=True)}
-"""Quotation marks that change their form in vertical text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How a block is set: `types` draw it, the first one first; `leading` is in em.
-
-    `colour` is the ink wished for; another one is taken where it cannot be read.
-    """
-
-    language: Language
-    types: tuple[Type, ...]
-    size_px: int
-    leading: float
-    align: str = "left"
-    indent_em: float = 0.0
-    vertical: bool = False
-    colour: Colour | None = None
-
-    @property
-    def pitch_px(self) -> int:
-        """Return the distance of baselines in px."""
-        return max(self.size_px + 1, round(self.size_px * self.leading))
-
-    def characters_in(self, width_px: float) -> float:
-        """Estimate how many characters fit in a line of this width."""
-        return width_px / (self.size_px * EM_PER_CHARACTER[self.language])
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Glyphs in lines.
-
-    `found` (n,) are rows of their strikes, `places` (n,) whole px of their pens along the line,
-    `boxes` (n, 4) their ink from the base of the line.
-    """
-
-    found: NDArray[np.int32]
-    places: NDArray[np.int32]
-    boxes: NDArray[np.int32]
-
-    def where(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> "Standing":
-        """Return some of them."""
-        return Standing(self.found[keep], self.places[keep], self.boxes[keep])
-
-
-@dataclass(frozen=True, slots=True)
-class Composed:
-    """A block set in lines, relative to its corner.
-
-    Characters (n,): `text`, `pens` in quarter px, `owners` among `types`, and the `glyphs` that
-    stand there. Lines (l,): `lengths`, `bases`, boxes (l, 4). `box` bounds all ink; `whole` says
-    whether all of the text is there.
-    """
-
-    style: Style
-    types: tuple[Type, ...]
-    text: str
-    pens: NDArray[np.int32]
-    owners: NDArray[np.int8]
-    glyphs: Standing
-    lengths: tuple[int, ...]
-    bases: tuple[int, ...]
-    lines: NDArray[np.int32]
-    box: Box
-    whole: bool
-
-    @property
-    def width(self) -> int:
-        """Return the width of the ink, px."""
-        return self.box[2] - self.box[0]
-
-    @property
-    def height(self) -> int:
-        """Return the height of the ink, px."""
-        return self.box[3] - self.box[1]
-
-
-@dataclass(frozen=True, slots=True)
-class _Shaped:
-    """Characters that will be drawn, with the type of each: what `_shape` returns."""
-
-    codes: NDArray[np.uint32]
-    ends: NDArray[np.bool_]
-    ranks: NDArray[np.int32]
-    owners: NDArray[np.int8]
-    types: tuple[Type, ...]
-
-    def of(self, number: int, used: int) -> slice | NDArray[np.int64]:
-        """Return where among the first `used` characters those of type `number` are."""
-        if len(self.types) == 1:
-            return slice(0, used)
-        return np.flatnonzero(self.owners[:used] == number)
-
-    def where(self, keep: NDArray[np.bool_]) -> "_Shaped":
-        return _Shaped(
-            self.codes[keep], self.ends[keep], self.ranks[keep], self.owners[keep], self.types
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Set:
-    """Characters in lines: what `_set` returns.
-
-    `starts`, `stops` (l,); `pens` (n,) quarter px; the `glyphs` of the characters in lines;
-    `lost` (n,) where no ink is though there should be.
-    """
-
-    starts: NDArray[np.int32]
-    stops: NDArray[np.int32]
-    pens: NDArray[np.int32]
-    glyphs: Standing
-    lost: NDArray[np.bool_]
 
 
 class Sizes:
@@ -224,6 +100,11 @@ class Page:
         if self.canvas.warp is not None:
             inset = self.canvas.warp.inset(self.width, self.height, MARGIN_PX + 1)
         return inset, inset, self.width - inset, self.height - inset
+
+    @cached_property
+    def compositor(self) -> Compositor:
+        """Return what sets the text of this page."""
+        return Compositor(self.fonts, self.atlas, self.hinting, subpixel=self.subpixel)
 
     @cached_property
     def veil(self) -> Colour:
@@ -312,35 +193,8 @@ class Page:
         most_lines: int = 1000,
     ) -> Composed | None:
         """Set as much of `text` as the box holds; None if nothing."""
-        shaped = self._shape(Text.of(text) if isinstance(text, str) else text, style)
-        along, across = (height_px, width_px) if style.vertical else (width_px, height_px)
-        tight = self._set(shaped, style, along, most_lines)
-        if tight.lost.any():
-            shaped = self._mended(shaped, tight.lost, style)
-            tight = self._set(shaped, style, along, most_lines)
-        starts, stops = tight.starts, tight.stops
-        unions = union_boxes(tight.glyphs.boxes, starts, stops)
-        bases = _bases(unions, style, across)
-        if not bases:
-            return None
-        chosen = list(zip(starts.tolist(), stops.tolist(), strict=True))[: len(bases)]
-        keep = in_lines(starts[: len(bases)], stops[: len(bases)])
-        lines = unions[: len(bases)].copy()
-        lines[:, 0 if style.vertical else 1] += bases
-        lines[:, 2 if style.vertical else 3] += bases
-        return Composed(
-            style=style,
-            types=shaped.types,
-            text=shaped.codes[keep].tobytes().decode("utf-32-le"),
-            pens=tight.pens[keep],
-            owners=shaped.owners[keep],
-            glyphs=tight.glyphs.where(keep),
-            lengths=tuple(stop - start for start, stop in chosen),
-            bases=tuple(bases),
-            lines=lines,
-            box=_bounds(lines),
-            whole=chosen[-1][1] > int(np.flatnonzero(shaped.codes != SPACE)[-1]),
-        )
+        text = Text.of(text) if isinstance(text, str) else text
+        return self.compositor.compose(style, text, width_px, height_px, most_lines)
 
     def compose_fact(
         self, style: Style, kind: str, width_px: int, height_px: int, most_lines: int
@@ -374,18 +228,19 @@ class Page:
         left = min(max(left, least_x - x0), most_x - x1)
         top = min(max(top, least_y - y0), most_y - y1)
         box: Box = (left + x0, top + y0, left + x1, top + y1)
-        boxes = composed.lines + np.array([left, top, left, top], np.int32)
-        slices = warped = None
+        boxes = np.empty_like(composed.lines)
+        move(composed.lines, left, top, boxes)
+        warped = inked = None
         if self.canvas.warp is not None:
             flat = self._block(composed, left, top, role, None, [1.0] * len(boxes))
             warped = place(flat, self.fonts, self.atlas, self.hinting, self.canvas.warp)
-            boxes, slices = warped.boxes, line_slices(composed.lengths)
-        inked = boxes[:, 2] > boxes[:, 0]
+            inked = warped.boxes[:, 2] > warped.boxes[:, 0]
+            boxes = warped.boxes[inked]
         ink = choose(
             self.rng,
             self.canvas,
-            boxes[inked],
-            _grown(box, self.width, self.height, 1 if slices is None else 2),
+            boxes,
+            _grown(box, self.width, self.height, 1 if warped is None else 2),
             composed.style.size_px,
             self.contrast_floor,
             outlined=plated and self._outlines(composed.style),
@@ -399,10 +254,10 @@ class Page:
         if ink.plate is not None:
             self.rects.append(ink.plate)
         contrasts = ink.contrasts
-        if slices is not None:
-            every = np.full(len(boxes), 21.0)
+        if inked is not None:
+            every = np.full(len(inked), 21.0)
             every[inked] = contrasts
-            contrasts = [float(every[part].min()) for part in slices]
+            contrasts = [float(every[part].min()) for part in line_slices(composed.lengths)]
         self.blocks.append(self._block(composed, left, top, role, ink, contrasts))
         self.placed.append(warped or self._stood(composed, left, top))
         self.taken.append(box)
@@ -412,13 +267,8 @@ class Page:
         """Return what `place` finds for the block on a flat page, without looking for it again."""
         style = composed.style
         along, across = (top, left) if style.vertical else (left, top)
-        bases = np.repeat(np.array(composed.bases, np.int32) + np.int32(across), composed.lengths)
-        places = composed.glyphs.places + np.int32(along)
-        xs, ys = (bases, places) if style.vertical else (places, bases)
-        boxes = composed.glyphs.boxes.copy()
-        shifts = (bases, along) if style.vertical else (along, bases)
-        for side, shift in enumerate(shifts * 2):
-            boxes[:, side] += shift
+        pens, bases = composed.glyphs.along + along, composed.glyphs.across + across
+        xs, ys = (bases, pens) if style.vertical else (pens, bases)
         groups: list[Glyphs] = []
         for number, type_ in enumerate(composed.types):
             own = (
@@ -429,6 +279,8 @@ class Page:
             strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
             found = composed.glyphs.found[own]
             groups.append(Glyphs(strike.masks, strike.rows, found, xs[own], ys[own]))
+        boxes = np.empty_like(composed.glyphs.boxes)
+        move(composed.glyphs.boxes, left, top, boxes)
         return Placed(tuple(groups), boxes)
 
     def lay(self, box: Box, colour: Colour | None, opacity: float = 1.0) -> None:
@@ -477,20 +329,14 @@ class Page:
     ) -> Block:
         style = composed.style
         along, across = (top, left) if style.vertical else (left, top)
-        pens = tuple((composed.pens + 4 * along).tolist())
-        owners = composed.owners.tolist() if len(composed.types) > 1 else None
-        lines = tuple(
-            Line(
-                text=composed.text[part],
-                baseline_px=base + across,
-                pens=pens[part],
-                contrast=contrast,
-                fonts=tuple(owners[part]) if owners else (),
-            )
-            for part, base, contrast in zip(
-                line_slices(composed.lengths), composed.bases, contrasts, strict=True
-            )
-        )
+        text, pens = composed.text, (composed.pens + 4 * along).tolist()
+        owners = composed.owners.tolist() if len(composed.types) > 1 else []
+        lines: list[Line] = []
+        stop = 0
+        for length, base, contrast in zip(composed.lengths, composed.bases, contrasts, strict=True):
+            start, stop = stop, stop + length
+            part, fonts = tuple(pens[start:stop]), tuple(owners[start:stop])
+            lines.append(Line(text[start:stop], base + across, part, contrast, fonts))
         return Block(
             role=role,
             language=style.language,
@@ -500,118 +346,8 @@ class Page:
             colour=ink.colour if ink else BLACK,
             aid="none" if ink is None else ink.aid,
             halo=ink.halo if ink else None,
-            lines=lines,
+            lines=tuple(lines),
         )
-
-    def _shape(self, text: Text, style: Style) -> _Shaped:
-        """Give each character a type that shows it at this size; drop those that none does."""
-        codes, ends = text.codes, text.ends
-        if style.vertical:
-            codes = _upright(codes)
-            own = (codes >= 0x2E80) & (codes != 0xFFFF)
-            codes, ends = codes[own], ends[own]
-        owners = np.zeros(len(codes), np.int8)
-        ranks = style.types[0].face.ranks(codes)
-        if len(style.types) > 1:
-            latin = style.types[1].face.ranks(codes)
-            use = (codes < 0x250) & (codes != SPACE) & (latin >= 0)
-            owners[use], ranks = 1, np.where(use, latin, ranks)
-        return _Shaped(codes, ends, ranks, owners, style.types)
-
-    def _set(self, shaped: _Shaped, style: Style, along: int, most_lines: int) -> _Set:
-        """Break lines, put the pens, and look at the ink there."""
-        spaces = shaped.codes == SPACE
-        advances = self._advances(shaped, style)
-        indent = style.indent_em * style.size_px
-        starts, stops = fill_lines(
-            advances, shaped.ends, spaces, float(along), indent, max(1, most_lines)
-        )
-        fine = self.subpixel and not style.vertical and not shaped.types[0].face.han
-        pens = set_pens(
-            advances, shaped.ends, starts, stops, float(along), indent, ALIGNS[style.align],
-            1 if fine else 4,
-        )  # fmt: skip
-        used = int(stops[-1]) if len(stops) else 0
-        lost = np.zeros(len(pens), np.bool_)
-        glyphs = Standing(*(np.zeros(shape, np.int32) for shape in (used, used, (used, 4))))
-        for number, type_ in enumerate(shaped.types):
-            own = shaped.of(number, used)
-            strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
-            places, phases = strike.stand(pens[own])
-            found = strike.find(shaped.ranks[own], phases)
-            still = np.zeros_like(places)
-            xs, ys = (still, places) if style.vertical else (places, still)
-            glyphs.found[own], glyphs.places[own] = found, places
-            glyphs.boxes[own] = ink_boxes(strike.rows, found, xs, ys)
-            lost[own] = found < 0
-        lost &= ~spaces
-        return _Set(starts, stops, pens, glyphs, lost)
-
-    def _mended(self, shaped: _Shaped, lost: NDArray[np.bool_], style: Style) -> _Shaped:
-        """Give lost characters to other types that show them; drop those that none does."""
-        types, owners, ranks = list(shaped.types), shaped.owners.copy(), shaped.ranks.copy()
-        for code in np.unique(shaped.codes[lost]).tolist():
-            found = self._substitute(code, style)
-            if found is None:
-                continue
-            at = lost & (shaped.codes == code)
-            type_, rank = found
-            if type_ not in types:
-                types.append(type_)
-            owners[at], ranks[at], lost[at] = types.index(type_), rank, False
-        # Where a line may end after a dropped character it may end before it too.
-        ends = shaped.ends.copy()
-        for at in np.flatnonzero(lost & ends):
-            ends[max(0, at - 1)] = True
-        return _Shaped(shaped.codes, ends, ranks, owners, tuple(types)).where(~lost)
-
-    def _substitute(self, code: int, style: Style) -> tuple[Type, int] | None:
-        """Return the first type that shows a character at this size, and its rank there."""
-        for type_ in self.fonts.holders(code):
-            strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
-            rank = type_.face.ranks(np.array([code], np.uint32))
-            if strike.find(rank, 0)[0] >= 0:
-                return type_, int(rank[0])
-        return None
-
-    def _advances(self, shaped: _Shaped, style: Style) -> NDArray[np.float64]:
-        """Return the unhinted advance of each character, px."""
-        if style.vertical:
-            return np.full(len(shaped.codes), float(style.size_px))
-        advances = np.empty(len(shaped.codes))
-        for number, type_ in enumerate(shaped.types):
-            own = shaped.of(number, len(advances))
-            advances[own] = type_.advances(shaped.ranks[own])
-        advances[shaped.ranks < 0] = SPACE_EM
-        return advances * style.size_px
-
-
-def _bases(unions: NDArray[np.int32], style: Style, room: int) -> list[int]:
-    """Stack lines a pitch apart, further where ink would touch; as many as `room` px hold.
-
-    Baselines go down the page; the columns of vertical text go from right to left.
-    """
-    bases: list[int] = []
-    if style.vertical:
-        for _, (left, _, right, _) in enumerate(unions.tolist()):
-            base = bases[-1] - style.pitch_px if bases else room - right
-            if base + left < 0:
-                break
-            bases.append(base)
-        return bases
-    bottom = 0
-    for _, top, _, low in unions.tolist():
-        base = max(bases[-1] + style.pitch_px, bottom + 1 - top) if bases else -top
-        if base + low > room:
-            break
-        bases.append(base)
-        bottom = base + low
-    return bases
-
-
-def _bounds(boxes: NDArray[np.int32]) -> Box:
-    lefts, tops, rights, bottoms = zip(*boxes.tolist(), strict=True)
-    return min(lefts), min(tops), max(rights), max(bottoms)
 
 
 def _grown(box: Box, width: int, height: int, times: int) -> Box:
@@ -620,11 +356,3 @@ def _grown(box: Box, width: int, height: int, times: int) -> Box:
     return (
         max(0, box[0] - px), max(0, box[1] - px), min(width, box[2] + px), min(height, box[3] + px)
     )  # fmt: skip
-
-
-def _upright(codes: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return the codes of vertical text: full-width letters and digits, standing quotes."""
-    codes = np.where((codes > SPACE) & (codes < 0x7F), codes + np.uint32(0xFEE0), codes)
-    for flat, standing in UPRIGHT.items():
-        codes = np.where(codes == flat, np.uint32(standing), codes)
-    return codes

@@ -5,7 +5,7 @@ The truth and the picture both come from here, so a label cannot differ from wha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from render.atlas import Atlas
 from render.canvas import Warp
 from render.fonts import Fonts
-from render.glyphs import PHASES, SPACE, Matrix, Type
-from render.kernels import ink_boxes
+from render.glyphs import PHASES, Matrix, Type
+from render.kernels import SPACE, ink_boxes
 from render.plan import Block, Hinting
 
 FINENESS = 256
@@ -120,5 +120,6 @@ def _matrix(slope: NDArray[np.int64]) -> Matrix:
 
 def line_slices(lengths: Sequence[int]) -> list[slice]:
     """Return where each line lies among the characters of its block."""
-    ends = np.cumsum(lengths).tolist()
-    return [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+    return [
+        slice(end - length, end) for end, length in zip(accumulate(lengths), lengths, strict=True)
+    ]

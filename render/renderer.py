@@ -4,8 +4,10 @@
 in the labels are the glyphs that were placed, and their boxes are the boxes of that ink.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +21,7 @@ from render.effects import EFFECTS
 from render.effects import draw as draw_effects
 from render.facts import Facts
 from render.fonts import Fonts
-from render.kernels import blend_coverage, blend_linear, blend_srgb, cover
+from render.kernels import blend_coverage, blend_linear, blend_srgb, cover, unite
 from render.layouts import FALLBACK, LAYOUTS
 from render.light import TO_LINEAR, TO_SRGB
 from render.page import Page, Sizes
@@ -305,10 +307,11 @@ def _outline(pixels: RGB, block: Block, placed: Placed) -> None:
     import cv2
 
     height, width = pixels.shape[:2]
-    inked = placed.boxes[placed.boxes[:, 2] > placed.boxes[:, 0]]
-    left, top = np.maximum(inked[:, :2].min(axis=0) - 2, 0).tolist()
-    right = min(width, int(inked[:, 2].max()) + 2)
-    bottom = min(height, int(inked[:, 3].max()) + 2)
+    ink = np.empty(4, np.int32)
+    unite(placed.boxes, 0, len(placed.boxes), ink)
+    left, top, right, bottom = ink.tolist()
+    left, top = max(0, left - 2), max(0, top - 2)
+    right, bottom = min(width, right + 2), min(height, bottom + 2)
     coverage = np.zeros((bottom - top, right - left), np.uint8)
     for g in placed.glyphs:
         cover(coverage, g.masks, g.rows, g.found, g.xs - np.int32(left), g.ys - np.int32(top))
@@ -319,5 +322,5 @@ def _outline(pixels: RGB, block: Block, placed: Placed) -> None:
 def _weighted(rng: np.random.Generator, shares: Mapping[Any, float]) -> Any:
     """Draw a name by its share; names of share 0 are not there at all."""
     names = sorted(name for name, share in shares.items() if share > 0)
-    ends = np.cumsum([shares[name] for name in names])
-    return names[int(np.searchsorted(ends, rng.random() * ends[-1], side="right"))]
+    ends = list(accumulate(shares[name] for name in names))
+    return names[bisect_right(ends, rng.random() * ends[-1])]

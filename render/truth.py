@@ -11,7 +11,7 @@ import numpy as np
 from render.atlas import Atlas
 from render.fonts import Fonts
 from render.kernels import union_boxes
-from render.placing import Placed
+from render.placing import Placed, line_slices
 from render.plan import Block, Box, Plan
 
 Legibility = Literal["clear", "hard", "lost"]
@@ -49,7 +49,7 @@ def describe(plan: Plan, placed: Sequence[Placed], fonts: Fonts, atlas: Atlas) -
             }
         )
     sizes = [block.size_px for block in plan.blocks]
-    characters = sum(int((one.boxes[:, 2] > one.boxes[:, 0]).sum()) for one in placed)
+    characters = sum(np.count_nonzero(one.boxes[:, 2] > one.boxes[:, 0]) for one in placed)
     return {
         "kind": "render",
         "width": plan.width,
@@ -79,12 +79,12 @@ def _lines(
     block: Block, placed: Placed, number: int, x_height_px: int | None
 ) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    stops = np.cumsum([len(line.pens) for line in block.lines]).astype(np.int32)
-    starts = np.concatenate([np.zeros(1, np.int32), stops[:-1]])
-    unions = union_boxes(placed.boxes, starts, stops).tolist()
-    for line, start, stop, box in zip(block.lines, starts, stops, unions, strict=True):
-        boxes = placed.boxes[start:stop]
-        across = (0, 2) if block.vertical else (1, 3)
+    lengths = [len(line.pens) for line in block.lines]
+    unions = np.empty((len(lengths), 4), np.int32)
+    union_boxes(placed.boxes, np.array(lengths, np.int32), unions)
+    low, high = (0, 2) if block.vertical else (1, 3)
+    legible = legibility(block.language, block.size_px)
+    for line, part, box in zip(block.lines, line_slices(lengths), unions.tolist(), strict=True):
         font = block.fonts[line.fonts[0] if line.fonts else 0]
         found.append(
             {
@@ -94,15 +94,15 @@ def _lines(
                 "role": block.role,
                 "language": block.language,
                 "size_px": block.size_px,
-                "ink_height_px": box[across[1]] - box[across[0]],
+                "ink_height_px": box[high] - box[low],
                 "x_height_px": x_height_px,
-                "legibility": legibility(block.language, block.size_px),
+                "legibility": legible,
                 "font": font.face,
                 "design": font.design,
                 "colour": block.colour,
                 "contrast": line.contrast,
                 "aid": block.aid,
-                "characters": boxes,
+                "characters": placed.boxes[part],
             }
         )
     return found

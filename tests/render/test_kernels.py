@@ -19,9 +19,14 @@ from render.kernels import (
     blend_srgb,
     cover,
     fill_lines,
+    find_glyphs,
     ink_boxes,
     light_extremes,
+    move,
+    set_lines,
     set_pens,
+    shape,
+    stack_lines,
     trim_masks,
     union_boxes,
     veil,
@@ -253,12 +258,133 @@ def test_boxes_are_those_of_the_masks(parts):
     assert boxes[-1, 2] <= boxes[-1, 0]
 
 
+def unions_of(boxes, lengths):
+    unions = np.full((len(lengths), 4), -9, np.int32)
+    union_boxes(boxes, np.array(lengths, np.int32), unions)
+    return unions.tolist()
+
+
 def test_a_union_leaves_out_what_has_no_area():
     boxes = np.array(
         [[5, 5, 9, 9], [0, 0, 0, 0], [2, 7, 4, 8], [3, 3, 3, 3], [1, 1, 2, 2]], np.int32
     )
-    starts, stops = np.array([0, 3, 4], np.int32), np.array([3, 4, 5], np.int32)
-    assert union_boxes(boxes, starts, stops).tolist() == [[2, 5, 9, 9], [0] * 4, [1, 1, 2, 2]]
+    assert unions_of(boxes, (3, 1, 1)) == [[2, 5, 9, 9], [0] * 4, [1, 1, 2, 2]]
+    assert unions_of(boxes, (0, 5)) == [[0] * 4, [1, 1, 9, 9]]
+    assert unions_of(boxes - 20, (5,)) == [[-19, -19, -11, -11]]
+
+
+@quick
+@given(TEXTS, st.integers(1, 12), st.integers(0, 3), st.integers(1, 9), st.sampled_from([1, 4]))
+def test_lines_are_set_as_they_are_filled_and_penned(text, width, indent, most, quantum):
+    ends, spaces = breaks(text), np.array([c == " " for c in text], np.bool_)
+    given_ = np.full(len(text), 0.9), ends
+    starts, stops = fill_lines(*given_, spaces, float(width), float(indent), most)
+    every = set_pens(*given_, starts, stops, float(width), float(indent), JUSTIFY, quantum)
+    places, pens, lengths = (np.full(len(text), -9, np.int32) for _ in range(3))
+    room = float(width), float(indent), most, JUSTIFY, quantum
+    lines, k, whole = set_lines(*given_, spaces, *room, places, pens, lengths)
+    assert places[:k].tolist() == [
+        n for a, b in zip(starts, stops, strict=True) for n in range(a, b)
+    ]
+    assert pens[:k].tolist() == every[places[:k]].tolist()
+    assert lengths[:lines].tolist() == (stops - starts).tolist()
+    assert whole == (set(np.flatnonzero(~spaces)) <= set(places[:k].tolist()))
+
+
+def test_characters_go_to_the_types_that_have_them():
+    codes = np.array([ord(c) for c in "a 一b？"], np.uint32)
+    first, second = (np.full(0x10000, -1, np.int32) for _ in range(2))
+    first[[ord(c) for c in "a 一b"]] = 0, 1, 2, 3
+    second[[ord(c) for c in "a 一"]] = 4, 5, 6
+    ems = np.array([0.5, 0.3, 1.0, np.nan, 0.6, 0.2, 1.0])
+    for vertical, wanted in ((False, [6.0, 3.0, 10.0, 4.0, 2.5]), (True, [10.0] * 5)):
+        ranks, owners, advances = np.empty(5, np.int32), np.empty(5, np.int8), np.empty(5)
+        into = 10.0, vertical, ranks, owners, advances
+        # An advance that is not known yet is asked for, but not for vertical text.
+        assert shape(codes, 0, first, ems, *into) == vertical
+        assert shape(codes, 0, first, np.nan_to_num(ems, nan=0.4), *into)
+        assert ranks.tolist() == [0, 1, 2, 3, -1]
+        assert shape(codes, 1, second, ems, *into)
+        # Spaces and Han stay with the first type, and what the second one lacks.
+        assert ranks.tolist() == [4, 1, 2, 3, -1]
+        assert owners.tolist() == [1, 0, 0, 0, 0]
+        assert advances.tolist() == wanted
+
+
+@quick
+@given(
+    st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 80), st.integers(0, 1)), max_size=9),
+    st.booleans(), st.sampled_from([1, 4]),
+)  # fmt: skip
+def test_glyphs_stand_where_their_masks_say(parts, vertical, phases):
+    ranks, pens, owners = (np.array([p[k] for p in parts], np.int32) for k in range(3))
+    rows = np.array([(0, 3, 4, -1, -5), (12, 2, 2, 0, -2)], np.int32)
+    table = np.array([0, 1, -1, 1], np.int32).repeat(phases)
+    n = len(parts)
+    into = np.full(n, -9, np.int32), np.full(n, -9, np.int32), np.full((n, 4), -9, np.int32)
+    text = owners.astype(np.int8), ranks, ranks == 2
+    places = np.arange(n, dtype=np.int32)
+    strike = table, rows, phases, vertical
+    lost = find_glyphs(1, places, pens, *text, *strike, *into)
+    found, along, boxes = (array[owners == 1] for array in into)
+    own, whole = ranks[owners == 1], (pens[owners == 1] + (2 if phases == 1 else 0)) >> 2
+    assert (np.concatenate([array[owners == 0].ravel() for array in into]) == -9).all()
+    assert along.tolist() == whole.tolist()
+    assert found.tolist() == [-1 if r < 0 else table[r * phases] for r in own]
+    assert lost == (found[own != 2] < 0).sum()  # rank 2 is a space
+    still = np.zeros_like(whole)
+    xs, ys = (still, whole) if vertical else (whole, still)
+    assert boxes.tolist() == ink_boxes(rows, found, xs, ys).tolist()
+    table[:] = -2
+    assert find_glyphs(1, places, pens, *text, *strike, *into) == (-1 if (own >= 0).any() else lost)
+
+
+def stacked(boxes, lengths, pitch, room, vertical):
+    """Stack lines one by one, in plain Python."""
+    bases, bottom = [], 0
+    for left, top, right, low in unions_of(boxes, lengths):
+        if vertical:
+            base = bases[-1] - pitch if bases else room - right
+            if base + left < 0:
+                break
+        else:
+            base = max(bases[-1] + pitch, bottom + 1 - top) if bases else -top
+            if base + low > room:
+                break
+            bottom = base + low
+        bases.append(base)
+    return bases
+
+
+@quick
+@given(
+    st.lists(st.lists(st.tuples(*[st.integers(-6, 9)] * 2, *[st.integers(0, 9)] * 2), max_size=3)),
+    st.integers(1, 12), st.integers(0, 60), st.booleans(),
+)  # fmt: skip
+def test_lines_are_stacked_as_far_as_there_is_room(lines, pitch, room, vertical):
+    corners = [(x, y, x + w, y + h) for line in lines for x, y, w, h in line]
+    boxes = np.array(corners, np.int32).reshape(-1, 4)
+    lengths = [len(line) for line in lines]
+    wanted = stacked(boxes, lengths, pitch, room, vertical)
+    across, bases = np.zeros(len(boxes), np.int32), np.zeros(len(lines), np.int32)
+    unions, after = np.zeros((len(lines), 4), np.int32), boxes.copy()
+    count, used = stack_lines(
+        after, np.array(lengths, np.int32), pitch, room, vertical, across, bases, unions
+    )
+    assert bases[:count].tolist() == wanted
+    assert used == sum(lengths[:count])
+    assert across[:used].tolist() == np.repeat(wanted, lengths[:count]).tolist()
+    step = np.array([1, 0, 1, 0] if vertical else [0, 1, 0, 1], np.int32)
+    assert (after[:used] == boxes[:used] + across[:used, None] * step).all()
+    moved = np.array(unions_of(boxes, lengths[:count]), np.int32).reshape(-1, 4)
+    assert (unions[:count] == moved + bases[:count, None] * step).all()
+
+
+def test_boxes_move_together():
+    boxes = np.array([[1, 2, 3, 4], [0, 0, 0, 0]], np.int32)
+    there = np.empty_like(boxes)
+    move(boxes, 10, -20, there)
+    assert there.tolist() == [[11, -18, 13, -16], [10, -20, 10, -20]]
 
 
 @quick
@@ -313,6 +439,8 @@ def test_extremes_are_those_of_the_worst_window(seed, side, place):
             square = squares[i : i + high, j : j + wide].astype(float).mean()
             grain = np.sqrt(max(0.0, square - mean**2))
             values.append((mean - grain, mean + grain))
-    ((low, top_),) = light_extremes(means, squares, side, np.array([box], np.int32))
+    found = np.empty((1, 2))
+    light_extremes(means, squares, side, np.array([box], np.int32), found)
+    ((low, top_),) = found
     assert low == pytest.approx(max(0, min(v[0] for v in values)), abs=1e-5)
     assert top_ == pytest.approx(min(1, max(v[1] for v in values)), abs=1e-5)
