@@ -82,7 +82,9 @@ def norm_silu_backward(
 
 
 def _compiles(x: Tensor) -> bool:
-    known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+    # A subclass, such as one that has a shape alone, may say cpu and hold no memory there.
+    plain = type(x) is Tensor and x.device.type == "cpu"
+    known = plain and x.dtype in (torch.float32, torch.bfloat16)
     return known and not torch.compiler.is_compiling()
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -138,6 +139,15 @@ def test_no_pixels_are_fine():
     grad_x, grad_gain = norm_silu_backward(y, x, gain, scale)
     assert y.shape == grad_x.shape == x.shape
     assert not grad_gain.any()
+
+
+def test_tensors_without_memory_are_traced():
+    with FakeTensorMode():
+        x, gain = torch.empty(2, 5, 3, 4), torch.ones(5, 1, 1)
+        y, scale = norm_silu(x, gain)
+        grad_x, grad_gain = norm_silu_backward(y, x, gain, scale)
+    assert (y.shape, scale.shape, grad_x.shape) == (x.shape, (2, 1, 3, 4), x.shape)
+    assert grad_gain.shape == gain.shape
 
 
 def test_on_the_meta_device_shapes_are_the_same():
