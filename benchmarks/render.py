@@ -178,11 +178,14 @@ def _pages(
     first = 0
     for first in _until(budget, 0):
         _page(renderer, first, crops)
-    with clock.running() if clock else nullcontext():
-        # Its own folder: the shards of two runs differ, and one is never written over another.
-        shards = Path(tempfile.mkdtemp(dir=folder))
+    # A folder of its own, since a shard is never written over another; removed again, since a
+    # virtual machine charges for memory it has never touched.
+    with (
+        clock.running() if clock else nullcontext(),
+        tempfile.TemporaryDirectory(dir=folder) as shards,
+    ):
         start, last, characters = time.process_time(), first, 0
-        with ShardWriter(shards, 0, recipe="benchmark") as writer:
+        with ShardWriter(Path(shards), 0, recipe="benchmark") as writer:
             for last in _until(budget, first + 1):
                 sample = _page(renderer, last, crops)
                 characters += sample.meta["characters"]
