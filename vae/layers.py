@@ -63,13 +63,16 @@ class _NormSiLUConv(Function):
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (once_differentiable's type)
         ctx: Any, grad: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor | None, ...]:
         x, gain, scale, weight = ctx.saved_tensors
+        of_x, of_gain, of_weight, of_bias = ctx.needs_input_grad
         seen, _ = norm_silu(x, gain)
         grad, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-            *(grad, seen, weight, [weight.shape[0]]),
-            *([1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, True]),
+            *(grad, seen, weight, [weight.shape[0]], [1, 1], [1, 1], [1, 1], False, [0, 0], 1),
+            [of_x or of_gain, of_weight, of_bias],
         )
+        if not (of_x or of_gain):
+            return None, None, grad_weight, grad_bias
         return *norm_silu_backward(grad, x, gain, scale), grad_weight, grad_bias
 
 
@@ -185,14 +188,16 @@ class _UpConv(Function):
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (once_differentiable's type)
         ctx: Any, grad: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, None]:
+    ) -> tuple[Tensor | None, ...]:
         x, weight, added = ctx.saved_tensors
+        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
         grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-            *(grad, x, _added(weight, added), [len(weight)]),
-            *([2, 2], [1, 1], [1, 1], True, [0, 0], 1, [True, True, True]),
+            *(grad, x, _added(weight, added), [len(weight)], [2, 2], [1, 1], [1, 1], True, [0, 0]),
+            *(1, [of_x, of_weight, of_bias]),
         )
-        grad_weight = grad_weight.transpose(0, 1).flatten(2) @ added.T
-        return grad_x, grad_weight.view_as(weight), grad_bias, None
+        if of_weight:
+            grad_weight = (grad_weight.transpose(0, 1).flatten(2) @ added.T).view_as(weight)
+        return grad_x, grad_weight, grad_bias, None
 
 
 def _added(weight: Tensor, added: Tensor) -> Tensor:

@@ -149,6 +149,23 @@ def test_autocast_reaches_into_our_own_steps(layer):
     assert {p.grad.dtype for p in layer.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("frozen", ["encoder", "decoder"])
+def test_a_frozen_half_leaves_the_gradients_of_the_other(tiny, images, frozen):
+    model = VAE(tiny)
+
+    def gradients():
+        model.zero_grad()
+        (model(images) - images).abs().mean().backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    everything = gradients()
+    getattr(model, frozen).requires_grad_(False)
+    half = gradients()
+    assert half
+    assert not [name for name in half if name.startswith(frozen)]
+    assert all(torch.equal(half[name], everything[name]) for name in half)
+
+
 def test_a_conv_passes_on_the_variance_of_what_it_sees():
     x = torch.randn(4, 64, 32, 32)
     assert Conv(64, 128, 3)(x).std().item() == pytest.approx(1, rel=0.1)
