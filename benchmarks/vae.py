@@ -203,7 +203,7 @@ def _checkpointed(side: int, rounds: int) -> list[Row]:
     return [Row("memory: time of a step, every block again / not", ratio, "ratio")]
 
 
-KEPT = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
+GLIBC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
 """With these glibc keeps what is freed; by default large maps go back to the system every time, and
 every page of the next one is a fault."""
 
@@ -211,7 +211,7 @@ every page of the next one is a fault."""
 def _linear(largest: int) -> list[Row]:
     """CPU time a pixel over that of 256 px; 1 is linear, as the work is."""
     rows: list[Row] = []
-    for how, environment in (("", {}), (", memory kept", KEPT)):
+    for how, environment in (("", {}), (", memory kept", GLIBC)):
         code = "import sys; from benchmarks.vae import passes; print(*passes(int(sys.argv[1])))"
         told = subprocess.run(
             [sys.executable, "-c", code, f"{largest}"],
