@@ -85,12 +85,12 @@ def search() -> list[Run]:
 
 
 def plan(rate: float) -> Iterator[Run]:
-    """Yield the runs at the chosen rate, every arm of a seed before the next seed, then the rest.
+    """Yield the runs at the chosen rate, each seed of ARMS whole, then of EXTRA, then the rest.
 
     Cut anywhere, the runs of the finished seeds are a fair comparison.
     """
-    for seed in SEEDS:
-        for arms in (ARMS, EXTRA):
+    for arms in (ARMS, EXTRA):
+        for seed in SEEDS:
             yield from (Run(model, arm, seed, rate) for model in MODELS for arm in arms)
     for model in MODELS:
         yield from (_searched(model, arm, rate) for arm in ARMS for rate in RATES)
