@@ -332,7 +332,7 @@ def _lines(fonts: Fonts, plan: Any) -> list[dict[str, Any]]:
     return [
         {
             "text": line.text,
-            "x": line.pens[0] // 4,
+            "x": int(line.pens[0]) // 4,
             "y": line.baseline_px,
             "size_px": block.size_px,
             "font": str(fonts.faces[block.fonts[0].face].path),

@@ -329,14 +329,14 @@ class Page:
     ) -> Block:
         style = composed.style
         along, across = (top, left) if style.vertical else (left, top)
-        text, pens = composed.text, (composed.pens + 4 * along).tolist()
+        text, pens = composed.text, composed.pens + np.int32(4 * along)
         owners = composed.owners.tolist() if len(composed.types) > 1 else []
         lines: list[Line] = []
         stop = 0
         for length, base, contrast in zip(composed.lengths, composed.bases, contrasts, strict=True):
             start, stop = stop, stop + length
-            part, fonts = tuple(pens[start:stop]), tuple(owners[start:stop])
-            lines.append(Line(text[start:stop], base + across, part, contrast, fonts))
+            part, fonts = text[start:stop], tuple(owners[start:stop])
+            lines.append(Line(part, base + across, pens[start:stop], contrast, fonts))
         return Block(
             role=role,
             language=style.language,

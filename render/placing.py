@@ -5,7 +5,7 @@ The truth and the picture both come from here, so a label cannot differ from wha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,7 @@ def place(block: Block, fonts: Fonts, atlas: Atlas, hinting: Hinting, warp: Warp
         UserError: when a face of the plan is not here.
     """
     codes = codes_of("".join(line.text for line in block.lines))
-    joined = chain.from_iterable(line.pens for line in block.lines)
-    pens = np.fromiter(joined, np.int32, len(codes))
+    pens = np.concatenate([np.zeros(0, np.int32), *(line.pens for line in block.lines)])
     lengths = [len(line.pens) for line in block.lines]
     bases = np.repeat(np.array([line.baseline_px for line in block.lines], np.int32), lengths)
     types = [fonts.type(font) for font in block.fonts]

@@ -1,9 +1,9 @@
 """Plan: everything that was chosen for one page, before a pixel is drawn.
 
-Numbers and strings only, so that it travels as JSON beside the sample and paints the same page
-again. The pattern (choose first, draw second) follows SynthTIGER's layouts, which separate
-`sample` from `apply`. Plain frozen dataclasses, as a page makes hundreds of them in a
-millisecond; pydantic checks them only when they come back from a file.
+Numbers, strings and arrays of numbers only, so that it travels as JSON beside the sample and
+paints the same page again. The pattern (choose first, draw second) follows SynthTIGER's layouts,
+which separate `sample` from `apply`. Plain frozen dataclasses, as a page makes hundreds of them
+in a millisecond; pydantic checks them only when they come back from a file.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
 from shards import UserError
 
@@ -40,6 +42,12 @@ Aid = Literal["none", "plate", "outline"]
 """What makes a block legible on a busy photograph besides the colour of its ink."""
 
 _STRICT = ConfigDict(extra="forbid")
+
+_NUMBERS = TypeAdapter(tuple[Annotated[int, Field(ge=-(2**31), lt=2**31)], ...])
+
+
+def _array(stored: Any) -> NDArray[np.int32]:
+    return np.array(_NUMBERS.validate_python(stored), np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +85,28 @@ class Font:
     design: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Line:
     """One line of text and the pen of every character, spaces included.
 
     `baseline_px` is the y of the baseline, in vertical text the x of the column's middle. `pens`
-    are quarters of a px along the line. `fonts` is the position in the block's fonts for each
+    (n,) are quarters of a px along the line: an array, since thousands of Python's integers a
+    page cost as much as setting its text. `fonts` is the position in the block's fonts for each
     character, or empty when the first one draws them all. `contrast` is the WCAG 2 ratio in
     [1, 21] of the ink in the worst window of the line.
     """
 
     text: str
     baseline_px: int
-    pens: tuple[int, ...]
+    pens: Annotated[NDArray[np.int32], PlainValidator(_array)]
     contrast: float
     fonts: tuple[int, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Line) and self._values() == other._values()
+
+    def _values(self) -> tuple[Any, ...]:
+        return self.text, self.baseline_px, self.pens.tolist(), self.contrast, self.fonts
 
 
 @dataclass(frozen=True, slots=True)

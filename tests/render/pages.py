@@ -108,7 +108,7 @@ def style_of(page: Page, *faces: str, size_px: int = 12, **changes: Any) -> Styl
 
 def block_of(text: str, font: Font, size_px: int, x: int, y: int) -> Block:
     """Return a block of one line whose characters stand an em apart from pen (x, y)."""
-    pens = tuple(4 * (x + size_px * n) for n in range(len(text)))
+    pens = 4 * (x + size_px * np.arange(len(text), dtype=np.int32))
     line = Line(text, y, pens, 21.0)
     return Block("body", "en", size_px, False, (font,), (0, 0, 0), "none", None, (line,))
 

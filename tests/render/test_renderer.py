@@ -114,6 +114,14 @@ def test_a_stored_plan_paints_the_same_bytes(renderer, kind):
     assert aids.get(kind, set()) <= found
 
 
+def test_lines_are_equal_when_all_of_them_is(renderer):
+    line = renderer.plan(0).blocks[0].lines[0]
+    assert line == replace(line, pens=line.pens.copy())
+    for change in ({"pens": line.pens + 1}, {"pens": line.pens[1:]}, {"text": "other"}):
+        assert line != replace(line, **change)
+    assert line != line.text
+
+
 def test_what_was_drawn_on_a_page_is_not_painted_twice(renderer):
     plan = renderer.plan(3)
     first = renderer.paint(plan)
@@ -346,6 +354,8 @@ def test_a_variant_keeps_to_the_material_that_was_loaded(renderer, tmp_path):
         (("blocks", 0, "lines", 0, "text"), 3, r"plan: blocks\.0\.lines\.0\.text: .* string"),
         (("blocks", 0, "size_px"), "large", r"plan: blocks\.0\.size_px: .*; render the sample"),
         (("background", "crop"), [1, 2, 3], r"plan: background\.crop"),
+        (("blocks", 0, "lines", 0, "pens"), [2**31], r"plan: .*\.pens\.0: .* less than"),
+        (("blocks", 0, "lines", 0, "pens"), "wide", r"plan: .*\.pens: .* valid tuple"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused_by_the_field(samples, path, value, message):
@@ -534,7 +544,7 @@ def test_versions_name_the_libraries_that_shape_pixels():
     ],
 )
 def test_a_plan_that_leaves_the_page_never_reaches_the_pixels(renderer, change, message):
-    data = json.loads(orjson.dumps(renderer.plan(0)))
+    data = json.loads(orjson.dumps(renderer.plan(0), option=orjson.OPT_SERIALIZE_NUMPY))
     change(data["blocks"][0]["lines"][0])
     with pytest.raises(UserError, match=message):
         renderer.paint(Plan.of(data))
@@ -542,7 +552,7 @@ def test_a_plan_that_leaves_the_page_never_reaches_the_pixels(renderer, change, 
 
 @pytest.mark.parametrize("box", [[0, 0, 400, 10], [-5, 0, 10, 10], [20, 0, 10, 10]])
 def test_a_rectangle_outside_the_page_is_refused(renderer, box):
-    data = json.loads(orjson.dumps(renderer.plan(0)))
+    data = json.loads(orjson.dumps(renderer.plan(0), option=orjson.OPT_SERIALIZE_NUMPY))
     data["rects"] = [{"box": box, "colour": [0, 0, 0], "opacity": 1.0}]
     with pytest.raises(UserError, match="outside the page"):
         renderer.paint(Plan.of(data))
