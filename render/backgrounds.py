@@ -37,14 +37,11 @@ class Backgrounds:
         self.flat_share = flat_share
         self.unreadable: dict[str, str] = {}
         self._positions = {source.name(i): i for i in range(len(source))}
-        # A page is planned and then painted, both on the same background.
-        self._painted: tuple[Background, RGB] | None = None
         self._decoded: OrderedDict[str, list[RGB]] = OrderedDict()
 
     def forget(self) -> None:
         """Drop every decoded photograph."""
         self._decoded.clear()
-        self._painted = None
 
     def choose(self, rng: np.random.Generator, seed: int, index: int) -> Background:
         """Choose the background of page `index`: `rng` places the crop.
@@ -70,16 +67,11 @@ class Backgrounds:
         )
 
     def paint(self, background: Background) -> RGB:
-        """Return the background, (h, w, 3) uint8, not to be written to.
+        """Paint a background, (h, w, 3) uint8: a new array, the caller's to paint on.
 
         Raises:
             UserError: when its photograph is not in the source or cannot be read.
         """
-        if self._painted is None or self._painted[0] != background:
-            self._painted = background, self._paint(background)
-        return self._painted[1]
-
-    def _paint(self, background: Background) -> RGB:
         width, height = self.size
         if background.source is None:
             return _gradient(background.top, background.bottom, width, height)

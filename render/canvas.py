@@ -1,9 +1,10 @@
-"""The canvas: a background, what is laid on it, and the light of the result.
+"""The canvas: a background and what is laid on it.
 
 Everything is placed on a flat page. A warp, when there is one, maps that page to the picture:
 rectangles become quadrilaterals here, glyphs are drawn through it at their final size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.kernels import veil
-from render.light import Light
 from render.plan import Box, Rect
 from shards import RGB
 
@@ -71,18 +71,18 @@ class Warp:
 
 
 class Canvas:
-    """Pixels being painted: (h, w, 3) uint8 sRGB. `background` stays as it was."""
+    """Pixels being painted: (h, w, 3) uint8 sRGB."""
 
-    def __init__(self, background: RGB, warp: Warp | None) -> None:
-        """Start from a copy of `background`."""
-        self.background = background
-        self.pixels = background.copy()
+    def __init__(self, ground: Callable[[], RGB], warp: Warp | None) -> None:
+        """Start from what `ground` paints: a new array each time, the same pixels."""
+        self._ground = ground
+        self.pixels = ground()
         self.warp = warp
 
     @cached_property
-    def light(self) -> Light:
-        """Return the light of the canvas as it is now; measured when first asked for."""
-        return Light(self.pixels)
+    def background(self) -> RGB:
+        """Return the ground as it was, painted again: few pages open a window to it."""
+        return self._ground()
 
     def bounds(self, box: Box) -> Box:
         """Return the box of the picture that holds a box of the flat page."""
@@ -94,7 +94,7 @@ class Canvas:
         return left, top, min(width, int(xs.max()) + 2), min(height, int(ys.max()) + 2)
 
     def lay(self, rect: Rect) -> None:
-        """Paint a rectangle, the same integers every time, and measure its light again."""
+        """Paint a rectangle, the same integers every time."""
         left, top, right, bottom = bounds = self.bounds(rect.box)
         part = self.pixels[top:bottom, left:right]
         if self.warp is not None:
@@ -104,8 +104,6 @@ class Canvas:
         else:
             colour, share = np.array(rect.colour, np.uint8), round(rect.opacity * 255)
             veil(self.pixels, left, top, right, bottom, colour, share)
-        if "light" in self.__dict__:
-            self.light.measure(bounds)
 
     def _lay_warped(self, rect: Rect, bounds: Box) -> None:
         left, top, right, bottom = bounds

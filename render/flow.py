@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from render.ink import OPACITIES, WHITE, of_hsv
-from render.light import contrast
+from render.light import contrast, extremes
 from render.page import Composed, Page, Style
 from render.plan import Box, Colour, Role
 
@@ -130,23 +130,16 @@ def sheet(page: Page, box: Box, *, dark: float = 0.12, tint: float = 0.15) -> Sh
         paper = of_hsv(hue, page.between(0, tint), page.between(0.93, 1.0))
         ink = of_hsv(hue, page.between(0, 0.6), page.between(0.0, 0.13))
     fewest = page.count(0, len(OPACITIES) - 1)
-    rows, columns = slice(box[1], box[3]), slice(box[0], box[2])
     if page.canvas.warp is not None:
-        fewest = len(OPACITIES) - 1  # trying would need the shape of the warped sheet
-    before = page.canvas.pixels[rows, columns].copy()
+        fewest = len(OPACITIES) - 1  # less would need the shape of the warped sheet
+    opacity = 1.0
     for opacity in OPACITIES[fewest:]:
-        if opacity > OPACITIES[fewest]:
-            page.canvas.pixels[rows, columns] = before
-            page.rects.pop()
-        page.lay(box, paper, opacity)
-        if _holds(page, ink, box):
+        boxes, under = np.array([box], np.int32), (paper, opacity)
+        ((low, high),) = extremes(page.canvas.pixels, boxes, 1, under=under).tolist()
+        if contrast(ink, low, high) >= page.contrast_floor:
             break
+    page.lay(box, paper, opacity)
     return Sheet(box, ink, paper)
-
-
-def _holds(page: Page, ink: Colour, box: Box) -> bool:
-    ((low, high),) = page.canvas.light.extremes(np.array([box], np.int32), 1).tolist()
-    return contrast(ink, low, high) >= page.contrast_floor
 
 
 def shade(paper: Colour, strength: float) -> Colour:

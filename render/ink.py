@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.canvas import Canvas
-from render.light import TO_SRGB, contrast, luminance, ratio, worse
+from render.light import TO_SRGB, contrast, extremes, luminance, ratio, worse
 from render.plan import Aid, Box, Colour, Rect
 
 CANDIDATES = 8
@@ -28,7 +28,8 @@ BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
 
 Extremes = Sequence[tuple[float, float]]
-"""The luminance of the darkest and the lightest window under each box."""
+"""The luminance of the darkest and the lightest window under each box, as `light.extremes` finds
+it: under all of them where some ink holds the floor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,13 @@ def choose(
     that a plate would cover. A `wanted` colour is tried first. Where no colour does, an outline
     is used if `outlined`, else a plate of the colour `veil`; None when neither may be used.
     """
-    extremes = canvas.light.extremes(boxes, size_px).tolist()
-    low, high = _outer(extremes)
+    found = extremes(canvas.pixels, boxes, size_px, floor).tolist()
+    low, high = _outer(found)
     # No colour does better than black below a light ground or white above a dark one.
     if max(contrast(BLACK, low, high), contrast(WHITE, low, high)) >= floor:
         for colour in _candidates(rng, wanted):
             if contrast(colour, low, high) >= floor:
-                return Ink(colour, None, None, _contrasts(colour, extremes))
+                return Ink(colour, None, None, _contrasts(colour, found))
     if outlined:
         dark = rng.random() < 0.5
         colour, halo = tint(rng, light=not dark), tint(rng, light=dark)
@@ -92,20 +93,17 @@ def _on_plate(
     veil: Colour,
     bare: tuple[float, float],
 ) -> Ink:
-    left, top, right, bottom = canvas.bounds(area)
     lit = luminance(veil) > 0.5
     inks = [tint(rng, light=not lit), BLACK if lit else WHITE]
-    before = canvas.pixels[top:bottom, left:right].copy()
-    for attempt, opacity in enumerate(_likely(inks, veil, bare, floor)):
-        if attempt:
-            canvas.pixels[top:bottom, left:right] = before
-        plate = Rect(area, veil, opacity)
-        canvas.lay(plate)
-        extremes = canvas.light.extremes(boxes, size_px).tolist()
-        low, high = _outer(extremes)
+    for opacity in _likely(inks, veil, bare, floor):
+        under = veil, opacity
+        found = extremes(canvas.pixels, boxes, size_px, floor, under=under).tolist()
+        low, high = _outer(found)
         for colour in inks:
             if contrast(colour, low, high) >= floor:
-                return Ink(colour, None, plate, _contrasts(colour, extremes))
+                plate = Rect(area, *under)
+                canvas.lay(plate)
+                return Ink(colour, None, plate, _contrasts(colour, found))
     raise AssertionError("black on an opaque light plate exceeds every allowed floor")
 
 
@@ -126,15 +124,15 @@ def veiled(light: float, veil: Colour, opacity: float) -> float:
     return luminance((red, green, blue))
 
 
-def _outer(extremes: Extremes) -> tuple[float, float]:
+def _outer(found: Extremes) -> tuple[float, float]:
     """Return the darkest and the lightest of all windows."""
-    lows, highs = zip(*extremes, strict=True)
+    lows, highs = zip(*found, strict=True)
     return min(lows), max(highs)
 
 
-def _contrasts(colour: Colour, extremes: Extremes) -> list[float]:
+def _contrasts(colour: Colour, found: Extremes) -> list[float]:
     own = luminance(colour)
-    return [round(worse(own, low, high), 3) for low, high in extremes]
+    return [round(worse(own, low, high), 3) for low, high in found]
 
 
 def _candidates(rng: np.random.Generator, wanted: Colour | None) -> Iterator[Colour]:

@@ -540,85 +540,124 @@ def blend_coverage(
 @_compiled
 def measure_light(
     canvas: NDArray[np.uint8],
-    luminance: NDArray[np.int32],
-    means: NDArray[np.float32],
-    squares: NDArray[np.float32],
+    luminance: NDArray[np.float64],
+    means: NDArray[np.float64],
+    squares: NDArray[np.float64],
     i0: int,
-    j0: int,
     i1: int,
-    j1: int,
+    j0: int,
 ) -> None:
-    """Put the mean luminance and its mean square of cells [i0, i1) x [j0, j1) in place.
+    """Put the mean luminance and its mean square of rows [i0, i1) of cells in place.
 
-    `luminance` (3, 256) is what each value of each channel adds to the luminance in [0, 65535]:
-    sums of integers are exact in any order, so the machine may do several at once.
+    `means` and `squares` begin with the cell in row 0 and column `j0` of the canvas. `luminance`
+    (3, 256) is what each value of each channel adds to the luminance in [0, 1].
     """
     height, width = canvas.shape[:2]
     flat = canvas.reshape(-1)
-    x0, x1 = j0 * CELL_PX, min(width, j1 * CELL_PX)
+    count = means.shape[1]
+    x0, x1 = j0 * CELL_PX, min(width, (j0 + count) * CELL_PX)
     red, green, blue = luminance[0], luminance[1], luminance[2]
-    light = np.zeros((j1 - j0) * CELL_PX, np.int32)  # beyond the edge of the page it stays 0
-    totals = np.empty(j1 - j0, np.int64)
-    powers = np.empty(j1 - j0, np.int64)
+    whole = (x1 - x0) // CELL_PX
     for i in range(i0, i1):
-        totals[:], powers[:] = 0, 0
+        totals, powers = means[i], squares[i]
+        totals[:], powers[:] = 0.0, 0.0
         y0, y1 = i * CELL_PX, min(height, (i + 1) * CELL_PX)
         for y in range(y0, y1):
             row = flat[(y * width + x0) * 3 : (y * width + x1) * 3]
-            for x in range(x1 - x0):
-                light[x] = red[row[3 * x]] + green[row[3 * x + 1]] + blue[row[3 * x + 2]]
-            for j in range(j1 - j0):
-                total, power = np.int64(0), np.int64(0)
+            for j in range(whole):
+                total, power = 0.0, 0.0
                 for x in range(CELL_PX):
-                    value = np.int64(light[CELL_PX * j + x])
+                    at = 3 * (CELL_PX * j + x)
+                    value = red[row[at]] + green[row[at + 1]] + blue[row[at + 2]]
                     total += value
                     power += value * value
                 totals[j] += total
                 powers[j] += power
-        for j in range(j1 - j0):
-            count = (y1 - y0) * (min(width, (j0 + j + 1) * CELL_PX) - (j0 + j) * CELL_PX)
-            means[i, j0 + j] = totals[j] / (count * 65535.0)
-            squares[i, j0 + j] = powers[j] / (count * 65535.0 * 65535.0)
+            for x in range(CELL_PX * whole, x1 - x0):  # a cell that the edge of the page cuts
+                value = red[row[3 * x]] + green[row[3 * x + 1]] + blue[row[3 * x + 2]]
+                totals[whole] += value
+                powers[whole] += value * value
+        share = 1.0 / (CELL_PX * (y1 - y0))
+        for j in range(count):
+            totals[j] *= share
+            powers[j] *= share
+        if whole < count:
+            totals[whole] *= CELL_PX / (x1 - x0 - CELL_PX * whole)
+            powers[whole] *= CELL_PX / (x1 - x0 - CELL_PX * whole)
+
+
+@_compiled
+def window_extremes(
+    means: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    side: int,
+    i0: int,
+    i1: int,
+    j0: int,
+    j1: int,
+) -> tuple[float, float]:
+    """Return the luminance of the darkest and of the lightest window of cells [i0, i1) x [j0, j1).
+
+    A window is `side` x `side` cells (fewer where there are fewer); its darkness is its mean less
+    one standard deviation, its lightness the mean plus one.
+    """
+    high, wide = min(side, i1 - i0), min(side, j1 - j0)
+    count, area = j1 - j0 - wide + 1, float(high * wide)
+    # The windows of a row are worked out side by side, each in its own order.
+    sums, powers = np.empty(count, np.float64), np.empty(count, np.float64)
+    lows, tops = np.ones(count, np.float64), np.zeros(count, np.float64)
+    for i in range(i0, i1 - high + 1):
+        sums[:], powers[:] = 0.0, 0.0
+        for y in range(i, i + high):
+            for x in range(j0, j0 + wide):
+                some, more = means[y, x : x + count], squares[y, x : x + count]
+                for j in range(count):
+                    sums[j] += some[j]
+                    powers[j] += more[j]
+        for j in range(count):
+            mean = sums[j] / area
+            grain = np.sqrt(max(0.0, powers[j] / area - mean * mean))
+            lows[j] = min(lows[j], mean - grain)
+            tops[j] = max(tops[j], mean + grain)
+    low, top = 1.0, 0.0
+    for j in range(count):
+        low, top = min(low, lows[j]), max(top, tops[j])
+    return max(0.0, low), min(1.0, top)
 
 
 @_compiled
 def light_extremes(
-    means: NDArray[np.float32],
-    squares: NDArray[np.float32],
+    canvas: NDArray[np.uint8],
+    luminance: NDArray[np.float64],
     side: int,
+    floor: float,
     boxes: NDArray[np.int32],
     found: NDArray[np.float64],
-) -> None:
+) -> int:
     """Put the luminance of the darkest and the lightest window under each box in `found` (l, 2).
 
-    A window is `side` x `side` cells (fewer where the box is narrower); its darkness is its mean
-    less one standard deviation, its lightness the mean plus one.
+    Stops after the box with which neither black nor white ink has a contrast of `floor` with all
+    windows so far, and returns the number of boxes that were measured.
     """
-    rows, columns = means.shape
-    # The windows of a row are worked out side by side, each in its own order.
-    sums, powers = np.empty(columns, np.float64), np.empty(columns, np.float64)
-    lows, tops = np.empty(columns, np.float64), np.empty(columns, np.float64)
+    height, width = canvas.shape[:2]
+    j0 = boxes[:, 0].min() // CELL_PX
+    i0 = boxes[:, 1].min() // CELL_PX
+    j1 = (min(width, boxes[:, 2].max()) + CELL_PX - 1) // CELL_PX
+    i1 = (min(height, boxes[:, 3].max()) + CELL_PX - 1) // CELL_PX
+    means = np.empty((i1, j1 - j0), np.float64)
+    squares = np.empty((i1, j1 - j0), np.float64)
+    known = i0  # cells are measured down to this row
+    darkest, lightest = 1.0, 0.0
     for line in range(len(boxes)):
-        j0, i0 = boxes[line, 0] // CELL_PX, boxes[line, 1] // CELL_PX
-        j1 = min(columns, (boxes[line, 2] + CELL_PX - 1) // CELL_PX)
-        i1 = min(rows, (boxes[line, 3] + CELL_PX - 1) // CELL_PX)
-        high, wide = min(side, i1 - i0), min(side, j1 - j0)
-        count, area = j1 - j0 - wide + 1, float(high * wide)
-        lows[:count], tops[:count] = 1.0, 0.0
-        for i in range(i0, i1 - high + 1):
-            sums[:count], powers[:count] = 0.0, 0.0
-            for y in range(i, i + high):
-                for x in range(j0, j0 + wide):
-                    some, more = means[y, x : x + count], squares[y, x : x + count]
-                    for j in range(count):
-                        sums[j] += some[j]
-                        powers[j] += more[j]
-            for j in range(count):
-                mean = sums[j] / area
-                grain = np.sqrt(max(0.0, powers[j] / area - mean * mean))
-                lows[j] = min(lows[j], mean - grain)
-                tops[j] = max(tops[j], mean + grain)
-        low, top = 1.0, 0.0
-        for j in range(count):
-            low, top = min(low, lows[j]), max(top, tops[j])
-        found[line, 0], found[line, 1] = max(0.0, low), min(1.0, top)
+        left, top = boxes[line, 0] // CELL_PX - j0, boxes[line, 1] // CELL_PX
+        right = min(j1, (boxes[line, 2] + CELL_PX - 1) // CELL_PX) - j0
+        bottom = min(i1, (boxes[line, 3] + CELL_PX - 1) // CELL_PX)
+        if bottom > known:
+            measure_light(canvas, luminance, means, squares, known, bottom, j0)
+            known = bottom
+        low, high = window_extremes(means, squares, side, top, bottom, left, right)
+        found[line, 0], found[line, 1] = low, high
+        darkest, lightest = min(darkest, low), max(lightest, high)
+        if darkest + 0.05 < 0.05 * floor and floor * (lightest + 0.05) > 1.05:
+            return line + 1
+    return len(boxes)

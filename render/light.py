@@ -4,11 +4,13 @@ Contrast is the ratio of WCAG 2 (relative luminance, section 1.4.3), taken again
 and the darkest window under a line, not against the mean of the picture.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import CELL_PX, light_extremes, measure_light
-from render.plan import Box, Colour
+from render.kernels import CELL_PX, light_extremes
+from render.plan import Colour
 from shards import RGB
 
 
@@ -30,13 +32,13 @@ TO_SRGB = _srgb()
 """The sRGB value of each linear light in [0, 65535]."""
 
 _SHARES = (0.2126, 0.7152, 0.0722)
-_LUMINANCE = np.rint([65535 * share * _linear() for share in _SHARES]).astype(np.int32)
-_EXACT = [(share * _linear()).tolist() for share in _SHARES]
+_LUMINANCE = np.stack([share * _linear() for share in _SHARES])
+_OF_VALUE = _LUMINANCE.tolist()
 
 
 def luminance(colour: Colour) -> float:
     """Return the relative luminance of an sRGB colour, in [0, 1] (WCAG 2)."""
-    return _EXACT[0][colour[0]] + _EXACT[1][colour[1]] + _EXACT[2][colour[2]]
+    return _OF_VALUE[0][colour[0]] + _OF_VALUE[1][colour[1]] + _OF_VALUE[2][colour[2]]
 
 
 def ratio(one: float, other: float) -> float:
@@ -54,38 +56,42 @@ def contrast(colour: Colour, low: float, high: float) -> float:
     return worse(luminance(colour), low, high)
 
 
-class Light:
-    """The luminance of a canvas in cells of CELL_PX, kept as the canvas changes."""
+def extremes(
+    pixels: RGB,
+    boxes: NDArray[np.int32],
+    size_px: int,
+    floor: float = 1.0,
+    *,
+    under: tuple[Colour, float] | None = None,
+) -> NDArray[np.float64]:
+    """Return the luminance of the darkest and of the lightest window under boxes (l, 4), (l, 2).
 
-    def __init__(self, canvas: RGB) -> None:
-        """Measure (h, w, 3) uint8 sRGB; the array is kept, not copied."""
-        self.canvas = canvas
-        shape = (-(-canvas.shape[0] // CELL_PX), -(-canvas.shape[1] // CELL_PX))
-        self._means = np.empty(shape, np.float32)
-        self._squares = np.empty(shape, np.float32)
-        self.measure((0, 0, canvas.shape[1], canvas.shape[0]))
+    A window is about half an em square, made of whole cells. The grain inside it counts by
+    one standard deviation, as gravel swallows text that its mean would carry. With `under` it is
+    what would be there once this colour lay over all of it at this opacity.
 
-    def measure(self, box: Box) -> None:
-        """Measure again where the canvas has changed."""
-        i1 = min(self._means.shape[0], -(-box[3] // CELL_PX))
-        j1 = min(self._means.shape[1], -(-box[2] // CELL_PX))
-        measure_light(
-            self.canvas, _LUMINANCE, self._means, self._squares,
-            box[1] // CELL_PX, box[0] // CELL_PX, i1, j1,
-        )  # fmt: skip
+    Boxes after the one with which no ink can hold the contrast `floor` any more are left out:
+    on a photograph that is mostly the first.
+    """
+    side = max(1, (size_px + CELL_PX) // (2 * CELL_PX))
+    found = np.empty((len(boxes), 2))
+    seen = _LUMINANCE if under is None else _under(*under)
+    # A hair less than the floor, so that rounding never leaves out what may yet hold it.
+    count = light_extremes(pixels, seen, side, floor * (1 - 1e-9), boxes, found)
+    return found[:count]
 
-    def extremes(self, boxes: NDArray[np.int32], size_px: int) -> NDArray[np.float64]:
-        """Return the luminance of the darkest and of the lightest window under boxes, (l, 2).
 
-        A window is about half an em square, made of whole cells. The grain inside it counts by
-        one standard deviation, as gravel swallows text that its mean would carry.
-        """
-        side = max(1, (size_px + CELL_PX) // (2 * CELL_PX))
-        found = np.empty((len(boxes), 2))
-        light_extremes(self._means, self._squares, side, boxes, found)
-        return found
+@lru_cache(maxsize=64)  # all plates of a page are of one colour
+def _under(colour: Colour, opacity: float) -> NDArray[np.float64]:
+    """Return what each value of each channel adds to the luminance under a coloured rectangle."""
+    share, inks = round(opacity * 255), np.array(colour)[:, None]
+    # As `kernels.veil` rounds: nothing lies halfway between two values, since 255 is odd.
+    values = (np.arange(256) * (255 - share) + inks * share + 127) // 255
+    return np.take_along_axis(_LUMINANCE, values, axis=1)
 
-    def mean(self, box: Box) -> float:
-        """Return the mean luminance of the cells under a box."""
-        i, j = slice(box[1] // CELL_PX, -(-box[3] // CELL_PX)), box[0] // CELL_PX
-        return float(self._means[i, j : -(-box[2] // CELL_PX)].mean())
+
+def mean(pixels: RGB) -> float:
+    """Return the mean luminance of a picture, from about a thousand of its pixels."""
+    step = max(1, min(pixels.shape[:2]) // 32)
+    few = pixels[::step, ::step]
+    return float(sum(_LUMINANCE[c][few[..., c]].mean() for c in range(3)))

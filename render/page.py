@@ -21,6 +21,7 @@ from render.fonts import Fonts
 from render.glyphs import Type
 from render.ink import BLACK, PLATE_MARGIN_PX, Ink, choose, tint
 from render.kernels import CELL_PX, move
+from render.light import mean
 from render.placing import Glyphs, Placed, line_slices, place
 from render.plan import Block, Box, Colour, Hinting, Language, Line, Rect, Role
 from render.setting import Composed, Compositor, Style
@@ -112,8 +113,8 @@ class Page:
 
         A light veil over a light page and a dark one over a dark page change the picture least.
         """
-        mean = self.canvas.light.mean((0, 0, self.width, self.height))
-        light = self.chance(min(0.9, max(0.1, 0.5 + 2.0 * (mean - 0.25))))
+        share = 0.5 + 2.0 * (mean(self.canvas.pixels) - 0.25)
+        light = self.chance(min(0.9, max(0.1, share)))
         return tint(self.rng, light=light)
 
     @cached_property

@@ -7,6 +7,7 @@ in the labels are the glyphs that were placed, and their boxes are the boxes of 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
@@ -143,7 +144,7 @@ class Renderer:
                 atlas=self.atlas,
                 corpus=self.corpus,
                 facts=self.facts,
-                canvas=Canvas(self.backgrounds.paint(background), warp),
+                canvas=Canvas(partial(self.backgrounds.paint, background), warp),
                 photograph=background.source is not None,
             )
             LAYOUTS[layout]().arrange(page)
@@ -188,7 +189,7 @@ class Renderer:
         """
         placed = self._checked(plan)
         warp = Warp(plan.warp) if plan.warp else None
-        canvas = Canvas(self.backgrounds.paint(plan.background), warp)
+        canvas = Canvas(partial(self.backgrounds.paint, plan.background), warp)
         for rect in (*plan.rects, *plan.marks):
             canvas.lay(rect)
         return _inked(plan, placed, canvas.pixels)

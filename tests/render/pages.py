@@ -96,7 +96,7 @@ def page_of(
         corpus=renderer.corpus,
         facts=renderer.facts,
         photograph=False,
-        canvas=Canvas(np.full((height, width, 3), ground, np.uint8), warp),
+        canvas=Canvas(lambda: np.full((height, width, 3), ground, np.uint8), warp),
     )
 
 

@@ -21,7 +21,6 @@ from render.kernels import (
     fill_lines,
     find_glyphs,
     ink_boxes,
-    light_extremes,
     move,
     set_lines,
     set_pens,
@@ -30,6 +29,7 @@ from render.kernels import (
     trim_masks,
     union_boxes,
     veil,
+    window_extremes,
 )
 from render.light import CELL_PX, TO_LINEAR, TO_SRGB
 
@@ -424,8 +424,8 @@ def test_bitmaps_are_cut_to_their_ink(parts):
 )  # fmt: skip
 def test_extremes_are_those_of_the_worst_window(seed, side, place):
     rng = np.random.default_rng(seed)
-    means = rng.random((6, 7)).astype(np.float32)
-    squares = (means**2 + 0.02 * rng.random((6, 7))).astype(np.float32)
+    means = rng.random((6, 7))
+    squares = means**2 + 0.02 * rng.random((6, 7))
     left, top, width, height = place
     box = (left, top, min(7 * CELL_PX, left + width), min(6 * CELL_PX, top + height))
     rows = slice(box[1] // CELL_PX, -(-box[3] // CELL_PX))
@@ -435,12 +435,12 @@ def test_extremes_are_those_of_the_worst_window(seed, side, place):
     wide = min(side, columns.stop - columns.start)
     for i in range(rows.start, rows.stop - high + 1):
         for j in range(columns.start, columns.stop - wide + 1):
-            mean = means[i : i + high, j : j + wide].astype(float).mean()
-            square = squares[i : i + high, j : j + wide].astype(float).mean()
+            mean = means[i : i + high, j : j + wide].mean()
+            square = squares[i : i + high, j : j + wide].mean()
             grain = np.sqrt(max(0.0, square - mean**2))
             values.append((mean - grain, mean + grain))
-    found = np.empty((1, 2))
-    light_extremes(means, squares, side, np.array([box], np.int32), found)
-    ((low, top_),) = found
-    assert low == pytest.approx(max(0, min(v[0] for v in values)), abs=1e-5)
-    assert top_ == pytest.approx(min(1, max(v[1] for v in values)), abs=1e-5)
+    low, top_ = window_extremes(
+        means, squares, side, rows.start, rows.stop, columns.start, columns.stop
+    )
+    assert low == pytest.approx(max(0, min(v[0] for v in values)), abs=1e-9)
+    assert top_ == pytest.approx(min(1, max(v[1] for v in values)), abs=1e-9)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from render import LAYOUTS
+from render.canvas import Canvas
 from render.flow import Column, apart, inner, shade, sheet
 from render.layouts import FALLBACK
-from render.light import contrast
+from render.light import contrast, extremes
 from render.page import MARGIN_PX, Sizes
 from render.plan import LANGUAGES
 from render.renderer import ATTEMPTS
@@ -225,10 +226,11 @@ def test_a_sheet_carries_its_ink_everywhere(renderer, dark):
     one = variant(renderer, flat_share=0)
     for seed in range(6):
         page = page_of(renderer, width=160, height=128)
-        page.canvas = type(page.canvas)(one.backgrounds.paint(one.plan(8 * seed).background), None)
+        photograph = one.backgrounds.paint(one.plan(8 * seed).background)
+        page.canvas = Canvas(photograph.copy, None)
         page.rng = np.random.default_rng(seed)
         paper = sheet(page, (10, 10, 150, 110), dark=dark)
-        ((low, high),) = page.canvas.light.extremes(np.array([[12, 12, 148, 108]], np.int32), 12)
+        ((low, high),) = extremes(page.canvas.pixels, np.array([[12, 12, 148, 108]], np.int32), 12)
         assert contrast(paper.ink, low, high) >= page.contrast_floor * 0.9
         assert [rect.box for rect in page.rects] == [(10, 10, 150, 110)]
         assert (sum(paper.paper) < 384) == (dark == 1.0)

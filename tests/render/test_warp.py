@@ -108,7 +108,7 @@ def test_a_quarter_turn_turns_every_glyph(renderer):
 def test_a_warped_rectangle_covers_what_lies_inside_it(warp, corners):
     (x0, y0), (x1, y1) = corners
     box = (int(min(x0, x1)), int(min(y0, y1)), int(max(x0, x1)) + 5, int(max(y0, y1)) + 5)
-    canvas = Canvas(np.zeros((150, 200, 3), np.uint8), warp)
+    canvas = Canvas(lambda: np.zeros((150, 200, 3), np.uint8), warp)
     left, top, right, bottom = canvas.bounds(box)
     assume(left < right and top < bottom)
     canvas.lay(Rect(box, (255, 255, 255)))
@@ -127,7 +127,7 @@ def test_a_warped_rectangle_covers_what_lies_inside_it(warp, corners):
 def test_a_warped_rectangle_may_be_a_veil_or_a_window():
     warp = Warp.about((100, 75), 0.05, (1e-4, 0.0))
     ground = np.full((150, 200, 3), 100, np.uint8)
-    canvas = Canvas(ground, warp)
+    canvas = Canvas(ground.copy, warp)
     canvas.lay(Rect((40, 40, 160, 110), (200, 200, 200), 0.5))
     assert np.abs(canvas.pixels[75, 100].astype(int) - 150).max() <= 1
     canvas.lay(Rect((80, 60, 120, 90), None))
