@@ -125,10 +125,10 @@ def _built(photographs: Path, atlas: Path, quick: bool) -> list[Row]:
     """Fill the atlas (in a quick run, with the first strikes only)."""
     renderer = _renderer(photographs, atlas.parent, 512, "en", languages={"en": 1, "zh": 1})
     start, glyphs = time.process_time(), 0
-    for number, strike in enumerate(renderer.strikes()):
+    for number, (strike, codes) in enumerate(renderer.strikes()):
         if quick and number == 100:
             break
-        glyphs += strike.fill(common_codes(strike.type.face))
+        glyphs += strike.fill(codes)
         if number % 200 == 0:
             renderer.atlas.save()
     renderer.atlas.save()

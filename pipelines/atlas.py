@@ -87,13 +87,11 @@ def _renderer(job: str, folder: Path) -> "Renderer":
 
 def _fill_part(job: str, folder: Path, part: int, parts: int) -> tuple[int, int]:
     """Fill every `parts`-th strike from `part` on; return how many, and their glyphs."""
-    from render.fonts import common_codes
-
     renderer = _renderer(job, folder)
     strikes = glyphs = 0
-    for number, strike in enumerate(renderer.strikes()):
+    for number, (strike, codes) in enumerate(renderer.strikes()):
         if number % parts == part:
-            glyphs += strike.fill(common_codes(strike.type.face))
+            glyphs += strike.fill(codes)
             strikes += 1
     renderer.atlas.save()
     return strikes, glyphs

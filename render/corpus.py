@@ -94,6 +94,11 @@ Shares = Sequence[tuple[float, T]]
 class Source(Protocol):
     """Something that yields text."""
 
+    @property
+    def characters(self) -> frozenset[int]:
+        """Return the code points of all its text."""
+        ...
+
     def draw(self, rng: np.random.Generator, least: int) -> Span:
         """Return at least `least` characters, from the start of a sentence or word."""
         ...
@@ -118,6 +123,12 @@ class Prose:
     def text(self) -> str:
         """Return all of it, as it was given."""
         return "".join(self._blocks)
+
+    @property
+    def characters(self) -> frozenset[int]:
+        """Return the code points of all its text."""
+        blocks = map(self._convert, self._blocks) if self._convert else self._blocks
+        return frozenset(map(ord, set[str]().union(*blocks)))
 
     def converted(self, convert: Callable[[str], str]) -> "Prose":
         """Return the same prose, each part of it replaced by a text of the same length."""
@@ -242,6 +253,11 @@ class Words:
         """Return the words, the most frequent first."""
         return _spaced(self._table()).split()
 
+    @property
+    def characters(self) -> frozenset[int]:
+        """Return the code points of all words and of the marks between them."""
+        return frozenset(np.unique(self._table()).tolist()) - {0} | set(_MARKS.tolist())
+
     def converted(self, convert: Callable[[str], str]) -> "Words":
         """Return the words replaced by others of the same length, at the same frequency."""
         other = copy(self)
@@ -297,6 +313,11 @@ class Mixed:
 
     han: Shares[Prose]
     latin: Shares[Prose]
+
+    @property
+    def characters(self) -> frozenset[int]:
+        """Return the code points of either tongue."""
+        return _characters((*self.han, *self.latin))
 
     def draw(self, rng: np.random.Generator, least: int) -> Span:
         """Put phrases of one passage between Han, with or without spaces around them."""
@@ -448,6 +469,10 @@ class Corpus:
                 f"can draw{self.found}; add text or set the share of {language!r} to 0"
             )
 
+    def characters(self, language: Language) -> frozenset[int]:
+        """Return the code points of all text in `language`; none where there is no text."""
+        return _characters(self.sources.get(language, ()))
+
     def draw(self, rng: np.random.Generator, language: Language, characters: int) -> Text:
         """Return 1 to `characters` characters (at least 1) of text, cut where a line may end.
 
@@ -479,6 +504,10 @@ def _sources(
     if english and chinese and "mixed" in languages:
         sources["mixed"] = [(1.0, Mixed(chinese, english))]
     return sources
+
+
+def _characters(shares: Shares[Source]) -> frozenset[int]:
+    return frozenset[int]().union(*(source.characters for _, source in shares))
 
 
 def _pick(rng: np.random.Generator, shares: Shares[T]) -> T:

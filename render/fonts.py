@@ -6,7 +6,7 @@ one, so the face is chosen by its name. fontTools reads names, maps and axes, at
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from fontTools.ttLib import TTCollection, TTFont, TTLibError
-from numpy.typing import NDArray
 
 from render.glyphs import Axis, Face, Type
 from render.kernels import SPACE
@@ -60,6 +59,9 @@ HAN_TRADITIONAL = frozenset(
     for cell in (*range(0x40, 0x7F), *range(0xA1, 0xFF))
 )
 """The 5,401 commonest characters in Traditional forms, level 1 of Big5."""
+
+HAN_OF: Mapping[Language, frozenset[int]] = {"zh": HAN, "zh-hant": HAN_TRADITIONAL}
+"""The common Han of each language that has its own."""
 
 REGIONS: dict[str, frozenset[Language]] = {
     **dict.fromkeys(("SC", "CN", "GB", "HANS"), frozenset[Language]({"zh"})),
@@ -325,8 +327,7 @@ def _face(key: str, path: Path, index: int, family: str, table: Any) -> tuple[st
         if characters >= ASCII:
             languages.add("en")
         regions = _regions(family)
-        common_in: dict[Language, frozenset[int]] = {"zh": HAN, "zh-hant": HAN_TRADITIONAL}
-        for language, common in common_in.items():
+        for language, common in HAN_OF.items():
             known = regions is None or language in regions
             if known and len(characters & common) >= 0.95 * len(common):
                 languages.add(language)
@@ -408,13 +409,3 @@ def _regions(family: str) -> frozenset[Language] | None:
         if word in REGIONS:
             return REGIONS[word]
     return None
-
-
-def common_codes(face: Face) -> NDArray[np.uint32]:
-    """Return the code points that most of a face's text is made of."""
-    codes = ASCII | PUNCTUATION
-    if "zh" in face.languages:
-        codes |= HAN
-    if "zh-hant" in face.languages:
-        codes |= HAN_TRADITIONAL
-    return np.array(sorted(codes), np.uint32)

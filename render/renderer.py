@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from render.atlas import Atlas, Strike
 from render.backgrounds import Backgrounds
@@ -21,7 +22,7 @@ from render.corpus import Corpus
 from render.effects import EFFECTS
 from render.effects import draw as draw_effects
 from render.facts import Facts
-from render.fonts import Fonts
+from render.fonts import ASCII, HAN_OF, PUNCTUATION, Fonts
 from render.kernels import blend_coverage, blend_linear, blend_srgb, cover, unite
 from render.layouts import FALLBACK, LAYOUTS
 from render.light import TO_LINEAR, TO_SRGB
@@ -205,15 +206,24 @@ class Renderer:
         image = encode(_inked(plan, placed, pixels), self.settings.format)
         return Sample(f"{index:09d}", image, self.settings.format, plan.text, meta)
 
-    def strikes(self) -> Iterator[Strike]:
-        """Yield every strike that pages of these settings can ask for, but for vertical text."""
+    def strikes(self) -> Iterator[tuple[Strike, NDArray[np.uint32]]]:
+        """Yield every strike that pages of these settings can ask for, but for vertical text.
+
+        With each come the code points (n,) that their text may have; its face may lack some.
+        """
         settings = self.settings
         hintings: list[Hinting] = [name for name, share in settings.hinting.items() if share > 0]
         sizes = [size for size, share in settings.sizes.items() if share > 0]
+        characters = {
+            language: HAN_OF.get(language, frozenset()) | self.corpus.characters(language)
+            for language in settings.spoken()
+        }
         for type_ in self.fonts.types_for(sorted(settings.spoken())):
+            shown = [characters[one] for one in sorted(type_.face.languages & characters.keys())]
+            codes = np.array(sorted((ASCII | PUNCTUATION).union(*shown)), np.uint32)
             for size_px in sizes:
                 for hinting in hintings:
-                    yield self.atlas.strike(type_, size_px, hinting)
+                    yield self.atlas.strike(type_, size_px, hinting), codes
 
     def _checked(self, plan: Plan) -> list[Placed]:
         """Return the glyphs of a plan that may come from anywhere, all inside the page.

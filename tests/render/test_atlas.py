@@ -203,6 +203,21 @@ def test_memory_is_bounded_and_what_is_forgotten_is_drawn_again(renderer, expect
     assert bytes_of(one) == expected
 
 
+def test_after_all_strikes_are_filled_no_glyph_is_left_to_draw(renderer, tmp_path):
+    one = variant(
+        sharing(renderer, tmp_path), languages={"zh": 1}, size_px=(8, 8), hinting={"light": 1},
+        layouts={"paragraph": 1},
+    )  # fmt: skip
+    filled = set[str]()
+    for strike, codes in one.strikes():
+        strike.fill(codes)
+        filled.add(strike.name)
+    one.atlas.save()
+    bytes_of(one, range(8))
+    # What these faces show as blank is looked for in the faces of other languages.
+    assert not filled & {strike.name for strike in grown(one)}
+
+
 def test_the_order_of_drawing_changes_no_glyph(renderer):
     one, other = strike_of(renderer), strike_of(renderer)
     text = "quickbrownfox"

@@ -120,6 +120,17 @@ def test_a_draw_is_its_own_to_change():
 # --- prose
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_character_is_drawn_that_was_not_announced(language):
+    corpus = embedded()
+    announced, rng = corpus.characters(language), np.random.default_rng(1)
+    seen = set[int]()
+    for _ in range(60):
+        seen |= set(corpus.draw(rng, language, 2000).codes.tolist())
+    assert seen <= announced
+    assert len(seen) > 0.4 * len(announced)
+
+
 def test_all_sentences_are_equally_likely(tmp_path):
     path = written(tmp_path, "One is here. Two (it) is here! Three?\n\n“Four.” Five.\n\n" + "Six")
     corpus = Corpus.at(path, BASIC, ["en"])
