@@ -23,7 +23,7 @@ from render.effects import EFFECTS
 from render.effects import draw as draw_effects
 from render.facts import Facts
 from render.fonts import ASCII, HAN_OF, PUNCTUATION, Fonts
-from render.kernels import blend_coverage, blend_linear, blend_srgb, cover, unite
+from render.kernels import blend_coverage, blend_linear, blend_srgb, cover, fetch, unite
 from render.layouts import FALLBACK, LAYOUTS
 from render.light import TO_LINEAR, TO_SRGB
 from render.page import Page, Sizes
@@ -302,6 +302,7 @@ def _inked(plan: Plan, placed: Sequence[Placed], pixels: RGB) -> RGB:
             _outline(pixels, block, one)
         colour = np.array(block.colour, np.uint8)
         for g in one.glyphs:
+            fetch(g.masks, g.rows, g.found)
             if plan.blending == "linear":
                 blend_linear(
                     pixels, g.masks, g.rows, g.found, g.xs, g.ys, colour, TO_LINEAR, TO_SRGB
