@@ -281,11 +281,16 @@ def find_glyphs(
         at, phase = pens[n] >> 2, pens[n] & 3
         if phases == 1:
             at, phase = (pens[n] + 2) >> 2, 0
-        row = table[ranks[place] * phases + phase] if ranks[place] >= 0 else -1
+        found[n] = table[ranks[place] * phases + phase] if ranks[place] >= 0 else -1
+        along[n] = at
+    # Two loops, each so short that the machine waits for many places of a large strike at once.
+    for n in range(len(places)):
+        place, row, at = places[n], found[n], along[n]
+        if owners[place] != number:
+            continue
         if row < -1:
             return -1
         x, y = (0, at) if vertical else (at, 0)
-        found[n], along[n] = row, at
         boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = x, y, x, y
         if row >= 0:
             boxes[n, 0] += rows[row, 3]
