@@ -15,7 +15,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-SPACE = 0x20
+from render.kernels import ALWAYS, NEVER, OPEN, certain_breaks
 
 _GROUPS = {
     "a": "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -47,8 +47,6 @@ a  - - ÷  - - - -  -  -  - ÷
 """
 """Break (÷) or none (-) between a left and a right neighbour, whatever is around them (?: open)."""
 
-_OPEN, _NEVER, _ALWAYS = 0, 1, 2
-
 
 def _kinds() -> NDArray[np.uint8]:
     """Return the group of each code point below 0x10000, from 1; 0 for none."""
@@ -61,11 +59,11 @@ def _kinds() -> NDArray[np.uint8]:
 def _pairs() -> NDArray[np.uint8]:
     """Return what the table says of (left, right), flat, sixteen to a row."""
     numbers = {name: number for number, name in enumerate(_GROUPS, 1)}
-    pairs = np.full((16, 16), _OPEN, np.uint8)
+    pairs = np.full((16, 16), OPEN, np.uint8)
     head, *rows = (line.split() for line in _TABLE.strip().splitlines())
     for left, *marks in rows:
         for right, mark in zip(head, marks, strict=True):
-            pairs[numbers[left], numbers[right]] = "?-÷".index(mark)
+            pairs[numbers[left], numbers[right]] = {"?": OPEN, "-": NEVER, "÷": ALWAYS}[mark]
     return pairs.ravel()
 
 
@@ -116,15 +114,13 @@ def breaks(string: str) -> NDArray[np.bool_]:
     ends = np.ones(len(string), np.bool_)
     if len(string) < 2:
         return ends
-    kinds = _KINDS.take(encoded(string), mode="clip")  # U+FFFF, and so all above, has no group
-    tame = (kinds[1:] == _WILD) & _BEFORE_TAME.take(kinds[:-1])
-    kinds[1:][tame] = _TAME
-    pairs = _PAIRS.take((kinds[:-1] << 4) + kinds[1:])
-    np.equal(pairs, _ALWAYS, out=ends[:-1])
-    unclear = np.flatnonzero(pairs == _OPEN)
-    if len(unclear):
+    unclear = np.empty(len(string), np.int32)
+    count = certain_breaks(
+        encoded(string), _KINDS, _PAIRS, _BEFORE_TAME, _WILD, _TAME, ends, unclear
+    )
+    if count:
         cuts = np.flatnonzero(ends) + 1
-        pieces = sorted(set(np.searchsorted(cuts, unclear, side="right").tolist()))
+        pieces = sorted(set(np.searchsorted(cuts, unclear[:count], side="right").tolist()))
         bounds = [0, *cuts.tolist()]
         inner = [
             bounds[piece] + end - 1

@@ -22,7 +22,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from render.breaks import SPACE, Text, breaks, decoded, encoded
+from render.breaks import Text, breaks, decoded, encoded
+from render.kernels import SPACE
 from render.plan import LANGUAGES, Language
 from shards import UserError
 
