@@ -64,7 +64,8 @@ def test_a_mistake_of_the_user_stops_at_once(tmp_path, notes, engine):
 def test_workers_that_die_are_replaced_and_the_bytes_are_the_same(tmp_path, notes):
     job = FaultyJob(notes=notes, killing=(1, 4), times=2)
     list(run_job(job, tmp_path / "out", engine="processes", workers=2))
-    assert [tries(notes, index) for index in (1, 4)] == [3, 3]
+    # Twice killed, and tried again too where it was in the making when the other one killed.
+    assert all(3 <= tries(notes, index) <= 5 for index in (1, 4))
     list(run_job(FaultyJob(notes=notes), tmp_path / "well", engine="inline"))
     assert sums(tmp_path / "out") == sums(tmp_path / "well")
     assert not (tmp_path / "out" / "quarantine.json").exists()
