@@ -383,9 +383,7 @@ def _variants(warped: Plan) -> Iterator[_Variant]:
 
 
 def _on_whole_pixels(block: Block) -> Block:
-    lines = (
-        replace(line, pens=tuple((pen + 2) // 4 * 4 for pen in line.pens)) for line in block.lines
-    )
+    lines = (replace(line, pens=(line.pens + 2) // 4 * 4) for line in block.lines)
     return replace(block, lines=tuple(lines))
 
 
