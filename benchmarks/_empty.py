@@ -27,4 +27,4 @@ class EmptyJob(Job):
         """Return a sidecar at once and write nothing."""
         del out
         name = f"part-{index:06d}.tar"
-        return Sidecar(tar=name, shard=index, sha256="0" * 64, bytes=0, recipe="", entries=())
+        return Sidecar.of((), tar=name, shard=index, sha256="0" * 64, bytes=0, recipe="")

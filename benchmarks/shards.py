@@ -301,6 +301,7 @@ def _write_sidecars(folder: Path, shards: int, *, samples: int) -> None:
             }
             for i in range(samples)
         ]
+        sums = {"samples": samples, "characters": 0, "dropped": {}, "unreadable": []}
         sidecar = {
             "version": VERSION,
             "tar": f"{shard_name(shard)}.tar",
@@ -308,6 +309,7 @@ def _write_sidecars(folder: Path, shards: int, *, samples: int) -> None:
             "sha256": "0" * 64,
             "bytes": samples * 30_000,
             "recipe": "benchmark",
+            "sums": sums,
             "entries": entries,
         }
         data = orjson.dumps(sidecar, option=orjson.OPT_INDENT_2)

@@ -32,7 +32,7 @@ from shards import (
     digest,
 )
 from shards.settings import Settings
-from shards.sidecar import finished
+from shards.sidecar import Summary, finished
 from shards.source import Part
 
 
@@ -179,8 +179,8 @@ def unpack(kind: type[Job], text: str) -> Job:
     return kind.model_validate_json(text)
 
 
-def open_output(job: Job, out: Store) -> Iterator[Sidecar]:
-    """Claim `out` for a job, tidy what killed runs left, and yield the shards that are whole.
+def open_output(job: Job, out: Store) -> Iterator[Summary]:
+    """Claim `out` for a job, tidy what killed runs left, and sum up the shards that are whole.
 
     Raises:
         UserError: when another recipe made what lies in `out`; nothing is touched.

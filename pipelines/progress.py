@@ -31,7 +31,7 @@ from pipelines.tally import Tally
 from pipelines.workers import Made, Run
 from shards import StoreError
 from shards.settings import Settings
-from shards.sidecar import sidecars
+from shards.sidecar import summaries
 from shards.store import Store, Where
 
 State = Literal["running", "finished", "interrupted", "failed"]
@@ -259,7 +259,7 @@ def interrupted_by_sigterm() -> Generator[None, None, None]:
 
 def totals(out: Where) -> dict[str, Any]:
     """Add up the sidecars of an output; see `Tally`."""
-    return Tally.over(sidecars(out)).row()
+    return Tally.over(summaries(out)).row()
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from functools import reduce
 from operator import iadd
 from typing import Any, Self
 
-from shards import Sidecar
+from shards.sidecar import UNREADABLE, Summary
 
 
 @dataclass(slots=True)
@@ -27,23 +27,22 @@ class Tally:
     unreadable: set[str] = field(default_factory=set[str])
 
     @classmethod
-    def of(cls, sidecar: Sidecar) -> Self:
+    def of(cls, summary: Summary) -> Self:
         """Count one shard."""
-        named = {drop.source for drop in sidecar.dropped if drop.reason == UNREADABLE}
-        others = Counter(drop.reason for drop in sidecar.dropped if drop.reason != UNREADABLE)
+        sums = summary.sums
         return cls(
             shards=1,
-            samples=len(sidecar.entries),
-            bytes=sidecar.bytes,
-            characters=sum(entry.characters for entry in sidecar.entries),
-            drops=others,
-            unreadable=named,
+            samples=sums.samples,
+            bytes=summary.bytes,
+            characters=sums.characters,
+            drops=Counter(sums.dropped),
+            unreadable=set(sums.unreadable),
         )
 
     @classmethod
-    def over(cls, sidecars: Iterable[Sidecar]) -> Self:
-        """Count many shards, holding one sidecar at a time."""
-        return reduce(iadd, map(cls.of, sidecars), cls())
+    def over(cls, summaries: Iterable[Summary]) -> Self:
+        """Count many shards, holding one summary at a time."""
+        return reduce(iadd, map(cls.of, summaries), cls())
 
     def __iadd__(self, other: "Tally") -> Self:
         """Add the shards of another tally."""
@@ -69,7 +68,3 @@ class Tally:
             "characters": self.characters,
             "dropped": self.dropped(),
         }
-
-
-UNREADABLE = "unreadable"
-"""The reason under which a file that cannot be opened is dropped."""

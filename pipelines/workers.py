@@ -149,13 +149,13 @@ class Run:
         self.before = Tally()
         self._replaced: dict[int, tuple[str, dict[str, str]]] = {}
         again, done = frozenset(only or ()), set[int]()
-        for sidecar in open_output(job, self.out):
-            if sidecar.shard in again:
-                self._replaced[sidecar.shard] = sidecar.sha256, sidecar.versions
-                self.out.delete(sidecar.name)
+        for summary in open_output(job, self.out):
+            if summary.shard in again:
+                self._replaced[summary.shard] = summary.sha256, summary.versions
+                self.out.delete(summary.name)
             else:
-                done.add(sidecar.shard)
-                self.before += Tally.of(sidecar)
+                done.add(summary.shard)
+                self.before += Tally.of(summary)
         wanted = range(job.count()) if only is None else sorted(again)
         self._queue = Queue(deque(shard for shard in wanted if shard not in done))
         self.planned = len(self._queue.waiting)

@@ -170,7 +170,7 @@ class _Entry(TypedDict):
 class _Sidecar(TypedDict):
     """What a reader needs of `Sidecar`, a third of the time and none of the objects."""
 
-    version: Literal[1]
+    version: Literal[2]
     tar: str
     shard: int
     bytes: Annotated[int, Field(ge=0, lt=2**63)]

@@ -6,17 +6,25 @@ each sample lies, what was dropped and why, and the digest of the recipe that ma
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, model_validator
 
 from shards.errors import ShardError
 from shards.settings import Settings
 from shards.store import Store, Where, open_store
 
-VERSION = 1
+VERSION = 2
 """Version of the sidecar's layout; a reader refuses others."""
+
+UNREADABLE = "unreadable"
+"""The reason under which a file that cannot be opened is dropped."""
+
+TAIL_BYTES = 4096
+"""What is read of a sidecar for its summary (our choice: five times what a short one takes)."""
 
 SIDECAR_NAME = re.compile(r"part-\d+\.json")
 TAR_NAME = re.compile(r"part-\d+\.tar")
@@ -58,23 +66,75 @@ class Dropped(Settings):
     scores: dict[str, float] = Field(default={})
 
 
-class Sidecar(Settings):
-    """What is known of one shard."""
+class Sums(Settings):
+    """What the samples and the dropped images of one shard add up to.
 
-    version: Literal[1] = VERSION
+    Reasons are counted in `dropped`, except that unreadable files are named: several shards of
+    pages may meet the same broken photograph.
+    """
+
+    samples: NonNegativeInt
+    characters: NonNegativeInt
+    dropped: dict[str, NonNegativeInt]
+    unreadable: tuple[str, ...]
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], dropped: Sequence[Dropped]) -> Self:
+        """Add up one shard."""
+        return cls(
+            samples=len(entries),
+            characters=sum(entry.characters for entry in entries),
+            dropped=Counter(drop.reason for drop in dropped if drop.reason != UNREADABLE),
+            unreadable=tuple(
+                sorted({drop.source for drop in dropped if drop.reason == UNREADABLE})
+            ),
+        )
+
+
+class Summary(Settings):
+    """What is known of one shard besides its samples: the end of its sidecar."""
+
+    version: Literal[2] = VERSION
     tar: str = Field(pattern=r"^part-\d+\.tar$")
     shard: int
     sha256: str
     bytes: int
     recipe: str
-    entries: tuple[Entry, ...]
-    dropped: tuple[Dropped, ...] = ()
     versions: dict[str, str] = Field(default={})
+    sums: Sums
 
     @property
     def name(self) -> str:
         """Return the name of the sidecar's own file."""
         return sidecar_name(self.shard)
+
+
+class Sidecar(Summary):
+    """What is known of one shard."""
+
+    entries: tuple[Entry, ...]
+    dropped: tuple[Dropped, ...] = ()
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], dropped: Sequence[Dropped] = (), **rest: Any) -> Self:
+        """Take what is in a shard, add it up, and the rest of the summary as it is."""
+        sums = Sums.of(entries, dropped)
+        return cls(entries=tuple(entries), dropped=tuple(dropped), sums=sums, **rest)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.sums != Sums.of(self.entries, self.dropped):
+            raise ValueError("its sums are not those of its entries")
+        return self
+
+    def text(self) -> str:
+        """Write it readably for a person, the summary last.
+
+        A resumed run reads the last bytes only: a file that was cut has lost them.
+        """
+        rest = self.model_dump(mode="json")
+        samples = {name: rest.pop(name) for name in ("entries", "dropped")}
+        return json.dumps(samples | rest, indent=1, ensure_ascii=False) + "\n"
 
     def drops(self) -> dict[str, int]:
         """Count the dropped images by reason, most frequent first."""
@@ -123,8 +183,12 @@ def sidecars(where: Where) -> Iterator[Sidecar]:
 
 def sidecar_names(where: Where) -> list[str]:
     """List the files that are named as sidecars are, in order of shard index."""
-    names = [name for name in open_store(where).names() if SIDECAR_NAME.fullmatch(name)]
-    return sorted(names, key=lambda name: (len(name), name))
+    return _in_order(open_store(where).names())
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    found = (name for name in names if SIDECAR_NAME.fullmatch(name))
+    return sorted(found, key=lambda name: (len(name), name))
 
 
 def _parse(store: Store, name: str, data: bytes) -> Sidecar:
@@ -157,24 +221,54 @@ def require_own(store: Store, name: str, shard: int, tar: str) -> None:
         )
 
 
-def finished(where: Where) -> Iterator[Sidecar]:
-    """Yield the sidecars of the shards that are whole, and make the others look unmade.
+def finished(where: Where) -> Iterator[Summary]:
+    """Yield the summaries of the shards that are whole, and make the others look unmade.
 
     A sidecar whose tar is missing or of another length promises what is not there: it is removed,
-    so that the next run makes the shard again. Contents are not read; `shards verify` does that.
+    so that the next run makes the shard again. Contents are not read, of a sidecar its end alone;
+    `shards verify` reads all.
 
     Raises:
-        ShardError: when a sidecar is broken.
+        ShardError: when the end of a sidecar is broken.
     """
     store = open_store(where)
     sizes = store.sizes()  # one listing: asking for each of 100,000 tars would take minutes
-    for sidecar in sidecars(store):
-        if sizes.get(sidecar.tar) == sidecar.bytes:
-            yield sidecar
+    for summary in _summaries(store, sizes):
+        if sizes.get(summary.tar) == summary.bytes:
+            yield summary
         else:
-            store.delete(sidecar.name)
+            store.delete(summary.name)
 
 
-def resolved_json(value: Settings) -> str:
-    """Write settings readably for a person, with a final newline."""
-    return json.dumps(value.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+def summaries(where: Where) -> Iterator[Summary]:
+    """Yield the end of each sidecar, in order of shard index.
+
+    Raises:
+        UserError: when there is no such folder.
+        ShardError: at the first that is broken.
+    """
+    store = open_store(where)
+    return _summaries(store, store.sizes())
+
+
+def _summaries(store: Store, sizes: Mapping[str, int]) -> Iterator[Summary]:
+    names = _in_order(sizes)
+    tails = store.read_tails({name: sizes[name] for name in names}, TAIL_BYTES)
+    return map(partial(_summary, store), names, tails)
+
+
+_FIRST = b'\n "version": '
+"""What the summary begins with, inside a sidecar as `Sidecar.text` writes it."""
+
+
+def _summary(store: Store, name: str, tail: bytes) -> Summary:
+    """Understand the end of a sidecar, or read all of it when it begins before that."""
+    _, first, rest = tail.rpartition(_FIRST)
+    if not first:
+        return read_sidecar(store, name)
+    try:
+        summary = Summary.model_validate_json(b'{"version": ' + rest)
+    except ValueError as error:
+        raise not_a_sidecar(store, name) from error
+    require_own(store, name, summary.shard, summary.tar)
+    return summary

@@ -12,9 +12,9 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -145,6 +145,18 @@ class Store(ABC):
     def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
         """Read many small files, in the order of `names`."""
         return map(self.read, names)
+
+    def read_tails(self, sizes: Mapping[str, int], length: int) -> Iterator[bytes]:
+        """Read the last `length` bytes of many files of known sizes, or all of a shorter one."""
+        return map(partial(self._tail, length=length), sizes.items())
+
+    def _tail(self, named: tuple[str, int], *, length: int) -> bytes:
+        name, size = named
+        file = self.open(name)
+        try:
+            return file.read(max(0, size - length), length)
+        finally:
+            file.close()
 
     def sweep(self) -> list[Path]:
         """Remove what `abandoned` lists, and return it."""
@@ -304,6 +316,14 @@ class Bucket(Store):
     def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
         """Fetch PARALLEL_READS objects at a time."""
         return ahead(self.read, names, PARALLEL_READS)
+
+    def read_tails(self, sizes: Mapping[str, int], length: int) -> Iterator[bytes]:
+        """Fetch the ends of PARALLEL_READS objects at a time."""
+        return ahead(partial(self._tail, length=length), sizes.items(), PARALLEL_READS)
+
+    def _tail(self, named: tuple[str, int], *, length: int) -> bytes:
+        name, size = named
+        return _RemoteRanges(self, _plain(name), size).read(max(0, size - length), length)
 
     def replace(self, name: str, data: bytes) -> None:
         """Put an object; readers see the old one or the new one."""

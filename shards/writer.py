@@ -18,7 +18,7 @@ from typing import Self
 
 from shards.errors import ShardError, UserError
 from shards.sample import Sample
-from shards.sidecar import KEY, Dropped, Entry, Sidecar, read_sidecar, resolved_json, shard_name
+from shards.sidecar import KEY, Dropped, Entry, Sidecar, read_sidecar, shard_name
 from shards.store import Where, open_store
 
 
@@ -140,21 +140,21 @@ class ShardWriter:
         self._put(bytes(tail + -(self._offset + tail) % tarfile.RECORDSIZE))
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.sidecar = Sidecar(
+        self.sidecar = Sidecar.of(
+            self._entries,
+            self._dropped,
             tar=self.tar,
             shard=self.shard,
             sha256=self._sha256.hexdigest(),
             bytes=self._temporary.stat().st_size,
             recipe=self.recipe,
-            entries=tuple(self._entries),
-            dropped=tuple(self._dropped),
             versions=self.versions,
         )
         if self.store.exists(self.sidecar.name):
             self._agree()
             return
         self.store.put(self._temporary, self.tar)
-        if not self.store.create(self.sidecar.name, resolved_json(self.sidecar).encode()):
+        if not self.store.create(self.sidecar.name, self.sidecar.text().encode()):
             self._agree()
 
     def _agree(self) -> None:
