@@ -208,18 +208,12 @@ def ink_boxes(
 ) -> NDArray[np.int32]:
     """Return the box (left, top, right, bottom) px of each glyph, (n, 4).
 
-    `found` (n,) are rows of the atlas, below 0 for no ink, of pens at (`xs`, `ys`) px; a glyph
-    without ink has a box without area at its pen.
+    `found` (n,) are rows of the atlas, below 0 for no ink, of pens at (`xs`, `ys`) px.
     """
     boxes = np.empty((len(found), 4), np.int32)
     for n in range(len(found)):
-        row = found[n]
-        if row < 0:
-            boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = xs[n], ys[n], xs[n], ys[n]
-            continue
-        left, top = xs[n] + rows[row, 3], ys[n] + rows[row, 4]
-        boxes[n, 0], boxes[n, 1] = left, top
-        boxes[n, 2], boxes[n, 3] = left + rows[row, 1], top + rows[row, 2]
+        box = ink_box(rows, found[n], xs[n], ys[n])
+        boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = box
     return boxes
 
 
@@ -284,6 +278,18 @@ def set_lines(
 
 
 @_compiled
+def ink_box(rows: NDArray[np.int32], row: int, x: int, y: int) -> tuple[int, int, int, int]:
+    """Return the box (left, top, right, bottom) of a glyph whose pen is at (`x`, `y`) px.
+
+    `row` is its row of the atlas; below 0 it has no ink, and its box no area.
+    """
+    if row < 0:
+        return x, y, x, y
+    left, top = x + rows[row, 3], y + rows[row, 4]
+    return left, top, left + rows[row, 1], top + rows[row, 2]
+
+
+@_compiled
 def find_glyphs(
     number: int,
     places: NDArray[np.int32],
@@ -325,14 +331,8 @@ def find_glyphs(
         if row < -1:
             return -1
         x, y = (0, at) if vertical else (at, 0)
-        boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = x, y, x, y
-        if row >= 0:
-            boxes[n, 0] += rows[row, 3]
-            boxes[n, 1] += rows[row, 4]
-            boxes[n, 2] = boxes[n, 0] + rows[row, 1]
-            boxes[n, 3] = boxes[n, 1] + rows[row, 2]
-        elif not spaces[place]:
-            lost += 1
+        boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = ink_box(rows, row, x, y)
+        lost += row < 0 and not spaces[place]
     return lost
 
 
