@@ -24,7 +24,8 @@ UNREADABLE = "unreadable"
 """The reason under which a file that cannot be opened is dropped."""
 
 TAIL_BYTES = 4096
-"""What is read of a sidecar for its summary (our choice: five times what a short one takes)."""
+"""What is read of a sidecar for its summary (our choice: seven times the 565 bytes of rendered
+pages; names of unreadable files make it longer, and then all of the sidecar is read)."""
 
 SIDECAR_NAME = re.compile(r"part-\d+\.json")
 TAR_NAME = re.compile(r"part-\d+\.tar")

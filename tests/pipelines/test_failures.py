@@ -61,11 +61,15 @@ def test_a_mistake_of_the_user_stops_at_once(tmp_path, notes, engine):
     assert tries(notes, 0) == 1
 
 
-def test_workers_that_die_are_replaced_and_the_bytes_are_the_same(tmp_path, notes):
-    job = FaultyJob(notes=notes, killing=(1, 4), times=2)
+@pytest.mark.parametrize("killing", [(1,), (1, 4)])
+def test_workers_that_die_are_replaced_and_the_bytes_are_the_same(tmp_path, notes, killing):
+    job = FaultyJob(notes=notes, killing=killing, times=2)
     list(run_job(job, tmp_path / "out", engine="processes", workers=2))
-    # Twice killed, and tried again too where it was in the making when the other one killed.
-    assert all(3 <= tries(notes, index) <= 5 for index in (1, 4))
+    tried = [tries(notes, index) for index in killing]
+    if len(killing) == 1:
+        assert tried == [3]
+    else:  # at its third try, one may be in the making when the other kills: again, then
+        assert all(3 <= count <= 5 for count in tried)
     list(run_job(FaultyJob(notes=notes), tmp_path / "well", engine="inline"))
     assert sums(tmp_path / "out") == sums(tmp_path / "well")
     assert not (tmp_path / "out" / "quarantine.json").exists()
