@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipelines.jobs import Job
+from pipelines.engine.jobs import Job
 from shards import Sidecar, Store
 
 

@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks._rows import Row, main
 from shards import ImageSource
 from vae import PRESETS, VAE, AlignmentSettings, Weights, mdms
-from vae.alignment import Alignment, mdms_sampled
-from vae.losses import Objective, build_objective, l1
+from vae.objective.alignment import Alignment, mdms_sampled
+from vae.objective.losses import Objective, build_objective, l1
 
 OVERHEAD = 10.0
 """Target: what the adaptive weight may add to a step, in %."""

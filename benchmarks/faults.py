@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._rows import Row, main
-from shards.check import faults
+from shards.inspect.check import faults
 from shards.sidecar import sidecars
 from shards.store import Folder, open_store
 

@@ -18,10 +18,10 @@ from typing import Any, Self
 from urllib.request import urlopen
 
 from benchmarks._rows import Row, main
+from pipelines.engine.jobs import RenderJob
 from pipelines.finalize import describe_dataset
-from pipelines.jobs import RenderJob
 from pipelines.recipe import load
-from shards.check import faults
+from shards.inspect.check import faults
 from shards.sidecar import read_sidecar, sidecar_name
 from shards.store import Folder
 

@@ -14,8 +14,8 @@ from unittest.mock import patch
 from benchmarks._rows import Row, main
 from benchmarks.peers import PeerResult, measure_peers
 from render import Renderer, RenderSettings
-from render.backgrounds import PAGES_PER_PHOTOGRAPH
-from render.fonts import Fonts
+from render.picture.backgrounds import PAGES_PER_PHOTOGRAPH
+from render.type.fonts import Fonts
 from shards import ImageSource, Sample, ShardWriter
 from shards.sample import encode_jpeg
 
@@ -31,9 +31,12 @@ START_S = 2.0
 CROPS = PAGES_PER_PHOTOGRAPH
 
 STAGES: dict[str, tuple[str, ...]] = {
-    "background": ("render.backgrounds.Backgrounds.choose", "render.backgrounds.Backgrounds.paint"),
-    "corpus": ("render.corpus.Corpus.draw",),
-    "colour": ("render.page.choose", "render.canvas.Canvas.lay"),
+    "background": (
+        "render.picture.backgrounds.Backgrounds.choose",
+        "render.picture.backgrounds.Backgrounds.paint",
+    ),
+    "corpus": ("render.text.corpus.Corpus.draw",),
+    "colour": ("render.page.choose", "render.picture.canvas.Canvas.lay"),
     "layout": ("render.renderer.Renderer._arranged",),
     "boxes": ("render.renderer.Renderer._placed", "render.renderer.describe"),
     "raster": ("render.renderer._inked",),

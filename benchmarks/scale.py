@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks._empty import EmptyJob
 from benchmarks._rows import Row, main
-from pipelines.jobs import RenderJob
-from pipelines.tally import Tally
-from pipelines.workers import Made, Run
+from pipelines.engine.jobs import RenderJob
+from pipelines.engine.tally import Tally
+from pipelines.engine.workers import Made, Run
 from shards import Sample, ShardReader, ShardWriter
 from shards.sidecar import Sidecar, finished, shard_name, sidecar_name, sidecars
 from shards.store import Folder

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from benchmarks._rows import Row, main, rate
-from pipelines.jobs import RenderJob
-from pipelines.workers import run_job
+from pipelines.engine.jobs import RenderJob
+from pipelines.engine.workers import run_job
 from vae import PRESETS, VAE, PerceptualEffLite0, Stage
-from vae.curriculum import Curriculum
-from vae.loader import Batches
+from vae.training.curriculum import Curriculum
+from vae.training.loader import Batches
 
 SHAPES = ((16, 64), (4, 128))
 """Images and side in px of the quickstart's batches: equally many pixels."""

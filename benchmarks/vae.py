@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._rows import Row, main
 from vae import PRESETS, VAE, VAESettings
-from vae.invariant import ShapeInvariant
-from vae.memory import Kept, checkpoint_blocks, kept_bytes
-from vae.tiling import Tiled, halo
+from vae.inference.invariant import ShapeInvariant
+from vae.inference.memory import Kept, checkpoint_blocks, kept_bytes
+from vae.inference.tiling import Tiled, halo
 
 GIB = 2**30
 WIDTH = 24

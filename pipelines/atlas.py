@@ -42,8 +42,8 @@ def atlas(
 
     Example: nonpareil atlas render_pages
     """
-    from pipelines.jobs import RenderJob
-    from pipelines.progress import progress_bar
+    from pipelines.engine.jobs import RenderJob
+    from pipelines.engine.progress import progress_bar
     from pipelines.recipe import atlas_folder, load
 
     job = load(RenderJob, recipe, settings)
@@ -78,7 +78,7 @@ def _fill(job: str, folder: Path, slots: int) -> Iterator[tuple[int, int]]:
 @cache
 def _renderer(job: str, folder: Path) -> "Renderer":
     """Build the renderer of a job, once per process."""
-    from pipelines.jobs import RenderJob
+    from pipelines.engine.jobs import RenderJob
     from render import Renderer
 
     settings = RenderJob.model_validate_json(job)

@@ -14,8 +14,8 @@ from pipelines.quickstart import quickstart
 from pipelines.render import render
 from pipelines.report import report
 from pipelines.train import train
-from shards.cli import app as shards_app
 from shards.console import new_app, run
+from shards.inspect.cli import app as shards_app
 
 app = new_app("Image VAEs that keep small text readable: render, filter, train, evaluate.")
 app.command()(quickstart)

@@ -16,7 +16,7 @@ from shards.console import print_json, print_table, run_command
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipelines.scoring import ScoringSettings
+    from pipelines.evaluation.scoring import ScoringSettings
 
 
 def evaluate(
@@ -35,7 +35,7 @@ def evaluate(
 
     Example: nonpareil evaluate runs/nano --data pages=runs/unseen --out runs/nano-scores
     """
-    from pipelines.scoring import ScoringSettings
+    from pipelines.evaluation.scoring import ScoringSettings
 
     settings = ScoringSettings(images=images, side=side)
     rows = evaluate_to(out, checkpoint, streams_of(data), settings, ocr=ocr)
@@ -56,12 +56,12 @@ def evaluate_to(
         UserError: when there is no checkpoint, or `out` holds scores of other weights or data.
     """
     from filters import Recognizer
-    from pipelines.progress import progress_bar, totals
+    from pipelines.engine.progress import progress_bar, totals
+    from pipelines.evaluation.scoring import codecs, score
     from pipelines.recipe import claim
-    from pipelines.scoring import codecs, score
-    from shards.check import sha256_of
+    from shards.inspect.check import sha256_of
     from shards.store import Folder, write_atomically
-    from vae.checkpoint import MODEL, newest
+    from vae.training.checkpoint import MODEL, newest
 
     found = newest(checkpoint)
     asked = {

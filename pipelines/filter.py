@@ -38,9 +38,9 @@ def filter_images(
 
     Example: nonpareil filter filter_photos --images ~/photos --out runs/photos
     """
-    from pipelines.jobs import FilterJob
+    from pipelines.engine.jobs import FilterJob
+    from pipelines.engine.shard_job import make_or_plan
     from pipelines.recipe import load
-    from pipelines.shard_job import make_or_plan
 
     override = [] if images is None else [f"images={str(images.resolve())!r}"]
     make_or_plan(

@@ -15,9 +15,9 @@ import typer
 
 from pipelines.options import JsonOption
 from pipelines.recipe import NOTE, PROGRESS
-from shards.check import MANIFEST
 from shards.console import print_json, run_command
 from shards.errors import UserError
+from shards.inspect.check import MANIFEST
 from shards.settings import Settings
 from shards.store import Store, Where, open_store
 
@@ -88,8 +88,8 @@ def describe_dataset(out: Where, *, allow_missing: bool = False) -> Dataset:
         UserError: when there are none, one is broken or of another recipe, or (unless allowed)
             missing: given up, never made, or made in part.
     """
-    from pipelines.quarantine import Quarantine
-    from pipelines.tally import Tally
+    from pipelines.engine.quarantine import Quarantine
+    from pipelines.engine.tally import Tally
     from shards.sidecar import sidecars
 
     store = open_store(out)

@@ -19,18 +19,18 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import ValidationError
 
-from pipelines.progress import progress_bar
+from pipelines.engine.progress import progress_bar
 from render import DIFFICULTY, LAYOUTS, Renderer, RenderSettings, versions
-from render.backgrounds import PAGES_PER_PHOTOGRAPH
-from render.canvas import Warp
-from render.effects import EFFECTS
 from render.page import OUTLINE_PX
+from render.picture.backgrounds import PAGES_PER_PHOTOGRAPH
+from render.picture.canvas import Warp
+from render.picture.effects import EFFECTS
 from render.plan import LANGUAGES, Block, Box, Effect, Language, Plan
 from shards import RGB, UserError
 from shards.store import write_atomically
 
 if TYPE_CHECKING:
-    from pipelines.jobs import RenderJob
+    from pipelines.engine.jobs import RenderJob
 
 DETAIL = (96, 64)
 """Width and height in px of a detail, before it is enlarged."""

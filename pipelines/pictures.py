@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shards import RGB
-from shards.pictures import data_uri
+from shards.inspect.pictures import data_uri
 
 DETAIL = 64
 """Side in px of a detail. The page enlarges it four times without smoothing, since a reader wants

@@ -51,9 +51,9 @@ def render(
 
     Example: nonpareil render render_pages --out runs/pages --dry-run --price 0.04
     """
-    from pipelines.jobs import RenderJob
+    from pipelines.engine.jobs import RenderJob
+    from pipelines.engine.shard_job import make_or_plan
     from pipelines.recipe import load
-    from pipelines.shard_job import make_or_plan
 
     if preview is not None:
         from pipelines.gallery import preview_recipe

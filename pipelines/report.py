@@ -84,7 +84,7 @@ SETS = ("pages", "plain", "photos", "documents", "unseen_plain", "unseen_pages",
 
 
 def _set(folder: Path) -> dict[str, Any]:
-    from pipelines.progress import totals
+    from pipelines.engine.progress import totals
 
     return {"name": folder.name, **totals(folder)}
 
@@ -93,7 +93,7 @@ def _pages(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield pages spread over the whole folder, with a crop of each at 4x."""
     from pipelines.pictures import detail
     from shards import ShardReader
-    from shards.pictures import png_uri
+    from shards.inspect.pictures import png_uri
 
     with ShardReader(folder) as reader:
         for i in range(0, len(reader), max(1, len(reader) // PAGES)):
@@ -108,7 +108,7 @@ def _pages(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _kept(folder: Path) -> Iterator[dict[str, Any]]:
-    from pipelines.progress import totals
+    from pipelines.engine.progress import totals
     from shards import ShardReader
 
     if not totals(folder)["samples"]:
@@ -120,7 +120,7 @@ def _kept(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _rejected(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Return by reason the rejected images of a filter run, as far as their files still exist."""
-    from pipelines.jobs import FilterJob
+    from pipelines.engine.jobs import FilterJob
     from shards import UnreadableImage
     from shards.sidecar import sidecars
 
@@ -142,7 +142,7 @@ def _rejected(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _thumbnail(sample: Sample, scores: dict[str, float]) -> dict[str, Any]:
-    from shards.pictures import jpeg_uri, shrunk
+    from shards.inspect.pictures import jpeg_uri, shrunk
 
     return {
         "name": sample.meta.get("source", sample.key),
@@ -156,7 +156,7 @@ def _examples(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield scored pictures: original, every codec's output and difference; and details."""
     from pipelines.pictures import detail, difference
     from shards import decode
-    from shards.pictures import jpeg_uri, png_uri
+    from shards.inspect.pictures import jpeg_uri, png_uri
 
     for path in sorted(folder.glob("*/*/original.png")):
         original = decode(path.read_bytes(), path.name)

@@ -12,12 +12,12 @@ from typing import Any
 
 import typer
 
+from pipelines.engine.jobs import FilterJob, Job, RenderJob
+from pipelines.engine.progress import describe, follow, totals
 from pipelines.evaluate import evaluate_to
-from pipelines.jobs import FilterJob, Job, RenderJob
-from pipelines.progress import describe, follow, totals
+from pipelines.evaluation.scoring import ScoringSettings
 from pipelines.recipe import claim, load
 from pipelines.report import report_on
-from pipelines.scoring import ScoringSettings
 from pipelines.train import train_to
 from shards import UserError
 from shards.console import print_table

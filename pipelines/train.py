@@ -69,7 +69,7 @@ def train_to(
     Raises:
         UserError: when other settings or streams made what lies in `out`.
     """
-    from pipelines.progress import progress_bar
+    from pipelines.engine.progress import progress_bar
     from pipelines.recipe import claim
     from vae import fit
 

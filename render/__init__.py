@@ -1,12 +1,12 @@
 """Text at its final size on photographs, with exact truth: (settings, seed, index) -> Sample."""
 
-from render.atlas import Atlas
-from render.corpus import Corpus
-from render.fonts import Fonts
 from render.layouts import LAYOUTS
 from render.plan import Plan
 from render.renderer import Renderer, versions
 from render.settings import DIFFICULTY, RenderSettings
+from render.text.corpus import Corpus
+from render.type.atlas import Atlas
+from render.type.fonts import Fonts
 
 __all__ = [
     "DIFFICULTY",

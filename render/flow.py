@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from render.ink import OPACITIES, WHITE, of_hsv
-from render.light import contrast, extremes
 from render.page import Composed, Page, Style
+from render.picture.ink import OPACITIES, WHITE, of_hsv
+from render.picture.light import contrast, extremes
 from render.plan import Box, Colour, Role
 
 

@@ -12,19 +12,19 @@ from itertools import accumulate
 
 import numpy as np
 
-from render.atlas import Atlas
-from render.breaks import Text
-from render.canvas import Canvas
-from render.corpus import Corpus
-from render.facts import Facts
-from render.fonts import Fonts
-from render.glyphs import Type
-from render.ink import BLACK, PLATE_MARGIN_PX, Ink, choose, tint
 from render.kernels import CELL_PX, move
-from render.light import mean
-from render.placing import Glyphs, Placed, line_slices, place
+from render.picture.canvas import Canvas
+from render.picture.ink import BLACK, PLATE_MARGIN_PX, Ink, choose, tint
+from render.picture.light import mean
 from render.plan import Block, Box, Colour, Hinting, Language, Line, Rect, Role
-from render.setting import Composed, Compositor, Style
+from render.text.breaks import Text
+from render.text.corpus import Corpus
+from render.text.facts import Facts
+from render.type.atlas import Atlas
+from render.type.fonts import Fonts
+from render.type.glyphs import Type
+from render.type.placing import Glyphs, Placed, line_slices, place
+from render.type.setting import Composed, Compositor, Style
 
 MARGIN_PX = 3
 """Least distance between ink and the edge of the page."""

@@ -15,22 +15,22 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from render.atlas import Atlas, Strike
-from render.backgrounds import Backgrounds
-from render.canvas import Canvas, Warp
-from render.corpus import Corpus
-from render.effects import EFFECTS
-from render.effects import draw as draw_effects
-from render.facts import Facts
-from render.fonts import ASCII, HAN_OF, PUNCTUATION, Fonts
 from render.kernels import blend_coverage, blend_linear, blend_srgb, cover, fetch, unite
 from render.layouts import FALLBACK, LAYOUTS
-from render.light import TO_LINEAR, TO_SRGB
 from render.page import Page, Sizes
-from render.placing import Placed, place
+from render.picture.backgrounds import Backgrounds
+from render.picture.canvas import Canvas, Warp
+from render.picture.effects import EFFECTS
+from render.picture.effects import draw as draw_effects
+from render.picture.light import TO_LINEAR, TO_SRGB
 from render.plan import Block, Hinting, Language, Plan
 from render.settings import RenderSettings
+from render.text.corpus import Corpus
+from render.text.facts import Facts
 from render.truth import describe
+from render.type.atlas import Atlas, Strike
+from render.type.fonts import ASCII, HAN_OF, PUNCTUATION, Fonts
+from render.type.placing import Placed, place
 from shards import RGB, ImageSource, Sample, UserError, digest, encode
 
 ATTEMPTS = 4

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
-from render.effects import EFFECTS
 from render.layouts import LAYOUTS
 from render.page import MARGIN_PX
+from render.picture.effects import EFFECTS
 from render.plan import Blending, Hinting, Language
 from shards import Settings
 

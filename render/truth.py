@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from render.atlas import Atlas
-from render.fonts import Fonts
 from render.kernels import union_boxes
-from render.placing import Placed, line_slices
 from render.plan import Block, Box, Plan
+from render.type.atlas import Atlas
+from render.type.fonts import Fonts
+from render.type.placing import Placed, line_slices
 
 Legibility = Literal["clear", "hard", "lost"]
 

@@ -4,21 +4,43 @@ import ast
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("shards", "render", "filters", "vae", "pipelines")
-FILES = sorted(file for package in PACKAGES for file in (ROOT / package).glob("*.py"))
+FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 
 MAY_IMPORT = {
-    "shards": {"shards"},
-    "render": {"render", "shards"},
-    "filters": {"filters", "shards"},
-    "vae": {"vae", "shards"},
-    "pipelines": {*PACKAGES},
+    "shards": set[str](),
+    "shards.inspect": {"shards"},
+    "shards.__main__": {"shards", "shards.inspect"},
+    "render.plan": {"shards"},
+    "render.kernels": set[str](),
+    "render.text": {"render.plan", "render.kernels", "shards"},
+    "render.picture": {"render.plan", "render.kernels", "shards"},
+    "render.type": {"render.text", "render.picture", "render.plan", "render.kernels", "shards"},
+    "render": {"render.*", "shards"},
+    "filters": {"shards"},
+    "vae": {"shards"},
+    "vae.objective": {"vae", "shards"},
+    "vae.inference": {"vae", "shards"},
+    "vae.training": {"vae", "vae.objective", "vae.inference", "shards"},
+    "pipelines.recipe": {"shards"},
+    "pipelines.options": set[str](),
+    "pipelines.engine": {
+        *("pipelines.recipe", "pipelines.preflight"),
+        *("render", "filters", "shards", "shards.inspect"),
+    },
+    "pipelines.evaluation": {"filters", "vae", "shards"},
+    "pipelines.preflight": {"pipelines.recipe", "pipelines.options", "shards"},
+    "pipelines": {"*"},
 }
+"""What each room, or a single file in front of the rooms, may import beside itself; `a.*` stands
+for every room of `a`. What a package's `__init__` offers may come from any of its rooms."""
 
 AT_HOME = {
     "ray": {"pipelines"},
@@ -30,34 +52,64 @@ AT_HOME = {
 
 
 def imports(file: Path) -> set[str]:
+    """Every module that a file names, `from a import b` as `a` and `a.b`."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif (
             isinstance(node, ast.Call)
             and ast.unparse(node.func) in ("import_module", "importlib.import_module")
             and isinstance(node.args[0], ast.Constant)
         ):
-            found.add(str(node.args[0].value).split(".")[0])
+            found.add(str(node.args[0].value))
     return found
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(file) for file in FILES}
+
+
+def room_of(module: str) -> str:
+    while module not in MAY_IMPORT:
+        module = module.rpartition(".")[0]
+    return module
+
+
+def may_import(room: str) -> set[str]:
+    names = {room} | MAY_IMPORT[room]
+    return {other for other in MAY_IMPORT if any(fnmatch(other, name) for name in names)}
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
 def test_imports_point_in_one_direction(file):
-    package = file.parent.name
-    found = imports(file)
-    assert found & {*PACKAGES} <= MAY_IMPORT[package]
+    found, module = imports(file), module_of(file)
+    rooms = {room_of(one) for one in found & MODULES}
+    if module in PACKAGES:  # the names that a package offers
+        assert all(room.split(".")[0] in {module, "shards"} for room in rooms)
+    else:
+        assert rooms <= may_import(room_of(module))
     for library, homes in AT_HOME.items():
-        assert library not in found or package in homes
+        packages = {one.split(".")[0] for one in found}
+        assert library not in packages or module.split(".")[0] in homes
+
+
+def test_rooms_stand_on_one_another_without_a_circle():
+    """A file in front of the rooms may use all of them; no room may lead back to itself."""
+    graph = {room: may_import(room) - {room} for room in MAY_IMPORT}
+    assert {*TopologicalSorter(graph).static_order()} == {*MAY_IMPORT}
 
 
 def test_the_check_of_imports_sees_every_way_to_import(tmp_path):
     file = tmp_path / "x.py"
     file.write_text("def f():\n import a.b\n from c.d import e\n importlib.import_module('g.h')\n")
-    assert imports(file) == {"a", "c", "g"}
+    assert imports(file) == {"a.b", "c.d", "c.d.e", "g.h"}
 
 
 @pytest.mark.parametrize("package", ["shards", "render", "filters", "pipelines.cli"])
@@ -74,8 +126,8 @@ def test_nothing_that_ray_must_ship_is_ignored():
         for folder in (
             "pipelines/recipes",
             "pipelines/templates",
-            "render/prose",
-            "shards/templates",
+            "render/text/prose",
+            "shards/inspect/templates",
         )
         for file in (ROOT / folder).iterdir()
     ]
@@ -97,11 +149,12 @@ def test_nothing_that_ray_must_ship_is_ignored():
         assert asked.stdout == ""
 
 
-def test_package_list_names_every_package():
+def test_every_room_is_installed():
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    listed = table["tool"]["setuptools"]["packages"]
-    assert [name for name in listed if "." not in name] == list(PACKAGES)
-    assert all((ROOT / name.replace(".", "/")).is_dir() for name in listed)
+    patterns = table["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert patterns == [f"{package}*" for package in PACKAGES]
+    rooms = {file.parent for file in FILES}
+    assert all((room / "__init__.py").exists() for room in rooms)
 
 
 def test_no_drawer_for_odds_and_ends():

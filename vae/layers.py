@@ -114,8 +114,8 @@ class Conv(nn.Conv2d):
 class ResBlock(nn.Module):
     """Twice (norm, SiLU, conv 3x3), added to the input; a 1x1 conv where the width changes.
 
-    `gradient_checkpointing` (diffusers' name; see vae/memory.py) keeps the input alone for
-    backward, which makes the inside again.
+    `gradient_checkpointing` (diffusers' name; see vae/inference/memory.py) keeps the input alone
+    for backward, which makes the inside again.
     """
 
     gradient_checkpointing: bool = False

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from render import Renderer, RenderSettings
 from shards import RGB, ImageSource, Sample
 from shards.source import Part
-from vae.loader import resized_crop
+from vae.training.loader import resized_crop
 
 SIDE = 64
 """Side of a crop, px: the least that leaves an f32 model 2 x 2 latents."""

@@ -18,13 +18,13 @@ from benchmarks._rows import commit, machine
 from benchmarks.ablation.arms import Run
 from benchmarks.ablation.crops import KINDS, Crops
 from filters import Reader
-from pipelines.scoring import Codec, reconstruct
+from pipelines.evaluation.scoring import Codec, reconstruct
 from shards import Settings
 from shards.store import write_atomically
 from vae import METRICS, VAE, Mean, ned
-from vae.losses import l1
 from vae.model import parameter_counts
-from vae.schedule import Rate
+from vae.objective.losses import l1
+from vae.training.schedule import Rate
 
 COMMIT = commit()
 """That of the code which is loaded: runs take hours, and the tree may move on meanwhile."""

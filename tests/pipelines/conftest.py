@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.jobs import RenderJob
+from pipelines.engine.jobs import RenderJob
 
 SMALL_PAGES = {
     "shards": 3,

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from pipelines.jobs import Job
+from pipelines.engine.jobs import Job
 from shards import ShardWriter, Sidecar, Store, UserError
 from tests.conftest import make_sample
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pipelines.jobs import RenderJob
+from pipelines.engine.jobs import RenderJob
 from pipelines.recipe import atlas_folder
 from tests.pipelines.test_cli import mistake, nonpareil
 

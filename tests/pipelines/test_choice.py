@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from pipelines.jobs import RenderJob, parse_shards
-from pipelines.workers import Changed, run_job
+from pipelines.engine.jobs import RenderJob, parse_shards
+from pipelines.engine.workers import Changed, run_job
 from shards import UserError
-from shards.check import faults
+from shards.inspect.check import faults
 from tests.pipelines.conftest import SMALL_PAGES
-from tests.pipelines.test_workers import sums
+from tests.pipelines.engine.test_workers import sums
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_the_entrypoint_is_a_command_of_ours(manifest, monkeypatch):
     assert context.params["engine"] == "ray"
     assert context.params["out"].startswith("s3://")
 
-    from pipelines.jobs import RenderJob
+    from pipelines.engine.jobs import RenderJob
     from pipelines.recipe import load
 
     assert load(RenderJob, context.params["recipe"], context.params["settings"]).count() >= 64

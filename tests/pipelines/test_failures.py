@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from pipelines.jobs import RenderJob
-from pipelines.quarantine import Quarantined
-from pipelines.workers import ATTEMPTS, run_job
+from pipelines.engine.jobs import RenderJob
+from pipelines.engine.quarantine import Quarantined
+from pipelines.engine.workers import ATTEMPTS, run_job
 from shards import UserError
-from shards.check import faults
+from shards.inspect.check import faults
 from tests.pipelines.conftest import SMALL_PAGES
+from tests.pipelines.engine.test_workers import sums
 from tests.pipelines.faulty import FaultyJob
-from tests.pipelines.test_workers import sums
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_workers_that_die_are_replaced_and_the_bytes_are_the_same(tmp_path, note
 
 
 def test_a_shard_that_kills_every_worker_is_the_only_one_lost(tmp_path, notes, monkeypatch):
-    monkeypatch.setattr("pipelines.workers.SYSTEM_RETRIES", 4)
+    monkeypatch.setattr("pipelines.engine.workers.SYSTEM_RETRIES", 4)
     job = FaultyJob(notes=notes, killing=(3,))
     with pytest.raises(Quarantined, match=r"shards 3 failed .*its worker died 5 times"):
         list(run_job(job, tmp_path / "out", engine="processes", workers=2))

@@ -8,10 +8,10 @@ import sys
 import braceexpand
 import pytest
 
+from pipelines.engine.jobs import RenderJob
+from pipelines.engine.progress import follow
+from pipelines.engine.workers import run_job
 from pipelines.finalize import describe_dataset
-from pipelines.jobs import RenderJob
-from pipelines.progress import follow
-from pipelines.workers import run_job
 from shards import UserError
 from tests.pipelines.conftest import SMALL_PAGES
 from tests.pipelines.test_cli import mistake, nonpareil

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.engine.jobs import RenderJob
 from pipelines.gallery import preview_recipe
-from pipelines.jobs import RenderJob
 from render import DIFFICULTY, LAYOUTS, RenderSettings
-from render.effects import EFFECTS
+from render.picture.effects import EFFECTS
 from shards import UserError
 from tests.pipelines.test_cli import mistake, nonpareil
 

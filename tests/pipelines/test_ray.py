@@ -9,13 +9,13 @@ from urllib.request import urlopen
 import pytest
 
 from benchmarks.ray_job import ROOT, Head
-from pipelines.jobs import RenderJob
+from pipelines.engine.jobs import RenderJob
+from pipelines.engine.workers import ATTEMPTS, run_job
 from pipelines.preflight import checks
-from pipelines.workers import ATTEMPTS, run_job
-from shards.check import faults
+from shards.inspect.check import faults
 from tests.pipelines.conftest import SMALL_PAGES
+from tests.pipelines.engine.test_workers import sums
 from tests.pipelines.faulty import FaultyJob
-from tests.pipelines.test_workers import sums
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -55,8 +55,8 @@ def drive(head, code, *arguments):
 
 FAULTY = """
 import sys
-from pipelines import workers
-from pipelines.progress import follow
+from pipelines.engine import workers
+from pipelines.engine.progress import follow
 from shards.console import run_command
 from tests.pipelines.faulty import FaultyJob
 def main(out: str, job: str, losses: int = workers.SYSTEM_RETRIES):
@@ -131,7 +131,8 @@ def test_a_mistake_of_the_user_stops_at_once(head, tmp_path, notes):
 def test_kill_9_of_a_worker_in_the_middle_changes_no_byte(head, tmp_path):
     pages = RenderJob.model_validate(SMALL_PAGES | {"shards": 12, "samples_per_shard": 16})
     code = (
-        "import sys; from pipelines.jobs import RenderJob; from pipelines.workers import run_job\n"
+        "import sys; from pipelines.engine.jobs import RenderJob\n"
+        "from pipelines.engine.workers import run_job\n"
         "job = RenderJob.model_validate_json(sys.argv[2])\n"
         "list(run_job(job, sys.argv[1], engine='ray'))\n"
     )
@@ -153,8 +154,8 @@ def test_kill_9_of_a_worker_in_the_middle_changes_no_byte(head, tmp_path):
 def test_gauges_reach_the_metrics_endpoint(head, tmp_path):
     """Read them where Prometheus would, while the driver lives."""
     code = (
-        "import sys, time; from pipelines.jobs import RenderJob\n"
-        "from pipelines.progress import follow\n"
+        "import sys, time; from pipelines.engine.jobs import RenderJob\n"
+        "from pipelines.engine.progress import follow\n"
         "follow('x', RenderJob.model_validate_json(sys.argv[2]), sys.argv[1], engine='ray')\n"
         "print('done', flush=True); sys.stdin.read()\n"
     )

@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
-from pipelines.jobs import FilterJob, RenderJob
+from pipelines.engine.jobs import FilterJob, RenderJob
 from pipelines.recipe import load, names
 from pipelines.tour import Clock, Tour, choose_streams
 from shards import ImageSource, ShardWriter, UserError
-from shards.check import faults
+from shards.inspect.check import faults
 from tests.conftest import make_sample
 from tests.pipelines.test_cli import mistake, nonpareil
 from vae import TrainSettings, load_model

@@ -12,8 +12,8 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from numpy.typing import NDArray
 
 from render import Plan, Renderer, RenderSettings
-from render.canvas import Canvas, Warp
 from render.page import Page, Sizes, Style
+from render.picture.canvas import Canvas, Warp
 from render.plan import Block, Font, Hinting, Language, Line
 from shards import RGB, Sample
 

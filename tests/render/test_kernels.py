@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from render.breaks import breaks
 from render.kernels import (
     CENTRE,
     JUSTIFY,
@@ -31,7 +30,8 @@ from render.kernels import (
     veil,
     window_extremes,
 )
-from render.light import CELL_PX, TO_LINEAR, TO_SRGB
+from render.picture.light import CELL_PX, TO_LINEAR, TO_SRGB
+from render.text.breaks import breaks
 
 TEXTS = st.text(st.sampled_from("ab一二 ，。（）“”-."), max_size=40)
 FORBIDDEN_AT_THE_START = "，。、；：！？”’》）…"

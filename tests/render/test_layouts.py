@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from render import LAYOUTS
-from render.canvas import Canvas
 from render.flow import Column, apart, inner, shade, sheet
 from render.layouts import FALLBACK
-from render.light import contrast, extremes
 from render.page import MARGIN_PX, Sizes
+from render.picture.canvas import Canvas
+from render.picture.light import contrast, extremes
 from render.plan import LANGUAGES
 from render.renderer import ATTEMPTS
 from shards import UserError

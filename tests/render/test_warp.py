@@ -5,9 +5,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from render.canvas import Canvas, Warp
-from render.placing import place
+from render.picture.canvas import Canvas, Warp
 from render.plan import Rect
+from render.type.placing import place
 from tests.render.pages import (
     PLEX,
     bare,

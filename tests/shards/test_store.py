@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shards import ShardReader, ShardWriter, StoreError, UserError, open_store
-from shards.check import faults
+from shards.inspect.check import faults
 from shards.sidecar import finished, sidecars
 from shards.store import Bucket, Folder
 from tests.conftest import make_sample

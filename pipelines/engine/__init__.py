@@ -1,0 +1,1 @@
+"""How shards are made exactly once: jobs, workers, quarantine, progress, estimates."""

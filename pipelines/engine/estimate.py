@@ -1,0 +1,126 @@
+"""Estimate a job from one sample shard, made for real in a temporary folder."""
+
+import math
+import tempfile
+import time
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pipelines.engine.jobs import Job
+from pipelines.engine.workers import cores
+from pipelines.recipe import claimed
+from shards.errors import UserError
+from shards.sidecar import SIDECAR_NAME, TAR_NAME, sidecar_name
+from shards.store import Folder, Where, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What making the missing shards would take, by the measure of shard `sampled`.
+
+    `bytes` are those of tars and sidecars. `core_hours` hold the shards alone, at the speed of
+    this machine with one process at work; `wall_seconds` divides them over `workers`. `cost` is
+    in the currency of the price of a core-hour, None where no price was given.
+    """
+
+    shards: int
+    finished: int
+    to_make: int
+    sampled: int
+    samples: int
+    bytes: int
+    seconds_per_shard: float
+    workers: int
+    core_hours: float
+    wall_seconds: float
+    price_per_core_hour: float | None
+    cost: float | None
+
+    def row(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """Write the plan for a person."""
+        wall = timedelta(seconds=math.ceil(self.wall_seconds))
+        text = [
+            f"shards   {self.to_make:,} to make of {self.shards:,}, {self.finished:,} finished",
+            f"samples  {self.samples:,}",
+            f"bytes    {self.bytes / 1e6:,.1f} MB",
+            f"time     {wall} with {self.workers} workers, {self.core_hours:,.3f} core-hours",
+        ]
+        if self.cost is not None:
+            price = self.price_per_core_hour
+            text.append(f"cost     {self.cost:,.2f}, in the currency of --price {price:g}")
+        return [
+            *text,
+            f"by the measure of shard {self.sampled}, made here in {self.seconds_per_shard:.2f} s",
+        ]
+
+
+def estimate(
+    job: Job,
+    out: Where,
+    *,
+    engine: str = "processes",
+    workers: int = 0,
+    only: Collection[int] | None = None,
+    price: float | None = None,
+) -> Estimate:
+    """Measure one of the shards to make (the first) and multiply; `out` is only listed.
+
+    Raises:
+        UserError: when `out` belongs to another recipe, or the number of workers is not known.
+    """
+    if engine == "ray" and not workers:
+        raise UserError("--dry-run --engine ray: give --workers, the cores that the cluster has")
+    done, wanted = _finished(job, out), range(job.count()) if only is None else only
+    to_make = [shard for shard in wanted if only is not None or shard not in done]
+    sampled = to_make[0] if to_make else 0
+    slots = 1 if engine == "inline" else min(workers or cores(), max(1, len(to_make)))
+    seconds, samples, size = _measure(job, sampled)
+    total = seconds * len(to_make)
+    hours = total / 3600
+    return Estimate(
+        shards=len(done.union(range(job.count()))),
+        finished=len(done),
+        to_make=len(to_make),
+        sampled=sampled,
+        samples=samples * len(to_make),
+        bytes=size * len(to_make),
+        seconds_per_shard=round(seconds, 3),
+        workers=slots,
+        core_hours=round(hours, 6),
+        wall_seconds=round(seconds * math.ceil(len(to_make) / slots), 3),
+        price_per_core_hour=price,
+        cost=None if price is None else round(hours * price, 4),
+    )
+
+
+def _finished(job: Job, out: Where) -> set[int]:
+    """List the shards that have tar and sidecar; nothing there is opened or tidied."""
+    store = open_store(out)
+    if isinstance(store, Folder) and not store.path.exists():
+        return set()
+    claimed(store, job.identity())
+    names = store.names()
+    tars = {name.removesuffix(".tar") for name in names if TAR_NAME.fullmatch(name)}
+    notes = (name.removesuffix(".json") for name in names if SIDECAR_NAME.fullmatch(name))
+    return {int(stem.removeprefix("part-")) for stem in notes if stem in tars}
+
+
+def _measure(job: Job, shard: int) -> tuple[float, int, int]:
+    """Make one shard and return its seconds, samples, and bytes of tar and sidecar.
+
+    What a worker does once (fonts, corpus, filters) is done before the clock starts.
+    """
+    job.inputs()
+    with tempfile.TemporaryDirectory(prefix="nonpareil-") as name:
+        place = Folder(Path(name))
+        start = time.perf_counter()
+        made = job.make_shard(shard, place)
+        seconds = time.perf_counter() - start
+        return seconds, len(made.entries), made.bytes + place.size(sidecar_name(shard))

@@ -1,0 +1,214 @@
+"""What one shard is: a pure function of (job, shard index).
+
+A job is the settings class of a recipe. It can name its shards, say what their bytes depend on,
+and make any one of them; where and in which order that happens is the business of
+`pipelines/engine/workers.py`.
+"""
+
+import hashlib
+import re
+from abc import abstractmethod
+from collections.abc import Iterator
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PositiveInt
+
+import filters
+import render
+import shards
+from filters import Chain, FilterSettings, build
+from pipelines.recipe import atlas_folder, claim
+from render import Renderer, RenderSettings
+from shards import (
+    ImageSource,
+    Sample,
+    ShardWriter,
+    Sidecar,
+    Store,
+    UnreadableImage,
+    UserError,
+    digest,
+)
+from shards.settings import Settings
+from shards.sidecar import Summary, finished
+from shards.source import Part
+
+
+class Job(Settings):
+    """A recipe whose output is shards."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Count the shards."""
+
+    @abstractmethod
+    def inputs(self) -> dict[str, str]:
+        """Fingerprint the files the shards are made from."""
+
+    @abstractmethod
+    def make_shard(self, index: int, out: Store) -> Sidecar:
+        """Write shard `index` into `out` and return its sidecar."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything the bytes of a shard depend on.
+
+        The number of shards is left out: more of them may be added to an output later.
+        """
+        recipe = self.model_dump(mode="json", exclude={"shards"})
+        return {"kind": type(self).__name__, "recipe": recipe, "inputs": self.inputs()}
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the digest of the identity: the name of this recipe on these inputs."""
+        return digest(self.identity())
+
+
+class RenderJob(Job):
+    """Render text pages: shard i holds the samples i·n … (i+1)·n - 1."""
+
+    seed: int = 0
+    shards: PositiveInt = 8
+    samples_per_shard: PositiveInt = 256
+    render: RenderSettings = RenderSettings()
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Build the renderer: fonts, corpus and photographs, once per process."""
+        return Renderer(self.render, self.seed, atlas=atlas_folder())
+
+    def count(self) -> int:
+        """Return the number of shards asked for."""
+        return self.shards
+
+    def inputs(self) -> dict[str, str]:
+        """Fingerprint fonts, corpus and photographs."""
+        return {"render": self.renderer.fingerprint()}
+
+    def make_shard(self, index: int, out: Store) -> Sidecar:
+        """Render one shard."""
+        first = index * self.samples_per_shard
+        with ShardWriter(out, index, recipe=self.digest, versions=provenance()) as writer:
+            broken: set[str] = set()
+            for i in range(first, first + self.samples_per_shard):
+                sample = self.renderer.sample(i)
+                broken.update(sample.meta["plan"].background.passed_over)
+                writer.write(sample)
+            for name in sorted(broken):
+                writer.drop(name, "unreadable", detail=self.renderer.unreadable[name])
+        self.renderer.atlas.save()
+        assert writer.sidecar is not None
+        return writer.sidecar
+
+
+class FilterJob(Job):
+    """Keep the real images that pass every filter; record why the others did not.
+
+    `images` is a folder, or none for the photographs that pip brought. Bytes of kept images are
+    stored as they came.
+    """
+
+    images: Path | None = None
+    part: Part = "all"
+    images_per_shard: PositiveInt = 64
+    filter: tuple[FilterSettings, ...] = Field(min_length=1)
+
+    @cached_property
+    def source(self) -> ImageSource:
+        """List the images."""
+        return ImageSource.named(self.images, self.part)
+
+    @cached_property
+    def chain(self) -> Chain:
+        """Build the filters, with their OCR engine, once per process."""
+        return build(self.filter)
+
+    def count(self) -> int:
+        """Return the number of shards that hold the source."""
+        return -(-len(self.source) // self.images_per_shard)
+
+    def inputs(self) -> dict[str, str]:
+        """Fingerprint the images."""
+        return {"images": self.source.fingerprint()}
+
+    def make_shard(self, index: int, out: Store) -> Sidecar:
+        """Judge the images of one shard."""
+        first = index * self.images_per_shard
+        with ShardWriter(out, index, recipe=self.digest, versions=provenance()) as writer:
+            for i in range(first, min(first + self.images_per_shard, len(self.source))):
+                self._judge(i, writer)
+        assert writer.sidecar is not None
+        return writer.sidecar
+
+    def _judge(self, i: int, writer: ShardWriter) -> None:
+        try:
+            sample = self.source.read(i)
+            verdict = self.chain.judge(sample.pixels())
+        except UnreadableImage as error:
+            writer.drop(self.source.name(i), "unreadable", detail=error.reason)
+            return
+        if verdict.reason is not None:
+            writer.drop(self.source.name(i), verdict.reason, scores=verdict.scores)
+            return
+        meta = {**sample.meta, "scores": verdict.scores}
+        writer.write(Sample(sample.key, sample.image, sample.format, meta=meta))
+
+
+@cache
+def provenance() -> dict[str, str]:
+    """Return the versions of the libraries that shape pixels, and a digest of our own code.
+
+    A shard that comes out otherwise than before can then be told from one that was damaged.
+    """
+    code = hashlib.sha256()
+    for package in (filters, render, shards):
+        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+            code.update(path.read_bytes())
+    return {**render.versions(), "code": code.hexdigest()[:12]}
+
+
+def pack(job: Job) -> tuple[type[Job], str]:
+    """Write a job as (class, JSON), to send it to another process without its heavy state."""
+    return type(job), job.model_dump_json()
+
+
+@cache
+def unpack(kind: type[Job], text: str) -> Job:
+    """Rebuild a packed job; the same one every time within a process, so it is warm."""
+    return kind.model_validate_json(text)
+
+
+def open_output(job: Job, out: Store) -> Iterator[Summary]:
+    """Claim `out` for a job, tidy what killed runs left, and sum up the shards that are whole.
+
+    Raises:
+        UserError: when another recipe made what lies in `out`; nothing is touched.
+    """
+    claim(out, job.identity())
+    out.sweep()
+    return finished(out)
+
+
+def parse_shards(text: str, count: int) -> list[int]:
+    """Read a choice of shards, as `7`, `123-130` or `1,4-6`, ends included.
+
+    Returns:
+        The indices in ascending order, each once.
+
+    Raises:
+        UserError: when it is not written so, or names a shard that a job of `count` has not.
+    """
+    chosen: set[int] = set()
+    for part in text.split(","):
+        ends = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part, re.ASCII)
+        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
+        if first > last:
+            raise UserError(f"--shards {text}: write it as 7, 123-130 or 1,4-6")
+        if last >= count:
+            raise UserError(
+                f"--shards {text}: the recipe has {count} shards, 0 to {count - 1}; raise its "
+                "`shards` for more"
+            )
+        chosen.update(range(first, last + 1))
+    return sorted(chosen)

@@ -1,0 +1,290 @@
+"""Show a shard job while it runs, and say what came of it.
+
+What is known is one `Status`; it goes to a bar (or lines, where nobody watches a terminal), to
+`progress.json` beside the data, and to Ray's metrics.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Collection, Generator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from pipelines.engine.jobs import Job
+from pipelines.engine.metrics import Gauges
+from pipelines.engine.quarantine import Failure
+from pipelines.engine.tally import Tally
+from pipelines.engine.workers import Made, Run
+from pipelines.recipe import PROGRESS
+from shards import StoreError
+from shards.settings import Settings
+from shards.sidecar import summaries
+from shards.store import Store, Where
+
+State = Literal["running", "finished", "interrupted", "failed"]
+
+FILE_SECONDS = 1.0
+"""`progress.json` is written at most this often: each write is a request to a bucket."""
+
+LINE_SECONDS = 10.0
+"""Seconds between lines where standard error is no terminal, as in the log of a Ray job."""
+
+
+class Status(Settings):
+    """How far a job has come; what `progress.json` holds.
+
+    `done`, `total` and `failed` count shards, of them `failed` given up by this run; `samples`,
+    `bytes` (of tars) and `drops` are those of all finished shards; rates and `eta_seconds` (until
+    this run ends) are from this run alone. Times are UTC, ISO 8601. A driver that was killed
+    leaves `running` with an old `updated`.
+    """
+
+    state: State
+    done: int
+    total: int
+    failed: int
+    samples: int
+    bytes: int
+    drops: dict[str, int]
+    samples_per_second: float
+    bytes_per_second: float
+    eta_seconds: float | None
+    started: str
+    updated: str
+
+    def note(self) -> str:
+        """Write rates and drops for a person."""
+        text = f"{self.samples_per_second:,.0f} samples/s  {self.bytes_per_second / 1e6:.1f} MB/s"
+        if self.drops:
+            text += "  dropped: " + ", ".join(f"{name} {n}" for name, n in self.drops.items())
+        return text + (f"  failed: {self.failed}" if self.failed else "")
+
+
+class Watch:
+    """Counts what a run makes and how fast."""
+
+    def __init__(self, run: Run) -> None:
+        """Start the clock."""
+        self.run, self.tally, self.made, self.failed = run, Tally(), Tally(), 0
+        self.tally += run.before
+        self._start, self._started = time.monotonic(), _now()
+
+    def add(self, outcome: Made | Failure) -> None:
+        """Count one shard."""
+        if isinstance(outcome, Failure):
+            self.failed += 1
+            return
+        self.tally += outcome.tally
+        self.made += outcome.tally
+
+    @property
+    def seconds(self) -> float:
+        """Return the wall time since the start."""
+        return time.monotonic() - self._start
+
+    def status(self, state: State) -> Status:
+        """Say how things are now."""
+        seconds = max(self.seconds, 1e-9)
+        ended = self.made.shards + self.failed
+        left = self.run.planned - ended
+        return Status(
+            state=state,
+            done=self.tally.shards,
+            total=self.run.total,
+            failed=self.failed,
+            samples=self.tally.samples,
+            bytes=self.tally.bytes,
+            drops=self.tally.dropped(),
+            samples_per_second=round(self.made.samples / seconds, 1),
+            bytes_per_second=round(self.made.bytes / seconds, 1),
+            eta_seconds=round(seconds / ended * left, 1) if ended else None,
+            started=self._started,
+            updated=_now(),
+        )
+
+
+class View(Protocol):
+    """Somewhere to show a status."""
+
+    def show(self, status: Status, latest: Made | Failure | None) -> None:
+        """Show it after shard `latest`; one may pass over it while the job still runs."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
+
+
+class Bar:
+    """A moving bar on standard error; lines where that is no terminal."""
+
+    def __init__(self, title: str) -> None:
+        """Draw nothing yet."""
+        self.title = title
+        self._bar = progress_bar()
+        self._task = self._bar.add_task(title, total=None, note="")
+        self._lines = not self._bar.console.is_terminal
+        self._shown = time.monotonic()
+        if not self._lines:
+            self._bar.start()
+
+    def show(self, status: Status, latest: Made | Failure | None) -> None:
+        """Move the bar."""
+        del latest
+        if not self._lines:
+            self._bar.update(
+                self._task, total=status.total, completed=status.done, note=status.note()
+            )
+        elif time.monotonic() - self._shown > LINE_SECONDS or status.state != "running":
+            self._shown = time.monotonic()
+            left = timedelta(seconds=round(status.eta_seconds or 0))
+            self._bar.console.print(
+                f"{self.title} {status.done:,}/{status.total:,} shards  {status.note()}  "
+                + (f"{left} left" if status.state == "running" else status.state),
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if not self._lines:
+            self._bar.stop()
+
+
+class File:
+    """`progress.json` beside the data."""
+
+    def __init__(self, out: Store) -> None:
+        """Write nothing yet."""
+        self.out, self._written = out, -FILE_SECONDS
+
+    def show(self, status: Status, latest: Made | Failure | None) -> None:
+        """Replace the file; work goes on where that cannot be done for now."""
+        del latest
+        if status.state == "running" and time.monotonic() - self._written < FILE_SECONDS:
+            return
+        self._written = time.monotonic()
+        with suppress(StoreError, OSError):
+            self.out.replace(PROGRESS, (status.model_dump_json(indent=1) + "\n").encode())
+
+    def close(self) -> None:
+        """Leave the file as it is."""
+
+
+def follow(
+    title: str,
+    job: Job,
+    out: Where,
+    *,
+    engine: str = "processes",
+    workers: int = 0,
+    only: Collection[int] | None = None,
+) -> dict[str, Any]:
+    """Make the missing shards of a job, show how it goes, and return the sums.
+
+    Args:
+        title: what the bar is called.
+        job: what to make; this and the others as for `pipelines.engine.workers.Run`.
+        out: folder or bucket of the shards.
+        engine: `inline`, `processes`, or `ray`.
+        workers: how many shards at a time; 0 takes all.
+        only: make these shards alone, and make them anew.
+
+    Returns:
+        shards, samples, bytes and dropped (by reason) of the whole output, and the seconds and
+        samples per second of this run alone.
+
+    Raises:
+        UserError: as `Run` does.
+    """
+    run = Run(job, out, engine=engine, workers=workers, only=only)
+    watch = Watch(run)
+    views: list[View] = [Bar(title), File(run.out)]
+    if engine == "ray":
+        views.append(Gauges(str(run.out)))
+
+    def show(state: State, latest: Made | Failure | None = None) -> None:
+        status = watch.status(state)
+        for view in views:
+            view.show(status, latest)
+
+    try:
+        with interrupted_by_sigterm():
+            show("running")
+            for outcome in run:
+                watch.add(outcome)
+                show("running", outcome)
+            show("finished")
+    except Exception:
+        show("failed")
+        raise
+    except BaseException:  # Ctrl-C, and the SystemExit that Ray makes of a SIGTERM
+        show("interrupted")
+        raise
+    finally:
+        for view in views:
+            view.close()
+    return {
+        **watch.tally.row(),
+        "seconds": round(watch.seconds, 2),
+        "samples_per_second": watch.status("finished").samples_per_second,
+    }
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Generator[None, None, None]:
+    """Take the SIGTERM of a scheduler for Ctrl-C, so that the end of a run is told, not cut off."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def totals(out: Where) -> dict[str, Any]:
+    """Add up the sidecars of an output; see `Tally`."""
+    return Tally.over(summaries(out)).row()
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """Write totals as one line for a person."""
+    dropped = ", ".join(f"{reason} {count}" for reason, count in summary["dropped"].items())
+    return (
+        f"{summary['samples']:,} samples in {summary['shards']} shards, "
+        f"{summary['bytes'] / 1e6:,.1f} MB, {summary['samples_per_second']:,.0f} samples/s, "
+        f"dropped: {dropped or 'none'}"
+    )
+
+
+def progress_bar() -> Progress:
+    """Make the bar that every long step shows on standard error."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""What the page looks like: photographs, colours with enough contrast, ink, camera effects."""

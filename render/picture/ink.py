@@ -1,0 +1,165 @@
+"""The colour of text, chosen so that it can be read where it stands.
+
+Where no ink holds the floor of contrast the block gets an outline, or a plate is laid under it;
+an opaque plate always ends the search.
+"""
+
+import colorsys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.picture.canvas import Canvas
+from render.picture.light import TO_SRGB, contrast, extremes, luminance, ratio, worse
+from render.plan import Aid, Box, Colour, Rect
+
+CANDIDATES = 8
+"""Colours tried before black and white (our choice: most blocks find one among the first three)."""
+
+OPACITIES = (0.5, 0.65, 0.8, 1.0)
+"""Opacities of a plate, tried in this order: as much of the photograph stays as can."""
+
+PLATE_MARGIN_PX = 3
+"""How far a plate reaches beyond the ink: as far as a cell of light under the ink can."""
+
+BLACK: Colour = (0, 0, 0)
+WHITE: Colour = (255, 255, 255)
+
+Extremes = Sequence[tuple[float, float]]
+"""The luminance of the darkest and the lightest window under each box, as `light.extremes` finds
+it: under all of them where some ink holds the floor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """The colour of a block, its halo or plate if it needs one, and the contrast of each box."""
+
+    colour: Colour
+    halo: Colour | None
+    plate: Rect | None
+    contrasts: list[float]
+
+    @property
+    def aid(self) -> Aid:
+        """Return what helps the colour."""
+        return "plate" if self.plate else "outline" if self.halo else "none"
+
+
+def choose(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    boxes: NDArray[np.int32],
+    area: Box,
+    size_px: int,
+    floor: float,
+    *,
+    outlined: bool,
+    veil: Colour | None,
+    wanted: Colour | None,
+) -> Ink | None:
+    """Choose the ink of a block that stands on `boxes` (n, 4), and lay its plate on the canvas.
+
+    Every box holds the contrast `floor`, in [1, 15], in its worst window. `area` is the flat box
+    that a plate would cover. A `wanted` colour is tried first. Where no colour does, an outline
+    is used if `outlined`, else a plate of the colour `veil`; None when neither may be used.
+    """
+    found = extremes(canvas.pixels, boxes, size_px, floor).tolist()
+    low, high = _outer(found)
+    # No colour does better than black below a light ground or white above a dark one.
+    if max(contrast(BLACK, low, high), contrast(WHITE, low, high)) >= floor:
+        for colour in _candidates(rng, wanted):
+            if contrast(colour, low, high) >= floor:
+                return Ink(colour, None, None, _contrasts(colour, found))
+    if outlined:
+        dark = rng.random() < 0.5
+        colour, halo = tint(rng, light=not dark), tint(rng, light=dark)
+        value = ratio(luminance(colour), luminance(halo))
+        if value >= floor:
+            return Ink(colour, halo, None, [round(value, 3)] * len(boxes))
+    if veil is None:
+        return None
+    return _on_plate(rng, canvas, boxes, area, size_px, floor, veil, (low, high))
+
+
+def _on_plate(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    boxes: NDArray[np.int32],
+    area: Box,
+    size_px: int,
+    floor: float,
+    veil: Colour,
+    bare: tuple[float, float],
+) -> Ink:
+    lit = luminance(veil) > 0.5
+    inks = [tint(rng, light=not lit), BLACK if lit else WHITE]
+    for opacity in _likely(inks, veil, bare, floor):
+        under = veil, opacity
+        found = extremes(canvas.pixels, boxes, size_px, floor, under=under).tolist()
+        low, high = _outer(found)
+        for colour in inks:
+            if contrast(colour, low, high) >= floor:
+                plate = Rect(area, *under)
+                canvas.lay(plate)
+                return Ink(colour, None, plate, _contrasts(colour, found))
+    raise AssertionError("black on an opaque light plate exceeds every allowed floor")
+
+
+def _likely(
+    inks: list[Colour], veil: Colour, bare: tuple[float, float], floor: float
+) -> Iterator[float]:
+    """Yield the opacities worth trying over a ground of these extremes, the thinnest first."""
+    for opacity in OPACITIES:
+        low, high = (veiled(light, veil, opacity) for light in bare)
+        if opacity == 1 or any(contrast(colour, low, high) >= floor for colour in inks):
+            yield opacity
+
+
+def veiled(light: float, veil: Colour, opacity: float) -> float:
+    """Estimate the luminance of a grey of luminance `light` under a veil: its grain may differ."""
+    grey = int(TO_SRGB[round(65535 * light)])
+    red, green, blue = (round(grey + (part - grey) * opacity) for part in veil)
+    return luminance((red, green, blue))
+
+
+def _outer(found: Extremes) -> tuple[float, float]:
+    """Return the darkest and the lightest of all windows."""
+    lows, highs = zip(*found, strict=True)
+    return min(lows), max(highs)
+
+
+def _contrasts(colour: Colour, found: Extremes) -> list[float]:
+    own = luminance(colour)
+    return [round(worse(own, low, high), 3) for low, high in found]
+
+
+def _candidates(rng: np.random.Generator, wanted: Colour | None) -> Iterator[Colour]:
+    if wanted is not None:
+        yield wanted
+    for _ in range(CANDIDATES):
+        yield _colour(rng)
+    yield from (BLACK, WHITE)
+
+
+def _colour(rng: np.random.Generator) -> Colour:
+    """Draw what people print in: mostly near black or near white, at times a strong colour."""
+    kind, hue, saturation, value = rng.random(4).tolist()
+    if kind < 0.7:
+        return tint(rng, light=kind < 0.35)
+    return of_hsv(hue, 0.6 + 0.4 * saturation, 0.35 + 0.65 * value)
+
+
+def tint(rng: np.random.Generator, *, light: bool) -> Colour:
+    """Draw a near white or a near black with a touch of colour (luminance > 0.7 or < 0.02)."""
+    hue, saturation, value = rng.random(3).tolist()
+    if light:
+        return of_hsv(hue, 0.1 * saturation, 0.95 + 0.05 * value)
+    return of_hsv(hue, 0.6 * saturation, 0.15 * value)
+
+
+def of_hsv(hue: float, saturation: float, value: float) -> Colour:
+    """Return the sRGB colour of hue, saturation and value, each in [0, 1]."""
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,0 +1,1 @@
+"""What is written: corpora, facts for tables, and where a line may break."""

@@ -1,0 +1,281 @@
+"""The atlas: every glyph drawn once per size, then only copied.
+
+A strike (FreeType's word) is one type at one size, hinting and direction. It fills as pages ask
+for glyphs, and `Atlas.save` puts what is new into a folder, from where every process of the
+machine maps it read-only. What is drawn never depends on what was there before.
+"""
+
+import mmap
+import os
+import zlib
+from collections import OrderedDict
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.kernels import SPACE
+from render.plan import Hinting
+from render.type.glyphs import PHASES, Matrix, Type
+from shards import digest
+
+UNSEEN: Final = -2
+BLANK: Final = -1
+"""No ink: spaces, glyphs that the face lacks, and those that show nothing at this size."""
+
+VERSION = 2
+"""Version of the files; part of their name, so others are never read."""
+
+BYTES = 256 * 2**20
+"""Private memory that strikes may take before the oldest are forgotten (our choice)."""
+
+_HEADER = np.dtype([("table", "<i8"), ("rows", "<i8"), ("masks", "<i8"), ("crc", "<u8")])
+
+
+class Strike:
+    """The glyphs of one type at one size: `masks` (bytes), and `rows` (m, 5) that cut them.
+
+    A row is (offset, width, height, left, top); left and top are px from the pen, y downwards.
+    """
+
+    def __init__(
+        self, type_: Type, size_px: int, hinting: Hinting, *, vertical: bool = False
+    ) -> None:
+        """Start empty. Han and vertical text stand on whole pixels, so they have one phase."""
+        self.type = type_
+        self.size_px = size_px
+        self.hinting: Hinting = hinting
+        self.vertical = vertical
+        self.phases = 1 if vertical or type_.face.han else PHASES
+        self.grown = False
+        self.table = np.full(len(type_.face.codes) * self.phases, UNSEEN, np.int32)
+        space = type_.face.ranks(np.array([SPACE], np.uint32))[0]
+        if space >= 0:
+            self.table[space * self.phases : (space + 1) * self.phases] = BLANK
+        self.rows = np.zeros((0, 5), np.int32)
+        self.masks = np.zeros(0, np.uint8)
+        self._used = 0
+
+    @cached_property
+    def x_height_px(self) -> int | None:
+        """Return the height of an x, px, None where the face shows none at this size."""
+        row = int(self.find(self.type.face.ranks(np.array([ord("x")], np.uint32)), 0)[0])
+        return int(self.rows[row, 2]) if row >= 0 else None
+
+    @property
+    def private(self) -> int:
+        """Return the bytes that this process alone holds: 0 for a strike mapped from a file."""
+        if not self.table.flags.writeable:
+            return 0
+        return self.table.nbytes + self.rows.nbytes + self.masks.nbytes
+
+    def fill(self, codes: NDArray[np.uint32]) -> int:
+        """Draw every one of `codes` that the face has, in every phase; return their number."""
+        ranks = self.type.face.ranks(codes)
+        ranks = ranks[ranks >= 0]
+        self.find(ranks, 0)  # a glyph is drawn in every phase at once
+        return len(ranks) * self.phases
+
+    def stand(self, pens: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Split pens in quarter px into whole px and phases, as this strike can draw them."""
+        if self.phases == 1:
+            return (pens + 2) >> 2, np.zeros_like(pens)
+        return pens >> 2, pens & 3
+
+    def find(self, ranks: NDArray[np.int32], phases: NDArray[np.int32] | int) -> NDArray[np.int32]:
+        """Return the row of each glyph, (n,), BLANK where there is no ink; draw what is new.
+
+        `ranks` are positions among the face's codes, -1 for none; `phases` as `stand` gives them.
+        """
+        slots = ranks * self.phases + phases
+        found = np.where(ranks >= 0, self.table[slots], BLANK)
+        if (found == UNSEEN).any():
+            self._draw(np.unique(ranks[found == UNSEEN]))
+            found = np.where(ranks >= 0, self.table[slots], BLANK)
+        return found
+
+    def _draw(self, ranks: NDArray[np.int32]) -> None:
+        """Draw glyphs in every phase.
+
+        One that is blank in some phase counts as blank in all, so that a character never comes
+        or goes with the place of its pen.
+        """
+        count = self.phases
+        slots = (ranks[:, None] * count + np.arange(count, dtype=np.int32)).ravel()
+        glyphs, moves = self._glyphs(ranks)
+        shifts = [(phase * 64 // PHASES, 0) for phase in range(count)] * len(ranks)
+        masks, rows = self.type.draw(
+            [glyph for glyph in glyphs for _ in range(count)], shifts, self.size_px, self.hinting
+        )
+        inked = np.repeat((rows[:, 1] > 0).reshape(-1, count).all(axis=1), count)
+        rows[:, 3:] += np.repeat(moves, count, axis=0)
+        rows = rows[inked]
+        rows[:, 0] += self._used
+        numbers = np.full(len(slots), BLANK, np.int32)
+        numbers[inked] = np.arange(len(rows), dtype=np.int32) + len(self.rows)
+        if not self.table.flags.writeable:
+            self.table = self.table.copy()
+        self.table[slots] = numbers
+        self.rows = np.concatenate([self.rows, rows])
+        self._append(masks)
+        self.grown = True
+
+    def _glyphs(self, ranks: NDArray[np.int32]) -> tuple[list[int], NDArray[np.int32]]:
+        """Return the font's glyphs and how far each is moved from its pen, in whole px."""
+        if not self.vertical:
+            return self.type.face.glyphs[ranks].tolist(), np.zeros((len(ranks), 2), np.int32)
+        found = [self.type.standing(rank) for rank in ranks.tolist()]
+        scale = self.size_px / self.type.units_per_em
+        moves = [(round(right * scale), -round(up * scale)) for _, right, up, _ in found]
+        return [glyph for glyph, *_ in found], np.array(moves, np.int32)
+
+    def _append(self, masks: NDArray[np.uint8]) -> None:
+        """Add to the masks, doubling the room, so that growing costs no more than drawing."""
+        needed = self._used + len(masks)
+        if needed > len(self.masks) or not self.masks.flags.writeable:
+            room = np.zeros(max(needed, 2 * self._used, 4096), np.uint8)
+            room[: self._used] = self.masks[: self._used]
+            self.masks = room
+        self.masks[self._used : needed] = masks
+        self._used = needed
+
+    @property
+    def name(self) -> str:
+        """Name the file of this strike: a digest of its type, then what makes it this one."""
+        return f"{_digest(self.type)}-{self.size_px}px-{self.hinting}{'-v' * self.vertical}"
+
+    def write(self, path: Path) -> None:
+        """Write everything to a temporary name, then put it in place."""
+        masks = self.masks[: self._used].tobytes()
+        body = self.table.tobytes() + self.rows.tobytes() + masks
+        sizes = (len(self.table), len(self.rows), self._used)
+        header = np.array([(*sizes, zlib.crc32(body))], _HEADER).tobytes()
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(header + body)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def map(self, path: Path) -> bool:
+        """Use the glyphs in `path`, mapped read-only; False when it is missing or not whole."""
+        try:
+            with path.open("rb") as file:
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError):
+            return False
+        if len(data) < _HEADER.itemsize:
+            return False
+        header = np.frombuffer(data, _HEADER, 1)[0]
+        body = data[_HEADER.itemsize :]
+        table, rows, masks = (int(header[name]) for name in ("table", "rows", "masks"))
+        if table != len(self.table) or len(body) != 4 * table + 20 * rows + masks:
+            return False
+        if zlib.crc32(body) != int(header["crc"]):
+            return False
+        self.table = np.frombuffer(body, np.int32, table)
+        self.rows = np.frombuffer(body, np.int32, 5 * rows, 4 * table).reshape(-1, 5)
+        self.masks = np.frombuffer(body, np.uint8, masks, 4 * table + 20 * rows)
+        self._used = masks
+        self.grown = False
+        return True
+
+    def absorb(self, path: Path) -> None:
+        """Add the glyphs that another process has put into `path` since we mapped it."""
+        other = Strike(self.type, self.size_px, self.hinting, vertical=self.vertical)
+        if not other.map(path):
+            return
+        news = np.flatnonzero((self.table == UNSEEN) & (other.table != UNSEEN))
+        if not len(news):
+            return
+        found = other.table[news]
+        rows = other.rows[found[found >= 0]].copy()
+        pieces = [other.masks[o : o + w * h] for o, w, h in rows[:, :3].tolist()]
+        lengths = rows[:, 1] * rows[:, 2]
+        rows[:, 0] = self._used + np.cumsum(lengths) - lengths
+        numbers = found.copy()
+        numbers[found >= 0] = np.arange(len(rows), dtype=np.int32) + len(self.rows)
+        self.table[news] = numbers
+        self.rows = np.concatenate([self.rows, rows])
+        self._append(np.concatenate([np.zeros(0, np.uint8), *pieces]))
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    return version("freetype-py"), version("uharfbuzz")
+
+
+@cache
+def _digest(type_: Type) -> str:
+    """Digest everything that the glyphs of a type depend on, and the layout of the files."""
+    face = type_.face
+    return digest(
+        {
+            "version": VERSION,
+            "libraries": _libraries(),
+            "face": [face.path.name, face.index, face.checksum, len(face.codes)],
+            "design": list(type_.design),
+        }
+    )[:32]
+
+
+class Atlas:
+    """The strikes of one process, shared with others through `folder` where one is given."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Use `folder`, made when missing; None keeps everything in this process."""
+        self.folder = folder
+        self._strikes: OrderedDict[tuple[Type, int, Hinting, bool], Strike] = OrderedDict()
+        self._warped: dict[tuple[object, ...], tuple[NDArray[np.uint8], NDArray[np.int32]]] = {}
+
+    def strike(
+        self, type_: Type, size_px: int, hinting: Hinting, *, vertical: bool = False
+    ) -> Strike:
+        """Return a strike, from memory, from the folder, or new."""
+        key = (type_, size_px, hinting, vertical)
+        strike = self._strikes.get(key)
+        if strike is None:
+            strike = self._strikes[key] = Strike(type_, size_px, hinting, vertical=vertical)
+            if self.folder is not None:
+                strike.map(self.folder / strike.name)
+        return strike
+
+    def warped(
+        self, type_: Type, size_px: int, glyph: int, matrix: Matrix, shift: tuple[int, int]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Return the mask of one glyph under a linear map, and its row (1, 5); unhinted.
+
+        That it can be seen was settled on the flat page: here the faintest ink counts.
+        """
+        key = (type_, size_px, glyph, matrix, shift)
+        found = self._warped.get(key)
+        if found is None:
+            if len(self._warped) > 20_000:
+                self._warped.clear()
+            found = self._warped[key] = type_.draw(
+                [glyph], [shift], size_px, "none", matrix, faint=1
+            )
+        return found
+
+    def save(self) -> None:
+        """Share what was drawn since the last time, and keep private memory bounded.
+
+        A folder that cannot be written costs speed, never a page.
+        """
+        if self.folder is not None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                for strike in self._strikes.values():
+                    if strike.grown:
+                        path = self.folder / strike.name
+                        strike.absorb(path)
+                        strike.write(path)
+                        strike.map(path)
+            except OSError:
+                self.folder = None
+        held = sum(strike.private for strike in self._strikes.values())
+        while held > BYTES and len(self._strikes) > 1:
+            held -= self._strikes.popitem(last=False)[1].private

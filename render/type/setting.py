@@ -1,0 +1,280 @@
+"""Setting text: which type shows each character, where lines end, and the ink that stands there.
+
+All of it reads glyphs at their final size, so the boxes it promises are the boxes that will be
+drawn. A block is a handful of compiled loops over its characters; Python sees whole arrays only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.kernels import SPACE, find_glyphs, set_lines, shape, stack_lines
+from render.plan import Box, Colour, Hinting, Language
+from render.text.breaks import Text
+from render.type.atlas import Atlas
+from render.type.fonts import Fonts
+from render.type.glyphs import Type
+
+EM_PER_CHARACTER: Mapping[Language, float] = {"en": 0.5, "zh": 1.0, "zh-hant": 1.0, "mixed": 0.9}
+"""Mean advance, for estimates of how much text fills a box."""
+
+ALIGNS = {"left": 0, "justify": 1, "center": 2, "right": 3}
+"""The names of alignments, as `set_pens` counts them."""
+
+UPRIGHT = {ord(a): ord(b) for a, b in zip("“”‘’", "「」『』", strict=True)}
+"""Quotation marks that change their form in vertical text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a block is set: `types` draw it, the first one first; `leading` is in em.
+
+    `colour` is the ink wished for; another one is taken where it cannot be read.
+    """
+
+    language: Language
+    types: tuple[Type, ...]
+    size_px: int
+    leading: float
+    align: str = "left"
+    indent_em: float = 0.0
+    vertical: bool = False
+    colour: Colour | None = None
+
+    @property
+    def pitch_px(self) -> int:
+        """Return the distance of baselines in px."""
+        return max(self.size_px + 1, round(self.size_px * self.leading))
+
+    def characters_in(self, width_px: float) -> float:
+        """Estimate how many characters fit in a line of this width."""
+        return width_px / (self.size_px * EM_PER_CHARACTER[self.language])
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Glyphs where they stand, (n,): `found` are rows of their strikes.
+
+    `along` are whole px of the pens along the line, `across` the base of the line; `boxes` (n, 4)
+    bound the ink.
+    """
+
+    found: NDArray[np.int32]
+    along: NDArray[np.int32]
+    across: NDArray[np.int32]
+    boxes: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A block set in lines, relative to its corner.
+
+    Characters (n,): `text`, `pens` in quarter px, `owners` among `types`, and the `glyphs` that
+    stand there. Lines (l,): `lengths`, `bases`, boxes (l, 4). `box` bounds all ink; `whole` says
+    whether all of the text is there.
+    """
+
+    style: Style
+    types: tuple[Type, ...]
+    text: str
+    pens: NDArray[np.int32]
+    owners: NDArray[np.int8]
+    glyphs: Standing
+    lengths: tuple[int, ...]
+    bases: tuple[int, ...]
+    lines: NDArray[np.int32]
+    box: Box
+    whole: bool
+
+    @property
+    def width(self) -> int:
+        """Return the width of the ink, px."""
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> int:
+        """Return the height of the ink, px."""
+        return self.box[3] - self.box[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shaped:
+    """Characters (n,) that will be drawn: `ranks` in the face of the owner among `types`.
+
+    `advances` are unhinted px.
+    """
+
+    codes: NDArray[np.uint32]
+    ends: NDArray[np.bool_]
+    spaces: NDArray[np.bool_]
+    ranks: NDArray[np.int32]
+    owners: NDArray[np.int8]
+    advances: NDArray[np.float64]
+    types: tuple[Type, ...]
+
+    def where(self, keep: NDArray[np.bool_]) -> "_Shaped":
+        return _Shaped(
+            self.codes[keep], self.ends[keep], self.spaces[keep], self.ranks[keep],
+            self.owners[keep], self.advances[keep], self.types,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Characters in lines (k,): their `places` in the text, and their glyphs from the base.
+
+    `lengths` (l,) are the characters of each line, `pens` quarter px; `lost` counts the
+    characters that show no ink though they are no spaces, `whole` says whether all are there.
+    """
+
+    places: NDArray[np.int32]
+    pens: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    found: NDArray[np.int32]
+    along: NDArray[np.int32]
+    boxes: NDArray[np.int32]
+    lost: int
+    whole: bool
+
+
+class Compositor:
+    """Sets the text of one page. `subpixel` says whether pens stand on quarters of a px."""
+
+    def __init__(self, fonts: Fonts, atlas: Atlas, hinting: Hinting, *, subpixel: bool) -> None:
+        """Take glyphs from `atlas`; what a style lacks, other faces of `fonts` give."""
+        self.fonts = fonts
+        self.atlas = atlas
+        self.hinting: Hinting = hinting
+        self.subpixel = subpixel
+
+    def compose(
+        self, style: Style, text: Text, width_px: int, height_px: int, most_lines: int
+    ) -> Composed | None:
+        """Set as much of `text` as the box holds, None if nothing."""
+        shaped = _shape(text, style)
+        along, across = (height_px, width_px) if style.vertical else (width_px, height_px)
+        lines = self._set(shaped, style, along, most_lines)
+        if lines.lost:
+            shaped = self._mended(shaped, _lost(shaped, lines), style)
+            lines = self._set(shaped, style, along, most_lines)
+        every, most = len(lines.places), len(lines.lengths)
+        bases, boxes = np.empty(most, np.int32), np.empty((most, 4), np.int32)
+        bases_of_all = np.empty(every, np.int32)
+        count, n = stack_lines(
+            lines.boxes, lines.lengths, style.pitch_px, across, style.vertical,
+            bases_of_all, bases, boxes,
+        )  # fmt: skip
+        if not count:
+            return None
+        places, boxes = lines.places[:n], boxes[:count]
+        return Composed(
+            style=style,
+            types=shaped.types,
+            text=shaped.codes.take(places).tobytes().decode("utf-32-le"),
+            pens=lines.pens[:n],
+            owners=shaped.owners.take(places),
+            glyphs=Standing(lines.found[:n], lines.along[:n], bases_of_all[:n], lines.boxes[:n]),
+            lengths=tuple(lines.lengths[:count].tolist()),
+            bases=tuple(bases[:count].tolist()),
+            lines=boxes,
+            box=_bounds(boxes),
+            whole=lines.whole and count == most,
+        )
+
+    def _set(self, shaped: _Shaped, style: Style, along: int, most_lines: int) -> _Lines:
+        """Break lines, put the pens, and find the ink there."""
+        fine = self.subpixel and not style.vertical and not shaped.types[0].face.han
+        n = len(shaped.codes)
+        places, pens, lengths = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
+        count, k, whole = set_lines(
+            shaped.advances, shaped.ends, shaped.spaces, float(along),
+            style.indent_em * style.size_px, max(1, most_lines), ALIGNS[style.align],
+            1 if fine else 4, places, pens, lengths,
+        )  # fmt: skip
+        places, pens, lengths = places[:k], pens[:k], lengths[:count]
+        found, where = np.empty(k, np.int32), np.empty(k, np.int32)
+        boxes = np.empty((k, 4), np.int32)
+        every = 0
+        for number, type_ in enumerate(shaped.types):
+            strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
+            while (
+                lost := find_glyphs(
+                    number, places, pens, shaped.owners, shaped.ranks, shaped.spaces,
+                    strike.table, strike.rows, strike.phases, style.vertical, found, where, boxes,
+                )
+            ) < 0:  # fmt: skip
+                strike.find(shaped.ranks[places[shaped.owners[places] == number]], 0)
+            every += lost
+        return _Lines(places, pens, lengths, found, where, boxes, every, whole)
+
+    def _mended(self, shaped: _Shaped, lost: NDArray[np.bool_], style: Style) -> _Shaped:
+        """Give lost characters to other types that show them; drop those that none does."""
+        types, owners, ranks = list(shaped.types), shaped.owners.copy(), shaped.ranks.copy()
+        advances = shaped.advances.copy()
+        for code in np.unique(shaped.codes[lost]).tolist():
+            found = self._substitute(code, style)
+            if found is None:
+                continue
+            at = lost & (shaped.codes == code)
+            type_, rank = found
+            if type_ not in types:
+                types.append(type_)
+            owners[at], ranks[at], lost[at] = types.index(type_), rank, False
+            if not style.vertical:
+                advances[at] = type_.advances(ranks[at]) * style.size_px
+        # Where a line may end after a dropped character it may end before it too.
+        ends = shaped.ends.copy()
+        for at in np.flatnonzero(lost & ends):
+            ends[max(0, at - 1)] = True
+        return _Shaped(
+            shaped.codes, ends, shaped.spaces, ranks, owners, advances, tuple(types)
+        ).where(~lost)
+
+    def _substitute(self, code: int, style: Style) -> tuple[Type, int] | None:
+        """Return the first type that shows a character at this size, and its rank there."""
+        for type_ in self.fonts.holders(code):
+            strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
+            rank = type_.face.ranks(np.array([code], np.uint32))
+            if strike.find(rank, 0)[0] >= 0:
+                return type_, int(rank[0])
+        return None
+
+
+def _shape(text: Text, style: Style) -> _Shaped:
+    """Give each character to the type that is to show it."""
+    codes, ends = text.codes, text.ends
+    if style.vertical:
+        codes = _upright(codes)
+        own = (codes >= 0x2E80) & (codes != 0xFFFF)
+        codes, ends = codes[own], ends[own]
+    n = len(codes)
+    ranks, owners, advances = np.empty(n, np.int32), np.empty(n, np.int8), np.empty(n)
+    for number, type_ in enumerate(style.types):
+        while not shape(
+            codes, number, type_.face.rank_of, type_.ems, float(style.size_px), style.vertical,
+            ranks, owners, advances,
+        ):  # fmt: skip
+            type_.advances(ranks[(owners == number) & (ranks >= 0)])  # learns what is unknown
+    return _Shaped(codes, ends, codes == SPACE, ranks, owners, advances, style.types)
+
+
+def _lost(shaped: _Shaped, lines: _Lines) -> NDArray[np.bool_]:
+    """Return (n,) True where no ink is though there should be."""
+    lost = np.zeros(len(shaped.codes), np.bool_)
+    lost[lines.places[lines.found < 0]] = True
+    return lost & ~shaped.spaces
+
+
+def _bounds(boxes: NDArray[np.int32]) -> Box:
+    lefts, tops, rights, bottoms = zip(*boxes.tolist(), strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
+
+
+def _upright(codes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the codes of vertical text: full-width letters and digits, standing quotes."""
+    codes = np.where((codes > SPACE) & (codes < 0x7F), codes + np.uint32(0xFEE0), codes)
+    for flat, standing in UPRIGHT.items():
+        codes = np.where(codes == flat, np.uint32(standing), codes)
+    return codes

@@ -1,0 +1,439 @@
+"""`nonpareil shards VERB PATH`, also `python -m shards`: look into finished shards.
+
+Only the standard library and this package's light half are imported before parsing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shards.console import bar, new_app, print_json, print_rows, print_table, progress
+from shards.errors import ShardError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from shards.inspect.check import Fault
+    from shards.inspect.repair import Deed
+    from shards.inspect.stats import Stats
+    from shards.sidecar import Sidecar
+
+app = new_app(
+    "Look into the shards of a render or filter run, check them, mend them.\n\n"
+    "Exit codes: 0 done; 1 verify or diff found something; 2 what was given cannot be done; "
+    "130 interrupted."
+)
+
+Where = Annotated[
+    str,
+    typer.Argument(help="Folder or URL that holds part-*.tar and part-*.json.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
+Deep = Annotated[
+    bool,
+    typer.Option("--deep", help="Open every sample: headers, CRC-32, pictures, metadata."),
+]
+
+
+@app.command("ls")
+def list_shards(
+    path: Where,
+    *,
+    keys: Annotated[bool, typer.Option("--keys", help="List samples instead of shards.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the shards, or the samples, of a folder.
+
+    Rows are printed as they are read.
+
+    Example: nonpareil shards ls runs/quickstart/pages
+    """
+    total = Counter[str]()
+    rows = _sample_rows(path) if keys else _shard_rows(path, total, short=not as_json)
+    print_rows(rows, as_json=as_json)
+    if total and not as_json:
+        typer.echo(
+            f"{total['shards']:,} shards, {total['samples']:,} samples, "
+            f"{total['bytes'] / 1e6:,.1f} MB, {total['dropped']:,} dropped"
+        )
+
+
+def _shards_of(path: str) -> Iterator[Sidecar]:
+    from shards.sidecar import sidecars
+
+    found = sidecars(path)
+    first = next(found, None)
+    if first is None:
+        raise UserError(f"{path} holds no finished shard (part-*.tar with part-*.json)")
+    yield first
+    yield from found
+
+
+def _shard_rows(path: str, total: Counter[str], *, short: bool) -> Iterator[dict[str, Any]]:
+    """Yield a row for each shard and add it to `total`."""
+    for sidecar in _shards_of(path):
+        total.update(
+            shards=1,
+            samples=len(sidecar.entries),
+            bytes=sidecar.bytes,
+            dropped=len(sidecar.dropped),
+        )
+        languages = Counter(entry.language for entry in sidecar.entries if entry.language)
+        yield {
+            "shard": sidecar.shard,
+            "samples": len(sidecar.entries),
+            "bytes": sidecar.bytes,
+            "characters": sum(entry.characters for entry in sidecar.entries),
+            "sha256": sidecar.sha256[:12] if short else sidecar.sha256,
+            "languages": dict(sorted(languages.items())),
+            "dropped": sidecar.drops(),
+        }
+
+
+def _sample_rows(path: str) -> Iterator[dict[str, Any]]:
+    for sidecar in _shards_of(path):
+        for entry in sidecar.entries:
+            low, high = entry.size_px or (0, 0)
+            yield {
+                "key": entry.key,
+                "shard": sidecar.shard,
+                "width": entry.width,
+                "height": entry.height,
+                "bytes": sum(size for _, size in entry.files.values()),
+                "language": entry.language,
+                "characters": entry.characters,
+                "size_px": f"{low:g}-{high:g}" if high else "",
+                "scores": entry.scores,
+            }
+
+
+@app.command()
+def stats(path: Where, *, as_json: Json = False) -> None:
+    """Count a dataset and draw histograms.
+
+    Of font size, language, characters, resolution, scores, and of drops by reason.
+
+    Example: nonpareil shards stats runs/quickstart/pages
+    """
+    with progress("stats") as advance:
+        from shards.inspect.stats import Stats
+        from shards.sidecar import sidecar_names
+
+        counted = Stats()
+        total = len(sidecar_names(path))
+        for sidecar in _shards_of(path):
+            counted.add(sidecar)
+            advance(counted.shards, total)
+    if as_json:
+        print_json(counted.row())
+        return
+    typer.echo(
+        f"{counted.shards:,} shards, {counted.samples:,} samples, {counted.bytes / 1e6:,.1f} MB, "
+        f"{counted.dropped:,} dropped, {len(counted.recipes)} recipe(s)"
+    )
+    _draw_stats(counted)
+
+
+def _draw_stats(counted: Stats) -> None:
+    for title, counts in (("language", counted.languages), ("dropped", counted.reasons)):
+        if counts:
+            _draw(title, [(name, count) for name, count in counts.most_common()])
+    for title, histogram in counted.histograms():
+        if histogram.low == histogram.high:
+            typer.echo(f"\n{title}: {histogram.low:g} in all {histogram.count:,}")
+            continue
+        _draw(title, [(_range(low, high), count) for low, high, count in histogram.bins()])
+        low, middle, high = (histogram.quantile(share) for share in (0.05, 0.5, 0.95))
+        typer.echo(f"mean {histogram.mean:.4g}, median {middle:g}, 90 % in {_range(low, high)}")
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} - {high:g}"
+
+
+def _draw(title: str, counts: list[tuple[str, int]]) -> None:
+    """Print counts as bars, the largest as long as a bar may be."""
+    most = max(count for _, count in counts)
+    typer.echo()
+    print_table("", [{title: name, "n": count, "": bar(count / most)} for name, count in counts])
+
+
+@app.command()
+def show(
+    path: Where,
+    key: Annotated[str, typer.Argument(help="Key of the sample, as ls --keys lists it.")],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File or folder for the picture. Default: KEY.ENDING here, unless that is taken."
+        ),
+    ] = None,
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="Draw line boxes (red) and character boxes (blue).")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Save one picture and print what is known of it.
+
+    Example: nonpareil shards show runs/quickstart/pages 000000007 --boxes --out page.png
+    """
+    from shards.inspect.extract import select, write_new
+    from shards.sample import Sample, draw_boxes, encode_png
+
+    _, files = next(select(path, [key]))
+    sample = Sample.of_files(key, files)
+    image, ending = sample.image, sample.format
+    if boxes:
+        try:
+            image, ending = encode_png(draw_boxes(sample)), "png"
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ShardError(f"sample {key}: its boxes cannot be drawn; omit --boxes") from error
+    if out is None or out.is_dir():
+        target = (out or Path()) / f"{key}.{ending}"
+        write_new(target, image)
+    else:
+        target = out
+        target.write_bytes(image)
+    if as_json:
+        print_json({"key": key, "picture": str(target), "text": sample.text, **sample.meta})
+        return
+    brief = {
+        name: value for name, value in sample.meta.items() if not isinstance(value, list | dict)
+    }
+    print_table(
+        f"{key} → {target}",
+        [{"field": name, "value": str(value)} for name, value in brief.items()],
+        footer=sample.text,
+    )
+
+
+@app.command()
+def sheet(
+    path: Where,
+    *,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("sheet.png"),
+    count: Annotated[int, typer.Option(min=1, max=600, help="Pictures on the sheet.")] = 24,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Choose at random by this seed. Default: evenly."),
+    ] = None,
+    cell: Annotated[
+        int, typer.Option(min=32, max=1024, help="Side of a picture's square, px.")
+    ] = 192,
+    as_json: Json = False,
+) -> None:
+    """Draw a contact sheet.
+
+    Pictures of the whole dataset, each with its key and its size.
+
+    Example: nonpareil shards sheet runs/quickstart/pages --out sheet.png --seed 1
+    """
+    import numpy as np
+
+    from shards.inspect.sheet import choose, contact_sheet
+    from shards.reader import ShardReader
+    from shards.sample import encode_png
+
+    rng = None if seed is None else np.random.default_rng(seed)
+    with ShardReader(path) as reader:
+        chosen = choose(len(reader), count, rng=rng)
+        if not chosen:
+            raise UserError(f"{path} holds no sample; nonpareil shards stats says what was dropped")
+        out.write_bytes(encode_png(contact_sheet(reader, chosen, cell)))
+        made = {"sheet": str(out), "pictures": len(chosen), "samples": len(reader)}
+    print_json(made) if as_json else typer.echo(
+        f"{out}: {made['pictures']:,} of {made['samples']:,} samples"
+    )
+
+
+@app.command()
+def report(
+    path: Where,
+    *,
+    out: Annotated[Path, typer.Option(help="The .html to write.")] = Path("report.html"),
+    samples: Annotated[int, typer.Option(min=1, max=1000, help="Samples shown.")] = 64,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the images of a filter run are. Default: as its recipe.json says.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a dataset on one HTML page.
+
+    Samples to search and look at, histograms, what was dropped and why, faults, recipe. The page
+    needs no network; pictures on it are reduced, never the data.
+
+    Example: nonpareil shards report runs/quickstart/pages --out pages.html
+    """
+    from shards.inspect.report import write_report
+
+    made = write_report(path, out, samples=samples, images=images)
+    print_json(made) if as_json else typer.echo(
+        f"{out}: {made['samples']:,} samples, {made['rejects']:,} dropped images, "
+        f"{made['faults']:,} faults, {made['bytes'] / 1e6:,.1f} MB"
+    )
+
+
+@app.command()
+def verify(path: Where, *, deep: Deep = False, as_json: Json = False) -> None:
+    """Check every shard; exit code 1 when one is wrong.
+
+    Sidecars, SHA-256, offsets, dataset.json, missing shards, keys that occur twice. With --deep
+    also every tar header, the CRC-32 of every sample, that pictures decode to the size they should
+    have, that sidecars repeat the metadata, and pictures that occur twice.
+
+    Example: nonpareil shards verify runs/quickstart/pages --deep
+    """
+    found: list[Fault] = []
+    with progress("verify") as advance:
+        from shards.inspect.check import faults
+
+        for fault in faults(path, deep=deep, advance=advance):
+            found.append(fault)
+            if as_json:
+                print_json(fault.row())
+    if not as_json:
+        _say_faults(path, found, deep)
+    raise typer.Exit(1 if found else 0)
+
+
+def _say_faults(path: str, found: list[Fault], deep: bool) -> None:
+    """Print the faults, and for each remedy the shards that need it."""
+    if not found:
+        typer.echo(f"{path}: every shard is what its sidecar says")
+        return
+    rows = [{"file": one.file, "kind": one.kind, "fault": one.fault} for one in found]
+    print_table(f"{path}: {len(found):,} faults", rows)
+    where = f"{shlex.quote(path)} --deep" if deep else shlex.quote(path)
+    for remedy in dict.fromkeys(one.remedy for one in found):
+        shards = {one.shard for one in found if one.remedy == remedy and one.shard >= 0}
+        command = remedy.replace("repair PATH", f"repair {where}")
+        command = command.replace("PATH", shlex.quote(path))
+        typer.echo(f"shards {_ranges(shards)}: {command}" if shards else command)
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Write numbers as 1, 4-7, 9."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
+
+
+@app.command()
+def repair(
+    path: Where,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    deep: Deep = False,
+    as_json: Json = False,
+) -> None:
+    """Let the next run remake what is broken.
+
+    Removes temporary files of killed runs, and sidecars that are broken or whose tar is missing,
+    cut or altered. Tars stay until a run puts its own in their place. Everything done is listed,
+    and what cannot be mended too. Give it when no run is at work in the same folder.
+
+    Example: nonpareil shards repair runs/quickstart/pages --dry-run
+    """
+    deeds: list[Deed] = []
+    with progress("repair") as advance:
+        from shards.inspect.repair import repair as mend
+
+        for deed in mend(path, deep=deep, dry_run=dry_run, advance=advance):
+            deeds.append(deed)
+            if as_json:
+                print_json(deed.row())
+    if as_json:
+        return
+    if not deeds:
+        typer.echo(f"{path}: nothing to repair")
+        return
+    print_table(path, [{"file": one.file, "done": one.done, "why": one.why} for one in deeds])
+    remade = {one.remade for one in deeds if one.remade is not None}
+    if remade:
+        typer.echo(f"shards {_ranges(remade)}: give the same render or filter command again")
+
+
+@app.command()
+def extract(
+    path: Where,
+    keys: Annotated[
+        list[str] | None, typer.Argument(help="Keys; all samples where none is given.")
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write to; no file in it is replaced.")],
+    shard: Annotated[
+        list[int] | None, typer.Option(min=0, help="Only this shard; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most samples to write.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Write samples as plain files.
+
+    KEY.png, KEY.txt and KEY.json, byte for byte as they are stored. No file is replaced.
+
+    Example: nonpareil shards extract runs/quickstart/pages --shard 0 --out samples
+    """
+    from shards.inspect.extract import extract as write
+    from shards.inspect.extract import select
+
+    chosen = select(path, keys or (), shards=shard or ())
+    samples = files = size = 0
+    for paths in write(islice(chosen, limit), out):
+        samples += 1
+        files += len(paths)
+        size += sum(one.stat().st_size for one in paths)
+    more = next(chosen, None) is not None
+    if as_json:
+        print_json({"samples": samples, "files": files, "bytes": size, "more": more})
+        return
+    typer.echo(
+        f"{out}: {samples:,} samples, {files:,} files, {size / 1e6:,.1f} MB"
+        + (f"; there are more, raise --limit {limit:,}" if more else "")
+    )
+
+
+@app.command()
+def diff(
+    first: Where,
+    second: Where,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Say how two datasets differ; exit code 1 when they do.
+
+    Recipe, versions, samples, and of each sample pixels, text and metadata. Shards with equal
+    SHA-256 are not opened.
+
+    Example: nonpareil shards diff runs/a/pages runs/b/pages
+    """
+    from shards.inspect.diff import differences
+
+    different = False
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal different
+        for one in differences(first, second):
+            different = True
+            yield one.row()
+
+    print_rows(rows(), as_json=as_json)
+    if not different and not as_json:
+        typer.echo(f"{first} and {second} hold the same samples")
+    raise typer.Exit(1 if different else 0)

@@ -1,0 +1,82 @@
+"""Extract: samples out of their tars, as plain files that never take the place of others."""
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from shards.errors import ShardError, UserError
+from shards.inspect.check import read_files
+from shards.sidecar import read_sidecar, sidecar_name, sidecars
+from shards.store import Where, open_store
+
+Stored = tuple[str, dict[str, bytes]]
+"""A sample as it is stored: its key, and its files by ending."""
+
+
+def select(
+    where: Where, keys: Collection[str] = (), *, shards: Collection[int] = ()
+) -> Iterator[Stored]:
+    """Yield the samples with these keys, in these shards; all where nothing is named.
+
+    Sidecars are read one after the other, and none after the last key was found.
+
+    Raises:
+        UserError: when a key or a shard is not there.
+        ShardError: when a shard is not what its sidecar says.
+    """
+    store = open_store(where)
+    missing = set(keys)
+    try:
+        wanted = (read_sidecar(store, sidecar_name(shard)) for shard in sorted(shards))
+        for sidecar in wanted if shards else sidecars(store):
+            entries = [one for one in sidecar.entries if not keys or one.key in missing]
+            if not entries:
+                continue
+            with closing(store.open(sidecar.tar)) as tar:
+                for entry in entries:
+                    missing.discard(entry.key)
+                    yield entry.key, read_files(tar, entry)
+            if keys and not missing:
+                return
+    except FileNotFoundError as error:
+        raise ShardError(
+            f"{store} has not all of what was asked for ({error.filename or error}); list the "
+            "shards with shards ls"
+        ) from error
+    if missing:
+        raise UserError(f"no sample {min(missing)!r} in {store}; list them with shards ls --keys")
+
+
+def extract(samples: Iterable[Stored], folder: Path) -> Iterator[list[Path]]:
+    """Write samples into a folder, made if need be, and yield the files of each.
+
+    Keys and endings hold no slash (`shards.sidecar`), so no name leads out of the folder.
+
+    Raises:
+        UserError: when a file is there already and holds something else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for key, files in samples:
+        paths = [folder / f"{key}.{ending}" for ending in files]
+        for path, data in zip(paths, files.values(), strict=True):
+            write_new(path, data)
+        yield paths
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet; one that holds the same bytes may be.
+
+    Raises:
+        UserError: when another file is in its place. It stays, and no link is followed.
+    """
+    try:
+        file = path.open("xb")
+    except FileExistsError as error:
+        if path.is_symlink() or not path.is_file() or path.read_bytes() != data:
+            raise UserError(f"{path} is there already; give another place to write to") from error
+        return
+    with file, ExitStack() as undo:
+        undo.callback(path.unlink)  # a full disk leaves no part of a file
+        file.write(data)
+        file.flush()
+        undo.pop_all()

@@ -1,0 +1,268 @@
+"""The report: what a folder or bucket of shards holds, as one HTML page that needs nothing else.
+
+After a survey of all sidecars, only those of the samples that are shown are read again, so a
+dataset of any size can be looked at. The page carries no date: the same shards give the same bytes.
+"""
+
+import base64
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from functools import partial
+from itertools import accumulate, groupby
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from shards.console import progress
+from shards.errors import ShardError, UserError
+from shards.inspect.charts import HEIGHT, WIDTH, bars, charts, constants
+from shards.inspect.check import Advance
+from shards.inspect.pictures import jpeg_uri, shrunk
+from shards.inspect.sheet import choose
+from shards.inspect.survey import Survey
+from shards.sample import Sample
+from shards.sidecar import Dropped, Entry, Sidecar, read_sidecar, sidecar_name
+from shards.source import MAX_BYTES, ImageSource
+from shards.store import Folder, Store, Where, write_atomically
+
+SAMPLES, MOST_SAMPLES = 64, 1000
+"""Samples shown unless asked otherwise, and the most that may be asked for."""
+
+PIXELS = 2**24
+"""Pixels that all samples shown share, which bounds the page: 64 pages of 512 px stand at their own
+size and take 7 MB, 64 pictures of noise 17 MB."""
+
+SMALLEST_SIDE, LARGEST_SIDE = 128, 1024
+"""Bounds in px of the longer side of a sample as shown."""
+
+REASONS, REJECT_SIDE = 20, 240
+"""Reasons whose rejected images are shown, and the longer side of these in px (our choice)."""
+
+ROWS, CHARTS = 200, 40
+"""Lines of a table, and charts (our choice: `shards ls` and `shards stats` list them all)."""
+
+TEXT, FACTS, VALUE = 4000, 40, 200
+"""Characters of a sample's text shown, values of its metadata, and characters of one value."""
+
+
+def write_report(
+    where: Where, file: Path, *, samples: int = SAMPLES, images: Path | None = None
+) -> dict[str, Any]:
+    """Write the report of a folder or bucket and return what was written.
+
+    Args:
+        where: the shards.
+        file: a .html.
+        samples: how many samples to show, 1 to MOST_SAMPLES, spread evenly over all.
+        images: where the images of a filter run are; by default where its recipe.json says, as
+            long as they are what they were then.
+
+    Returns:
+        The file, samples and rejected images shown, faults found, bytes of the page.
+
+    Raises:
+        UserError: when there is no finished shard, or for a wrong `file`, `samples` or `images`.
+    """
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise UserError(f"a report of {samples} samples; give 1 to {MOST_SAMPLES}")
+    _make_room(file)
+    given = ImageSource.at(images) if images else None
+    with progress("sidecars") as advance:
+        survey = Survey.of(where, advance)
+    recipe = survey.note("recipe.json")
+    source = given or _source(recipe)
+    with progress("pictures") as advance:
+        cards = list(_cards(survey, samples, advance))
+    groups = list(_groups(survey, source))
+    text = _page(
+        name=_name(survey.store),
+        survey=survey,
+        recipe=recipe,
+        cards=cards,
+        groups=groups,
+        found=source is not None,
+    )
+    write_atomically(file, text)
+    return {
+        "file": str(file),
+        "samples": len(cards),
+        "rejects": sum(bool(one["image"]) for group in groups for one in group["images"]),
+        "faults": len(survey.faults),
+        "bytes": len(text.encode()),
+    }
+
+
+def _name(store: Store) -> str:
+    """Return the last part of a path or URL: where a folder lies is nobody's business."""
+    where = str(store.path.resolve()) if isinstance(store, Folder) else str(store)
+    # File names are bytes; those that are not UTF-8 could not be written to the page.
+    return where.rstrip("/").rpartition("/")[2].encode("utf-8", "backslashreplace").decode()
+
+
+def _make_room(file: Path) -> None:
+    """Refuse what would overwrite data or fail after minutes of work."""
+    if file.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out {file} does not end in .html; name such a file")
+    if file.is_dir():
+        raise UserError(f"--out {file} is a folder; give the name of a file")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"--out {file}: {file.parent} is a file; give a folder") from error
+
+
+def _cards(survey: Survey, wanted: int, advance: Advance) -> Iterator[dict[str, Any]]:
+    """Yield what is shown of each chosen sample, in order; a shard's sidecar is read once."""
+    chosen = choose(survey.stats.samples, wanted)
+    side = min(max(isqrt(PIXELS // max(1, len(chosen))), SMALLEST_SIDE), LARGEST_SIDE)
+    ends = list(accumulate(row.samples for row in survey.shards))
+    done = 0
+    for shard, numbers in groupby(chosen, partial(bisect_right, ends)):
+        sidecar = read_sidecar(survey.store, sidecar_name(survey.shards[shard].shard))
+        for i in numbers:
+            # Counted from the end: sample ends[shard] - 1 is the last of its shard.
+            yield _card(survey.store, sidecar, sidecar.entries[i - ends[shard]], side)
+            advance(done := done + 1, len(chosen))
+
+
+def _card(store: Store, sidecar: Sidecar, entry: Entry, side: int) -> dict[str, Any]:
+    card: dict[str, Any] = {
+        "entry": entry,
+        "shard": sidecar.shard,
+        "image": "",
+        "text": "",
+        "facts": [],
+        "sizes": entry.size_px or (min(entry.width, entry.height),) * 2,
+    }
+    try:
+        sample = _sample(store, sidecar, entry)
+        card |= {"text": _cut(sample.text, TEXT), "facts": _facts(sample.meta)}
+        return card | _picture(sample, side)
+    except (UserError, ValueError, OSError) as error:
+        return card | {"error": _cut(" ".join(str(error).split()), VALUE)}
+
+
+def _sample(store: Store, sidecar: Sidecar, entry: Entry) -> Sample:
+    """Read one sample of a sidecar that may promise anything.
+
+    Raises:
+        ShardError: when it is larger than MAX_BYTES or lies outside the tar.
+    """
+    if sum(size for _, size in entry.files.values()) > MAX_BYTES:
+        raise ShardError(f"larger than {MAX_BYTES:,} bytes")
+    with closing(store.open(sidecar.tar)) as tar:
+        files = {name: tar.read(*at) for name, at in entry.files.items()}
+    if any(len(files[name]) != size for name, (_, size) in entry.files.items()):
+        raise ShardError(f"{sidecar.tar} ends inside this sample; remake this shard")
+    return Sample.of_files(entry.key, files)
+
+
+def _picture(sample: Sample, side: int) -> dict[str, Any]:
+    small = shrunk(sample.pixels(), side)
+    return {"image": jpeg_uri(small), "width": small.shape[1], "height": small.shape[0]}
+
+
+def _facts(meta: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return of the metadata what a person reads: plain values and flat tables."""
+    said = ((_cut(name, VALUE), _cut(_said(value), VALUE)) for name, value in meta.items())
+    return [(name, text) for name, text in said if text][:FACTS]
+
+
+def _said(value: Any) -> str:
+    """Write a value as a person would; nothing for a nested or long one, as boxes of lines are."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(value, list) and len(value) <= 4 and not any(map(_nested, value)):
+        return ", ".join(map(_said, value))
+    if isinstance(value, dict) and not any(map(_nested, value.values())):
+        return "\n".join(f"{name} {_said(one)}" for name, one in value.items())
+    return value if isinstance(value, str) else ""
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, list | dict)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]} …"
+
+
+def _source(recipe: Any) -> ImageSource | None:
+    """Return the images a filter run judged, if they are still what they were.
+
+    The recipe comes with the data and may name any folder; the fingerprint of names and sizes
+    in it keeps the page from showing what the run has never seen.
+    """
+    try:
+        images, part = recipe["recipe"]["images"], recipe["recipe"]["part"]
+        source = ImageSource.named(Path(images) if images else None, part)
+        return source if source.fingerprint() == recipe["inputs"]["images"] else None
+    except (TypeError, KeyError, UserError, OSError):
+        return None
+
+
+def _groups(survey: Survey, source: ImageSource | None) -> Iterator[dict[str, Any]]:
+    """Yield the reasons, most frequent first, each with some of its rejected images."""
+    shown = [reason for reason, _ in survey.stats.reasons.most_common(REASONS)]
+    drops = {
+        reason: sorted(survey.rejects[reason].values(), key=lambda one: one.source)
+        for reason in shown
+    }
+    wanted = {drop.source for some in drops.values() for drop in some}
+    place = {}
+    if source:
+        place = {name: i for i in range(len(source)) if (name := source.name(i)) in wanted}
+    for reason in shown:
+        images = [_reject(drop, source, place.get(drop.source)) for drop in drops[reason]]
+        yield {"reason": reason, "count": survey.stats.reasons[reason], "images": images}
+
+
+def _reject(drop: Dropped, source: ImageSource | None, place: int | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"drop": drop, "image": ""}
+    if source is None or place is None:
+        return row
+    try:
+        return row | _picture(source.read(place), REJECT_SIDE)
+    except UserError:
+        return row
+
+
+def _page(*, survey: Survey, recipe: Any, **rest: Any) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["csp"] = _csp
+    stats = survey.stats
+    return environment.get_template("shards.html").render(
+        stats=stats,
+        digests=stats.recipes.most_common(ROWS),
+        languages=bars(stats.languages),
+        reasons=bars(stats.reasons),
+        charts=charts(stats)[:CHARTS],
+        constants=dict(list(constants(stats).items())[:CHARTS]),
+        plot={"width": WIDTH, "height": HEIGHT},
+        shards=survey.shards[:ROWS],
+        faults=survey.faults,
+        most_rows=ROWS,
+        most_facts=FACTS,
+        versions=sorted(survey.versions.items())[:ROWS],
+        recipe=orjson.dumps(recipe, option=orjson.OPT_INDENT_2).decode() if recipe else "",
+        **rest,
+    )
+
+
+def _csp(text: str) -> str:
+    """Name the one script or style that a page may run: Content Security Policy level 3, 2.3.1."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,151 @@
+"""Any engine, any order, any interruption: the same shards."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from pipelines.engine.jobs import FilterJob, RenderJob
+from pipelines.engine.progress import totals
+from pipelines.engine.workers import run_job
+from shards import ShardReader, UserError, encode_png
+from shards.inspect.check import faults
+from shards.sidecar import sidecars
+from shards.store import Folder
+from tests.conftest import picture
+from tests.pipelines.conftest import SMALL_PAGES
+
+
+def sums(folder):
+    return {sidecar.shard: sidecar.sha256 for sidecar in sidecars(folder)}
+
+
+def test_processes_write_what_one_process_writes(job, tmp_path):
+    list(run_job(job, tmp_path / "one", engine="inline"))
+    list(run_job(job, tmp_path / "two", engine="processes", workers=2))
+    assert sums(tmp_path / "one") == sums(tmp_path / "two")
+    assert len(sums(tmp_path / "one")) == 3
+
+
+def test_a_stopped_run_continues_and_ends_the_same(job, tmp_path):
+    list(run_job(job, tmp_path / "whole", engine="inline"))
+    run = run_job(job, tmp_path / "stopped", engine="inline")
+    next(run)
+    run.close()
+    again = list(run_job(job, tmp_path / "stopped", engine="inline"))
+    assert len(again) == 2
+    assert sums(tmp_path / "whole") == sums(tmp_path / "stopped")
+
+
+def test_more_shards_may_be_added_later(job, tmp_path):
+    list(run_job(job, tmp_path, engine="inline"))
+    more = RenderJob.model_validate(SMALL_PAGES | {"shards": 4})
+    assert [made.shard for made in run_job(more, tmp_path, engine="inline")] == [3]
+
+
+def test_another_recipe_is_refused_by_name(job, tmp_path):
+    list(run_job(job, tmp_path, engine="inline"))
+    before = sums(tmp_path)
+    with pytest.raises(UserError, match=r"recipe\.seed: 0 → 1"):
+        run_job(RenderJob.model_validate(SMALL_PAGES | {"seed": 1}), tmp_path)
+    assert sums(tmp_path) == before
+
+
+def test_deleted_sidecar_remakes_the_same_shard(job, tmp_path):
+    list(run_job(job, tmp_path, engine="inline"))
+    before = sums(tmp_path)
+    (tmp_path / "part-000001.json").unlink()
+    list(run_job(job, tmp_path, engine="inline"))
+    assert sums(tmp_path) == before
+    assert list(faults(tmp_path)) == []
+
+
+def test_unknown_engine_and_relative_ray_output(job, tmp_path):
+    with pytest.raises(UserError, match="not one of inline, processes, ray"):
+        run_job(job, tmp_path, engine="spark")
+    from pathlib import Path
+
+    with pytest.raises(UserError, match="absolute path that every node sees"):
+        run_job(job, Path("relative"), engine="ray")
+
+
+def test_full_disk_in_a_worker_is_one_line(job, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device", "part")
+
+    monkeypatch.setattr("shards.writer.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        list(run_job(job, tmp_path, engine="inline"))
+    assert not list(tmp_path.glob("*.tar"))
+    assert not list(tmp_path.glob(".*tmp"))
+
+
+def sharp_edges(seed, side=300):
+    """Random black and white blocks: crisp, rich in edges."""
+    cells = np.random.default_rng(seed).integers(0, 2, (side // 6, side // 6), dtype=np.uint8)
+    return np.repeat(cells.repeat(6, 0).repeat(6, 1)[..., None] * 255, 3, axis=2)
+
+
+def test_filter_keeps_the_bytes_and_names_every_drop(tmp_path):
+    import cv2
+
+    images = tmp_path / "images"
+    images.mkdir()
+    sharp = sharp_edges(0)
+    (images / "a_sharp.png").write_bytes(encode_png(sharp))
+    (images / "b_small.png").write_bytes(encode_png(picture(1)))
+    (images / "c_broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    blurred = cv2.GaussianBlur(sharp, (0, 0), 4).astype(np.uint8)
+    (images / "d_blurred.png").write_bytes(encode_png(blurred))
+    job = FilterJob.model_validate(
+        {
+            "images": str(images),
+            "filter": [{"kind": "resolution", "minimum": 256}, {"kind": "clarity"}],
+        }
+    )
+    list(run_job(job, tmp_path / "out", engine="inline"))
+    (sidecar,) = sidecars(tmp_path / "out")
+    with ShardReader(tmp_path / "out") as reader:
+        assert [sample.image for sample in reader] == [(images / "a_sharp.png").read_bytes()]
+    dropped = {drop.source: drop for drop in sidecar.dropped}
+    assert {name: drop.reason for name, drop in dropped.items()} == {
+        "b_small.png": "too_small",
+        "c_broken.jpg": "unreadable",
+        "d_blurred.png": "blurry",
+    }
+    assert "not a readable" in dropped["c_broken.jpg"].detail
+
+
+def test_unreadable_photograph_under_pages_is_counted_and_named(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "good.png").write_bytes(encode_png(sharp_edges(0)))
+    (images / "bad.png").write_bytes(b"\x89PNG broken")
+    page = SMALL_PAGES["render"] | {"photographs": str(images), "flat_share": 0.0}
+    settings = SMALL_PAGES | {"samples_per_shard": 16, "render": page}
+    list(run_job(RenderJob.model_validate(settings), tmp_path / "warm", engine="inline"))
+    assert totals(tmp_path / "warm")["dropped"] == {"unreadable": 1}
+    assert totals(tmp_path / "warm")["samples"] == 48
+    # The sidecar must not depend on what a worker met before.
+    (tmp_path / "cold").mkdir()
+    RenderJob.model_validate(settings).make_shard(2, Folder(tmp_path / "cold"))
+    notes = [(tmp_path / name / "part-000002.json").read_bytes() for name in ("warm", "cold")]
+    assert notes[0] == notes[1]
+
+
+def test_recipe_lies_beside_the_output(tmp_path):
+    job = RenderJob.model_validate(SMALL_PAGES)
+    list(run_job(job, tmp_path, engine="inline"))
+    held = json.loads((tmp_path / "recipe.json").read_text())
+    assert held["recipe"]["render"]["size_px"] == [7, 12]
+    assert held["digest"] == job.digest
+    assert io.StringIO(json.dumps(held["inputs"])).read(2) != "{}"
+
+
+def test_a_sidecar_names_the_code_and_the_libraries_that_made_it(tmp_path):
+    job = RenderJob.model_validate(SMALL_PAGES | {"shards": 1})
+    list(run_job(job, tmp_path, engine="inline"))
+    (sidecar,) = sidecars(tmp_path)
+    assert len(sidecar.versions["code"]) == 12
+    assert {"pillow", "numpy", "freetype"} < sidecar.versions.keys()

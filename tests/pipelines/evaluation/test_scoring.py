@@ -1,0 +1,85 @@
+"""Scores of reconstructions, with codecs and readers whose answers are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.evaluation.scoring import (
+    ScoringSettings,
+    crops,
+    reconstruct,
+    score,
+    to_pixels,
+    to_tensor,
+)
+from shards import Sample, ShardWriter, decode, encode_png
+from tests.conftest import picture
+
+SETTINGS = ScoringSettings(images=3, side=32, pictures=1)
+
+
+class BrightnessReader:
+    """Reads a bright image as one text and a dark one as another."""
+
+    def read(self, pixels):
+        return "abcd" if pixels.mean() > 64 else "abxx"
+
+
+def darker(x):
+    return (x + 1) / 4 - 1
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Rendered text, a document found by the density filter, a photograph, a small image."""
+    rows = {
+        "a": (Sample("a", encode_png(picture(0)), "png", text="abcd"), {}),
+        "b": (None, {"scores": {"characters": 40.0}}),
+        "c": (None, {"scores": {"characters": 0.0}}),
+        "d": (Sample("d", encode_png(picture(3, 20, 20)), "png"), {}),
+    }
+    out = tmp_path / "data"
+    out.mkdir()
+    with ShardWriter(out, 0, recipe="r") as writer:
+        for i, (key, (sample, meta)) in enumerate(rows.items()):
+            writer.write(sample or Sample(key, encode_png(picture(i)), "png", meta=meta))
+    return out
+
+
+def test_perfect_codec_and_worse_one(folder, tmp_path):
+    codecs = {"same": lambda x: x, "darker": darker}
+    same, worse = score(
+        codecs, {"d": folder}, tmp_path / "out", SETTINGS, reader=BrightnessReader()
+    )
+    assert (same["images"], same["psnr"], same["ssim"], same["ned"]) == (3, None, 1.0, 1.0)
+    assert worse["psnr"] < 15
+    assert worse["ned"] == 0.5
+
+
+def test_text_is_read_where_there_is_some(folder, tmp_path):
+    (row,) = score(
+        {"same": lambda x: x}, {"d": folder}, tmp_path / "out", SETTINGS, reader=BrightnessReader()
+    )
+    assert row["read"] == 2
+    (row,) = score({"same": lambda x: x}, {"d": folder}, tmp_path / "out", SETTINGS)
+    assert (row["read"], row["ned"]) == (0, None)
+
+
+def test_crops_are_central_and_small_images_are_left_out(folder):
+    found = {sample.key: pixels for sample, pixels in crops(folder, SETTINGS)}
+    assert list(found) == ["a", "b", "c"]
+    assert np.array_equal(found["a"], picture(0)[4:36, 14:46])
+
+
+def test_pictures_are_what_was_scored(folder, tmp_path):
+    score({"darker": darker}, {"d": folder}, tmp_path / "out", SETTINGS)
+    (sample, pixels) = next(crops(folder, SETTINGS))
+    kept = {path.stem: path for path in (tmp_path / "out/d" / sample.key).iterdir()}
+    assert np.array_equal(decode(kept["original"].read_bytes(), "x"), pixels)
+    shown = decode(kept["darker"].read_bytes(), "x")
+    assert np.array_equal(shown, reconstruct(darker, pixels))
+
+
+def test_pixels_survive_the_way_to_a_tensor_and_back():
+    assert np.array_equal(to_pixels(to_tensor(picture(5))), picture(5))
+    assert to_pixels(torch.full((1, 3, 2, 2), 7.0)).min() == 255

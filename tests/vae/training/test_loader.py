@@ -1,0 +1,115 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from shards import Sample, ShardError, ShardWriter, UserError, encode_png
+from vae import Stage
+from vae.training.curriculum import Curriculum
+from vae.training.loader import Batches, ImageCache, native_crop, resized_crop
+
+
+def curriculum(shares, resolution=16, steps=6):
+    return Curriculum(
+        [Stage(name="a", steps=steps, resolution=resolution, batch_size=4, shares=shares)]
+    )
+
+
+BOTH = {"general": 1.0, "synthetic": 1.0}
+
+
+def test_a_batch_is_float_pixels_in_range(streams):
+    batch = Batches(streams, curriculum(BOTH), 0)[3]
+    assert (batch.shape, batch.dtype) == ((4, 3, 16, 16), torch.float32)
+    assert -1 <= batch.min() < -0.5
+    assert 0.5 < batch.max() <= 1
+
+
+def test_batches_depend_on_seed_and_step_alone(streams):
+    first, again = (Batches(streams, curriculum(BOTH), 7) for _ in range(2))
+    backwards = {step: again[step] for step in reversed(range(6))}
+    assert all(torch.equal(first[step], backwards[step]) for step in range(6))
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], Batches(streams, curriculum(BOTH), 8)[0])
+
+
+def test_worker_processes_draw_the_same_batches(streams):
+    batches = Batches(streams, curriculum(BOTH), 7)
+    loader = DataLoader(batches, batch_size=None, sampler=range(2, 6), num_workers=2)
+    for step, batch in zip(range(2, 6), loader, strict=True):
+        assert torch.equal(batch, batches[step])
+    assert torch.equal(pickle.loads(pickle.dumps(batches))[1], batches[1])
+
+
+def test_text_is_never_resized(streams):
+    page = Batches(streams, curriculum({"synthetic": 1.0}), 0)
+    originals = [page.readers["synthetic"][i].pixels() for i in range(3)]
+    windows = {
+        original[y : y + 16, x : x + 16].tobytes()
+        for original in originals
+        for y in range(15)
+        for x in range(5)
+    }
+    for crop in (page[0] + 1).mul(127.5).round().byte().permute(0, 2, 3, 1):
+        assert np.ascontiguousarray(crop.numpy()).tobytes() in windows
+
+
+def test_photographs_are_cropped_natively_unless_their_stream_is_resized(streams):
+    only = curriculum({"general": 1.0})
+    resized, native = (Batches(streams, only, 0, resized=r)[0] for r in (("general",), ()))
+    # Averaging noise over a larger crop narrows it.
+    assert resized.std() < native.std()
+
+
+def test_small_images_are_reflected():
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    crop = native_crop(pixels, 4, np.random.default_rng(0))
+    np.testing.assert_array_equal(crop[:2, :3], pixels)
+    np.testing.assert_array_equal(crop[2:, :3], pixels[::-1])
+
+
+def test_resized_crop_keeps_a_flat_image_flat():
+    crop = resized_crop(np.full((50, 70, 3), 9, np.uint8), 16, np.random.default_rng(1))
+    assert crop.shape == (16, 16, 3)
+    assert (crop == 9).all()
+
+
+def shard_with_broken(folder, broken, whole):
+    folder.mkdir()
+    with ShardWriter(folder, 0, recipe="test") as shard:
+        for i in range(broken):
+            shard.write(Sample(f"bad{i}", b"no image", "png"))
+        for i in range(whole):
+            pixels = np.zeros((20, 20, 3), np.uint8)
+            shard.write(Sample(f"good{i}", encode_png(pixels), "png"))
+    return folder
+
+
+def test_a_broken_image_is_replaced_by_another(tmp_path):
+    folder = shard_with_broken(tmp_path / "s", 1, 9)
+    batches = Batches({"s": folder}, curriculum({"s": 1.0}), 0)
+    assert all((batches[step] == -1).all() for step in range(6))
+
+
+def test_only_broken_images_stop_the_run_by_name(tmp_path):
+    folder = shard_with_broken(tmp_path / "s", 2, 0)
+    with pytest.raises(ShardError, match=r"stream s: 4 images in a row .* bad"):
+        Batches({"s": folder}, curriculum({"s": 1.0}), 0)[0]
+
+
+def test_missing_streams_are_named_before_training(streams):
+    with pytest.raises(UserError, match="draw from other"):
+        Batches(streams, curriculum({"other": 1.0}), 0)
+
+
+def test_the_cache_is_bounded_and_drops_the_oldest():
+    image = np.zeros((10, 10, 3), np.uint8)
+    cache = ImageCache(2 * image.nbytes)
+    for i in range(3):
+        cache.put(("s", i), (image, True))
+        cache.get(("s", 0))
+    assert [cache.get(("s", i)) is not None for i in range(3)] == [True, False, True]
+    cache.put(("s", 9), (np.zeros((99, 99, 3), np.uint8), True))
+    assert cache.size == 2 * image.nbytes

@@ -1,0 +1,162 @@
+import json
+import signal
+
+import cv2
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+import vae.training.train
+from shards import UserError
+from vae import VAE, TrainSettings, fit, load_model
+from vae.objective.losses import Weights
+from vae.skips import dct_basis
+from vae.training.checkpoint import checkpoints, latest
+
+
+def weights(checkpoint):
+    # Copies: load_file maps the file, and a test may overwrite it.
+    return {name: w.clone() for name, w in load_file(checkpoint / "model.safetensors").items()}
+
+
+def same_bits(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_checkpoints_records_and_samples(settings, streams, tmp_path):
+    out, seen = tmp_path / "out", []
+    last = fit(settings, streams, out, progress=seen.append)
+    assert last == out / "step-000008"
+    assert [path.name for path in checkpoints(out)] == ["step-000006", "step-000008"]
+    assert seen == rows(out)
+    assert [row["step"] for row in seen] == [2, 4, 6, 8]
+    assert seen[-1]["shares"] == {"general": 0.0, "synthetic": 1.0}
+    assert {"l1", "total", "gradient_norm", "rate", "images_per_second"} < seen[0].keys()
+    assert cv2.imread(str(out / "samples/step-000008.png")).shape == (32, 32, 3)
+    assert list(out.glob("events.out.tfevents.*"))
+    assert TrainSettings.model_validate_json((out / "settings.json").read_text()) == settings
+
+
+def test_a_stage_may_weigh_the_objective_its_own_way(settings, streams, tmp_path):
+    first, *rest = settings.stages
+    halved = first.model_copy(update={"weights": Weights(l1=0.5)})
+    settings = settings.model_copy(update={"stages": (halved, *rest), "weights": Weights(l1=2)})
+    fit(settings, streams, tmp_path / "out")
+    ratios = {row["stage"]: row["total"] / row["l1"] for row in rows(tmp_path / "out")}
+    assert ratios == pytest.approx({stage.name: 2 for stage in rest} | {first.name: 0.5})
+    assert settings.largest_weights() == Weights(l1=2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(settings, streams, tmp_path, workers):
+    def stop(row):
+        if row["step"] == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    whole = fit(settings, streams, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(settings, streams, tmp_path / "cut", workers=workers, progress=stop)
+    assert latest(tmp_path / "cut") == tmp_path / "cut/step-000004"
+    resumed = fit(settings, streams, tmp_path / "cut", workers=workers)
+    assert same_bits(weights(whole), weights(resumed))
+    kept = ("step", "stage", "rate", "l1", "total", "gradient_norm", "shares")
+    whole_rows, cut_rows = (rows(tmp_path / name) for name in ("whole", "cut"))
+    assert [[r[k] for k in kept] for r in whole_rows] == [[r[k] for k in kept] for r in cut_rows]
+
+
+def test_a_finished_run_is_not_trained_again(settings, streams, tmp_path):
+    first = fit(settings, streams, tmp_path / "out")
+    before = weights(first)
+    assert same_bits(before, weights(fit(settings, streams, tmp_path / "out")))
+
+
+def test_a_broken_checkpoint_is_passed_over_for_the_newest_good_one(settings, streams, tmp_path):
+    last = fit(settings, streams, tmp_path / "out")
+    before = weights(last)
+    file = last / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\0\1")
+    assert latest(tmp_path / "out") == tmp_path / "out/step-000006"
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        load_model(last)
+    assert same_bits(before, weights(fit(settings, streams, tmp_path / "out")))
+
+
+def test_a_checkpoint_of_another_model_is_refused(settings, streams, tmp_path):
+    fit(settings, streams, tmp_path / "out")
+    other = settings.model_copy(update={"overrides": settings.overrides | {"decoder_width": 6}})
+    with pytest.raises(UserError, match=r"another model: decoder_width=4, asked for 6;"):
+        fit(other, streams, tmp_path / "out")
+
+
+def test_load_model_takes_the_newest_checkpoint_of_a_folder(settings, streams, tmp_path):
+    last = fit(settings, streams, tmp_path / "out")
+    model = load_model(tmp_path / "out")
+    assert isinstance(model, VAE)
+    assert not model.training
+    assert same_bits(model.state_dict(), weights(last))
+    with pytest.raises(UserError, match="no good checkpoint"):
+        load_model(tmp_path / "nothing")
+
+
+def test_the_loss_falls_when_one_small_shard_is_learned(settings, make_shard, tmp_path):
+    folder = make_shard("s", "text", 1, (16, 16))
+    stage = settings.stages[0].model_copy(
+        update={"steps": 150, "resolution": 16, "shares": {"s": 1.0}}
+    )
+    overfit = settings.model_copy(
+        update={"stages": (stage,), "log_every": 10, "resized": (), "checkpoint_every": 150}
+    )
+    seen = []
+    fit(overfit, {"s": folder}, tmp_path / "out", progress=seen.append)
+    assert seen[-1]["l1"] < 0.8 * seen[0]["l1"]
+
+
+def test_a_loss_that_is_not_finite_names_the_step(settings, streams, tmp_path, monkeypatch):
+    def exploding(_settings):
+        model = VAE(settings.model())
+        with torch.no_grad():
+            model.decoder.head.conv.bias.fill_(float("nan"))
+        return model
+
+    monkeypatch.setattr(vae.training.train, "build", exploding)
+    with pytest.raises(UserError, match=r"loss is nan at step 0 \(stage one\)"):
+        fit(settings, streams, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"preset": "giant"}, "choose f16c64, f16c128"),
+        ({"overrides": {"width": 3}}, "width"),
+        ({"overrides": {"colours": 4}}, "shards are read as RGB"),
+        ({"preset": "nano", "overrides": {}}, "no multiple of the model's factor 16"),
+    ],
+)
+def test_settings_that_cannot_be_trained_are_refused(settings, change, message):
+    with pytest.raises(ValidationError, match=message):
+        TrainSettings.model_validate(settings.model_dump() | change)
+
+
+def test_the_skip_starts_from_the_data_or_from_the_dct(settings, streams, tmp_path):
+    slow = {"peak": 1e-9, "warmup": 0}
+    start = settings.model_dump() | {"rate": slow, "weight_decay": 0}
+    for count, is_dct in ((0, True), (4, False)):
+        checkpoint = fit(
+            TrainSettings.model_validate(start | {"skip_start": count}),
+            streams,
+            tmp_path / f"out{count}",
+        )
+        basis = torch.from_numpy(dct_basis(4, 6))
+        found = weights(checkpoint)["skip.analysis"]
+        assert torch.allclose(found, basis, atol=1e-4) == is_dct
+        assert torch.allclose(found @ found.T, torch.eye(6), atol=1e-4)
+
+
+def test_a_misspelt_resized_stream_is_named(settings):
+    with pytest.raises(ValidationError, match="resized names genral, but the stages draw from"):
+        TrainSettings.model_validate(settings.model_dump() | {"resized": ("genral",)})

@@ -1,0 +1,1 @@
+"""A trained model at work: tiles without seams, memory, latents, diffusers and ONNX."""

@@ -1,0 +1,1 @@
+"""What training minimises: L1, perceptual distances and the alignment with a frozen teacher."""

@@ -1,0 +1,166 @@
+"""Batches: from streams of shards to tensors, a pure function of (seed, step).
+
+There is no iterator state: batch s is what it is on any worker, before or after a resume. Use it
+as DataLoader(batches, batch_size=None, sampler=range(start, end), num_workers=n).
+"""
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from shards import RGB, Sample, ShardError, ShardReader, UnreadableImage
+from vae.training.curriculum import Curriculum
+
+CACHE_BYTES = 256 * 2**20
+"""Decoded images each worker keeps, in bytes (our choice: 1,300 pages of 256 x 256)."""
+
+TRIES = 4
+"""Samples drawn for one slot before broken images stop the run (our choice)."""
+
+
+class Batches(Dataset[Tensor]):
+    """Float batches (b, 3, r, r) in [-1, 1], r the resolution of the stage at that step.
+
+    Text is cropped at its native scale and never resized: the size of a character in pixels is
+    what the curriculum is about. Only photographs of the streams in `resized` are resized.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Path],
+        curriculum: Curriculum,
+        seed: int,
+        *,
+        resized: Collection[str] = ("general",),
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        """Open the streams the curriculum draws from.
+
+        Raises:
+            UserError: when a stream is missing or its folder holds no finished shard.
+        """
+        curriculum.check_streams(streams)
+        self._arguments = (streams, curriculum, seed, resized, cache_bytes)
+        self.curriculum, self.seed = curriculum, seed
+        self.resized = frozenset(resized)
+        self.readers = {name: ShardReader(streams[name]) for name in curriculum.streams}
+        self._cache = ImageCache(cache_bytes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reopen in a worker process: file handles and decoded images do not travel."""
+        return _reopened, self._arguments
+
+    def __len__(self) -> int:
+        """Count the steps of the curriculum."""
+        return self.curriculum.steps
+
+    def __getitem__(self, step: int) -> Tensor:
+        """Draw the batch of `step`.
+
+        Raises:
+            ShardError: when a shard is damaged or TRIES images in a row cannot be opened.
+        """
+        stage, _ = self.curriculum.at(step)
+        crops = [self._draw(step, slot, stage.resolution) for slot in range(stage.batch_size)]
+        pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        return pixels.float().div_(127.5).sub_(1)
+
+    def _draw(self, step: int, slot: int, side: int) -> RGB:
+        rng = np.random.default_rng([self.seed, step, slot])
+        stream = self.curriculum.stream_of(step, slot)
+        cause: UnreadableImage | None = None
+        for _ in range(TRIES):
+            index = int(rng.integers(len(self.readers[stream])))
+            try:
+                pixels, photograph = self._open(stream, index)
+            except UnreadableImage as error:
+                cause = error
+                continue
+            if photograph and stream in self.resized:
+                return resized_crop(pixels, side, rng)
+            return native_crop(pixels, side, rng)
+        raise ShardError(
+            f"stream {stream}: {TRIES} images in a row cannot be opened, the last one "
+            f"{cause}; filter or remake {self.readers[stream].store}"
+        ) from cause
+
+    def _open(self, stream: str, index: int) -> tuple[RGB, bool]:
+        """Return (pixels, whether it is a photograph) of a sample, decoded once while it fits."""
+        found = self._cache.get((stream, index))
+        if found is None:
+            sample = self.readers[stream][index]
+            found = sample.pixels(), _is_photograph(sample)
+            self._cache.put((stream, index), found)
+        return found
+
+
+def _reopened(
+    streams: Mapping[str, Path],
+    curriculum: Curriculum,
+    seed: int,
+    resized: Collection[str],
+    cache_bytes: int,
+) -> Batches:
+    return Batches(streams, curriculum, seed, resized=resized, cache_bytes=cache_bytes)
+
+
+def _is_photograph(sample: Sample) -> bool:
+    return sample.meta.get("kind") == "photo" and not sample.text
+
+
+class ImageCache:
+    """Decoded images, the least recently used leaving first when `limit` bytes are exceeded."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.size = limit, 0
+        self._held: OrderedDict[tuple[str, int], tuple[RGB, bool]] = OrderedDict()
+
+    def get(self, key: tuple[str, int]) -> tuple[RGB, bool] | None:
+        """Return what was put under `key`, or None."""
+        if key in self._held:
+            self._held.move_to_end(key)
+        return self._held.get(key)
+
+    def put(self, key: tuple[str, int], value: tuple[RGB, bool]) -> None:
+        """Keep `value`, unless it alone exceeds the limit."""
+        if value[0].nbytes > self.limit:
+            return
+        self._held[key] = value
+        self.size += value[0].nbytes
+        while self.size > self.limit:
+            _, (pixels, _) = self._held.popitem(last=False)
+            self.size -= pixels.nbytes
+
+
+def resized_crop(pixels: RGB, side: int, rng: np.random.Generator) -> RGB:
+    """Crop a random square, from `side` up to the whole short side, and shrink it to `side`.
+
+    Its side is log-uniform, so each octave of scale is as frequent; never enlarged; half are
+    flipped. Area interpolation neither rings nor aliases.
+    """
+    short = min(pixels.shape[:2])
+    if short <= side:
+        return native_crop(pixels, side, rng)
+    cut = round(side * (short / side) ** rng.random())
+    crop = native_crop(pixels, cut, rng)
+    small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(small[:, ::-1] if rng.random() < 0.5 else small).astype(np.uint8)
+
+
+def native_crop(pixels: RGB, side: int, rng: np.random.Generator) -> RGB:
+    """Crop a random (side, side) square at native scale, reflected where the image is smaller."""
+    h, w = pixels.shape[:2]
+    down, right = max(0, side - h), max(0, side - w)
+    if down or right:
+        # "symmetric" repeats the border pixel, so an image of one row can be padded too.
+        pixels = np.pad(pixels, ((0, down), (0, right), (0, 0)), mode="symmetric")
+        h, w = pixels.shape[:2]
+    y, x = (int(rng.integers(n - side + 1)) for n in (h, w))
+    return pixels[y : y + side, x : x + side]

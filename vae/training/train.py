@@ -1,0 +1,267 @@
+"""Training: one visible loop from streams of shards to a checkpoint.
+
+What a run leaves in its folder:
+
+    settings.json       what was asked for
+    step-000500/        checkpoints, see vae/training/checkpoint.py
+    metrics.jsonl       one line per logged step
+    samples/            original above reconstruction, PNG
+    events.out.tf...    the same for TensorBoard
+
+A run that is stopped goes on from its newest good checkpoint when it is started again, and ends
+with the same bits as one that was never stopped (same machine, same number of threads).
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from shards import Settings, UserError
+from vae.inference.latents import measure_latents
+from vae.model import VAE, VAESettings
+from vae.objective.alignment import AlignmentSettings
+from vae.objective.losses import Objective, Weights, build_objective
+from vae.presets import PRESETS
+from vae.training.checkpoint import latest, restore, save
+from vae.training.curriculum import Curriculum, Stage
+from vae.training.loader import Batches
+from vae.training.record import Record, grid
+from vae.training.schedule import Rate
+
+GALLERY = 4
+"""Images in a sample grid."""
+
+
+class TrainSettings(Settings):
+    """What a training run is.
+
+    `overrides` replaces fields of the preset. `resized` names the streams whose photographs may
+    be resized; all else is cropped at native scale. A learned skip starts from the principal
+    components of `skip_start` batches, spread over the whole curriculum (0: from the DCT), and
+    learns at `skip_rate` times the rate of the network. When the run ends, the latents of
+    `latent_batches` batches, spread over the last stage, are measured. `weights` hold in every
+    stage without its own; `alignment` and `vgg` (a file, None for torch's cache; see
+    vae/objective/lpips.py) matter where one has alignment or lpips.
+    """
+
+    preset: str = "nano"
+    overrides: dict[str, Any] = Field(default={})
+    stages: tuple[Stage, ...]
+    resized: tuple[str, ...] = ("general",)
+    seed: int = Field(default=0, ge=0)
+    weights: Weights = Weights()
+    alignment: AlignmentSettings = AlignmentSettings()
+    vgg: Path | None = None
+    rate: Rate = Rate()
+    skip_start: int = Field(default=64, ge=0)
+    skip_rate: float = Field(default=0.25, gt=0)
+    latent_batches: int = Field(default=64, ge=1)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = Field(default=1.0, gt=0)
+    log_every: int = Field(default=20, ge=1)
+    sample_every: int = Field(default=200, ge=1)
+    checkpoint_every: int = Field(default=200, ge=1)
+
+    @model_validator(mode="after")
+    def _model_can_be_built(self) -> Self:
+        factor, colours = self.model().factor, self.model().colours
+        if colours != 3:
+            raise ValueError(f"colours={colours}: shards are read as RGB; train with colours=3")
+        for stage in self.stages:
+            if stage.resolution % factor:
+                raise ValueError(
+                    f"stage {stage.name!r}: resolution {stage.resolution} is no multiple of the "
+                    f"model's factor {factor}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _resized_streams_exist(self) -> Self:
+        drawn = Curriculum(self.stages).streams
+        unknown = sorted(set(self.resized) - set(drawn))
+        # The default may name a stream that a run does without.
+        if unknown and self.resized != type(self).model_fields["resized"].default:
+            raise ValueError(
+                f"resized names {', '.join(unknown)}, but the stages draw from {', '.join(drawn)}"
+            )
+        return self
+
+    def weights_at(self, stage: Stage) -> Weights:
+        """Return the weights of a stage: its own, or the run's."""
+        return self.weights if stage.weights is None else stage.weights
+
+    def largest_weights(self) -> Weights:
+        """Return each weight at its largest over the stages: what the objective is built for."""
+        used = [self.weights_at(stage).model_dump() for stage in self.stages]
+        return Weights.model_validate({name: max(at[name] for at in used) for name in used[0]})
+
+    def model(self) -> VAESettings:
+        """Return the settings of the model: the preset with the overrides."""
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset={self.preset!r} is unknown; choose {', '.join(PRESETS)}")
+        return VAESettings.model_validate(PRESETS[self.preset].model_dump() | self.overrides)
+
+
+def fit(
+    settings: TrainSettings,
+    streams: Mapping[str, Path],
+    out: Path,
+    *,
+    workers: int = 0,
+    device: str = "cpu",
+    progress: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Path:
+    """Train, or go on training, and return the folder of the last checkpoint.
+
+    `streams` maps the names used in the stages to folders of shards. `progress` is called with
+    every record that goes to metrics.jsonl. `device` is torch's name of where the model runs.
+
+    Raises:
+        UserError: for streams or checkpoints that do not fit, or a loss that is not finite.
+        KeyboardInterrupt: on SIGINT, after a checkpoint of the step in hand.
+    """
+    curriculum = Curriculum(settings.stages, settings.seed)
+    batches = Batches(streams, curriculum, settings.seed, resized=settings.resized)
+    model = build(settings).to(device)
+    objective = build_objective(
+        settings.largest_weights(), settings.alignment, model, settings.vgg, settings.seed
+    ).to(device)
+    objective.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(model, objective, settings)
+
+    out.mkdir(parents=True, exist_ok=True)
+    last = latest(out)
+    start = restore(last, model, objective, optimizer) if last else 0
+    if last is None and settings.skip_start:
+        steps = _spread(range(curriculum.steps), settings.skip_start)
+        model.skip.start_from(batches[step] for step in steps)
+    (out / "settings.json").write_text(settings.model_dump_json(indent=1) + "\n")
+    gallery = _gallery(settings, streams).to(device)
+
+    remaining = range(start, curriculum.steps)
+    loader = DataLoader(
+        batches, batch_size=None, sampler=remaining, num_workers=workers, pin_memory=device != "cpu"
+    )
+    with Record(out, start) as record, _interruptible() as interrupted:
+        seen: dict[str, list[float]] = {}
+        images, clock = 0, time.perf_counter()
+        for step, batch in zip(remaining, loader, strict=True):
+            stage, shares = curriculum.at(step)
+            rate = settings.rate.at(step, curriculum.steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["scale"]
+
+            image = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
+            rng = np.random.default_rng([settings.seed, step])
+            total, terms = objective(model, image, rng, settings.weights_at(stage))
+            if not torch.isfinite(total):
+                raise UserError(
+                    f"the loss is {total.item()} at step {step} (stage {stage.name}); "
+                    f"lower rate.peak or clip, then run again from the last checkpoint in {out}"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            # Without the projection, whose gradient has its own scale (vae/objective/alignment.py).
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            optimizer.step()
+
+            done = step + 1
+            finished = done == curriculum.steps
+            images += len(image)
+            for name, value in (terms | {"total": total, "gradient_norm": norm}).items():
+                seen.setdefault(name, []).append(value.item())
+            if done % settings.log_every == 0 or finished:
+                row: dict[str, Any] = {"step": done, "stage": stage.name, "rate": rate}
+                row |= {name: sum(values) / len(values) for name, values in seen.items()}
+                row["images_per_second"] = images / (time.perf_counter() - clock)
+                row["shares"] = shares
+                record.write(row)
+                if progress is not None:
+                    progress(row)
+                seen, images, clock = {}, 0, time.perf_counter()
+            if done % settings.sample_every == 0 or finished:
+                record.picture(done, grid(gallery, model))
+            if finished:
+                steps = range(curriculum.steps - stage.steps, curriculum.steps)
+                steps = _spread(steps, settings.latent_batches)
+                measure_latents(model, (batches[step] for step in steps))
+            if done % settings.checkpoint_every == 0 or finished or interrupted.is_set():
+                last = save(out, done, model, objective, optimizer)
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+    assert last is not None, "a curriculum has steps, and its last one is saved"
+    return last
+
+
+def build(settings: TrainSettings) -> VAE:
+    """Build the model; its start weights follow from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return VAE(settings.model()).to(memory_format=torch.channels_last)
+
+
+def build_optimizer(model: VAE, objective: Objective, settings: TrainSettings) -> torch.optim.AdamW:
+    """AdamW in groups: the network, what the objective learns, the skip at `skip_rate`."""
+    skip = list(model.skip.parameters())
+    network = [*model.encoder.parameters(), *model.decoder.parameters()]
+    groups = [
+        {"params": network, "scale": 1.0},
+        {"params": skip, "scale": settings.skip_rate},
+        {"params": list(objective.learned().values()), "scale": 1.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.rate.peak,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+
+
+def _spread(steps: range, count: int) -> list[int]:
+    """Return `count` of the steps, or all if there are fewer, evenly over them."""
+    count = min(count, len(steps))
+    return [steps[k * len(steps) // count] for k in range(count)]
+
+
+def _gallery(settings: TrainSettings, streams: Mapping[str, Path]) -> Tensor:
+    """Draw a few images as the last step would, by another seed, to watch through the run."""
+    seed = settings.seed + 1
+    curriculum = Curriculum(settings.stages, seed)
+    batches = Batches(streams, curriculum, seed, resized=settings.resized)
+    return batches[curriculum.steps - 1][:GALLERY]
+
+
+@contextmanager
+def _interruptible() -> Generator[threading.Event, None, None]:
+    """Turn the first SIGINT into an event, so that a step is never cut in two; a second one raises.
+
+    Outside the main thread Python delivers no signals, and the event is never set.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: object) -> None:
+        del number, frame
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
