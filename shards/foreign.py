@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 from shards.ahead import ahead
 from shards.errors import ShardError
 from shards.index import Files, Index
-from shards.store import PARALLEL_READS, Bucket, Ranges, Store
+from shards.store import PARALLEL_READS, Bucket, RandomAccessFile, Store
 
 MAX_MEMBERS = 4_000_000
 """Members of one tar (our choice: a million samples; img2dataset writes 30,000)."""
@@ -62,7 +62,7 @@ def scan(store: Store) -> Index:
     return index
 
 
-def _samples(tar: str, file: Ranges) -> Iterator[tuple[str, Files, int]]:
+def _samples(tar: str, file: RandomAccessFile) -> Iterator[tuple[str, Files, int]]:
     for key, members in groupby(_members(tar, file), key=lambda member: member.key):
         files: dict[str, tuple[int, int]] = {}
         for member in members:
@@ -72,7 +72,7 @@ def _samples(tar: str, file: Ranges) -> Iterator[tuple[str, Files, int]]:
         yield key, files, 0
 
 
-def _members(tar: str, file: Ranges) -> Iterator[Member]:
+def _members(tar: str, file: RandomAccessFile) -> Iterator[Member]:
     """Yield the files that belong to a sample; folders and files without ending do not."""
     try:
         archive = tarfile.open(fileobj=_Window(file), mode="r:")  # noqa: SIM115
@@ -124,7 +124,7 @@ def _fault(member: tarfile.TarInfo, size: int) -> str:
 class _Window(RawIOBase):
     """A file for `tarfile` over positional reads; it refuses to read more than MAX_HEADER."""
 
-    def __init__(self, file: Ranges) -> None:
+    def __init__(self, file: RandomAccessFile) -> None:
         self._file, self._at = file, 0
         self._start, self._data = 0, b""
 

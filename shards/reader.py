@@ -25,7 +25,7 @@ from shards.ahead import ahead, announced
 from shards.errors import ShardError, StoreError, UnreadableImage, UserError
 from shards.index import Index, Place, read_index
 from shards.sample import Sample
-from shards.store import Bucket, Ranges, Store, Where, open_store
+from shards.store import Bucket, RandomAccessFile, Store, Where, open_store
 
 MAX_OPEN = min(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**31 // 4)
 """Tars a reader holds open, the one opened first being closed (our choice: a quarter of what
@@ -213,7 +213,7 @@ class ShardReader:
     def _name(self, tar: int) -> str:
         return f"{self.store}/{self.index.tars[tar]}"
 
-    def _opened(self, number: int) -> mmap | Ranges:
+    def _opened(self, number: int) -> mmap | RandomAccessFile:
         """Open a tar. One that is let go closes when the last thread that reads it is done."""
         try:
             tar = self.store.open(self.index.tars[number])
@@ -246,7 +246,7 @@ class ShardReader:
         self._begin()
 
     def _begin(self) -> None:
-        self._open: dict[int, mmap | Ranges] = {}
+        self._open: dict[int, mmap | RandomAccessFile] = {}
         self._lock = threading.Lock()
         self._process = os.getpid()
 

@@ -29,7 +29,7 @@ from shards.sidecar import (
     shard_name,
     shard_number,
 )
-from shards.store import Ranges, Store, Where, open_store
+from shards.store import RandomAccessFile, Store, Where, open_store
 
 PIECE = 8 << 20
 """Bytes of a tar held in memory while its SHA-256 is taken."""
@@ -278,7 +278,7 @@ def _samples_faults(store: Store, sidecar: Sidecar, pictures: Pictures) -> list[
         ]
 
 
-def _sample_faults(tar: Ranges, entry: Entry, pictures: Pictures) -> Iterator[Wrong]:
+def _sample_faults(tar: RandomAccessFile, entry: Entry, pictures: Pictures) -> Iterator[Wrong]:
     """Yield what is wrong with one sample, and add the digest of its picture to `pictures`."""
     from shards.sample import Sample
 
@@ -312,7 +312,7 @@ def _sample_faults(tar: Ranges, entry: Entry, pictures: Pictures) -> Iterator[Wr
                 )
 
 
-def read_files(tar: Ranges, entry: Entry) -> dict[str, bytes]:
+def read_files(tar: RandomAccessFile, entry: Entry) -> dict[str, bytes]:
     """Read the files of one sample, by ending.
 
     Raises:
@@ -328,7 +328,7 @@ def read_files(tar: Ranges, entry: Entry) -> dict[str, bytes]:
     return files
 
 
-def _member(tar: Ranges, offset: int) -> tuple[str, int] | None:
+def _member(tar: RandomAccessFile, offset: int) -> tuple[str, int] | None:
     """Return name and size of the regular file whose bytes begin at `offset`, from its header."""
     header = tar.read(offset - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE)
     try:

@@ -11,7 +11,7 @@ from shards.errors import UnreadableImage
 from shards.inspect.check import read_files
 from shards.sample import Sample
 from shards.sidecar import Entry, Sidecar, read_sidecar, sidecar_names
-from shards.store import Ranges, Where, open_store
+from shards.store import RandomAccessFile, Where, open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,9 @@ def _shard_differences(ours: Sidecar, theirs: Sidecar) -> Iterator[Differs]:
         yield "dropped", f"{len(ours.dropped)} → {len(theirs.dropped)}, or others"
 
 
-def _samples(ours: Sidecar, mine: Ranges, theirs: Sidecar, other: Ranges) -> Iterator[Difference]:
+def _samples(
+    ours: Sidecar, mine: RandomAccessFile, theirs: Sidecar, other: RandomAccessFile
+) -> Iterator[Difference]:
     there = {entry.key: entry for entry in theirs.entries}
     here = {entry.key for entry in ours.entries}
     for entry in ours.entries:

@@ -1,0 +1,55 @@
+"""Store: where shards lie, a folder or a bucket, behind a few verbs on plain file names.
+
+A file is whole or absent, also while another process writes it or after a crash: it is built
+under a hidden name (or on the local disk, for a bucket) and then put in place at once.
+`create` never overwrites, which is what makes two processes on one output safe.
+"""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from shards.errors import UserError
+from shards.store.base import RandomAccessFile, Store
+from shards.store.bucket import BUCKETS, PARALLEL_READS, Bucket
+from shards.store.folder import Folder
+
+__all__ = [
+    "PARALLEL_READS",
+    "Bucket",
+    "Folder",
+    "RandomAccessFile",
+    "Store",
+    "Where",
+    "open_store",
+    "write_atomically",
+]
+
+Where = str | Path | Store
+"""How callers name a store: a path, a URL, or the store itself."""
+
+
+def open_store(where: Where) -> Store:
+    """Open a folder's path or a URL: `file://`, `s3://`, `gs://`.
+
+    Raises:
+        UserError: for another scheme, or a URL without a bucket.
+    """
+    if isinstance(where, Store):
+        return where
+    scheme, separator, _ = str(where).partition("://")
+    if isinstance(where, Path) or not separator:
+        return Folder(Path(where))
+    parts = urlsplit(where)
+    if scheme == "file":
+        return Folder(Path(unquote(parts.netloc + parts.path)))
+    if scheme not in BUCKETS or not parts.netloc:
+        raise UserError(
+            f"{where} is not a store; give a folder, file:///FOLDER, s3://BUCKET/PREFIX or "
+            "gs://BUCKET/PREFIX"
+        )
+    return Bucket(where)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a local text file so that a reader sees the whole of it or none, also after a crash."""
+    Folder(path.parent).replace(path.name, text.encode())

@@ -1,0 +1,149 @@
+"""What a store can do, whatever it is: verbs on plain file names, without folders."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from mmap import mmap
+from pathlib import Path
+from typing import Protocol
+
+from shards.errors import UserError
+
+
+class RandomAccessFile(Protocol):
+    """A file open for positional reads, from any thread."""
+
+    size: int
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start`; fewer where the file ends."""
+        ...
+
+    def map(self) -> mmap | None:
+        """Map the file into memory, which outlives `close`; None where it is remote or empty."""
+        ...
+
+    def close(self) -> None:
+        """Let the file go."""
+        ...
+
+
+class Store(ABC):
+    """Files with plain names, without folders. `str()` of a store opens it again elsewhere."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the sorted names of all that lies here; hidden files are not counted.
+
+        Raises:
+            UserError: when there is no such folder.
+        """
+
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of every file that `names` lists, in one go.
+
+        Raises:
+            UserError: when there is no such folder.
+        """
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Return the bytes of a file.
+
+        Raises:
+            FileNotFoundError: when there is none.
+        """
+
+    @abstractmethod
+    def open(self, name: str) -> RandomAccessFile:
+        """Open a file for positional reads.
+
+        Raises:
+            FileNotFoundError: when there is none.
+        """
+
+    @abstractmethod
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file, in place of an older one if there is."""
+
+    @abstractmethod
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file only where none is, and say whether it was written.
+
+        Of two processes that try, one gets True; the other leaves the file of the first as it is.
+        """
+
+    @abstractmethod
+    def staging(self, name: str) -> Path:
+        """Return the local path at which to build a large file; this thread's own."""
+
+    @abstractmethod
+    def put(self, staged: Path, name: str) -> None:
+        """Move a file from staging to its name, in place of an older one if there is."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Remove a file; nothing happens when there is none."""
+
+    @abstractmethod
+    def abandoned(self) -> list[Path]:
+        """List the local files that killed processes left in staging.
+
+        A file is abandoned when its process, one of this machine, is gone, or when nobody wrote
+        to it for STALE_SECONDS. Others stay: a second run may be at work in the same store.
+        """
+
+    def read(self, name: str) -> bytes:
+        """Return a whole file.
+
+        Raises:
+            FileNotFoundError: when there is none.
+        """
+        file = self.open(name)
+        try:
+            return file.read(0, file.size)
+        finally:
+            file.close()
+
+    def exists(self, name: str) -> bool:
+        """Is there a file of this name?"""
+        try:
+            self.size(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
+        """Read many small files, in the order of `names`."""
+        return map(self.read, names)
+
+    def read_tails(self, sizes: Mapping[str, int], length: int) -> Iterator[bytes]:
+        """Read the last `length` bytes of many files of known sizes, or all of a shorter one."""
+        return map(partial(self._tail, length=length), sizes.items())
+
+    def _tail(self, named: tuple[str, int], *, length: int) -> bytes:
+        name, size = named
+        file = self.open(name)
+        try:
+            return file.read(max(0, size - length), length)
+        finally:
+            file.close()
+
+    def sweep(self) -> list[Path]:
+        """Remove what `abandoned` lists, and return it."""
+        removed = self.abandoned()
+        for path in removed:
+            path.unlink(missing_ok=True)
+        return removed
+
+
+def plain(name: str) -> str:
+    """Return a name that leads to no other folder.
+
+    Raises:
+        UserError: when it is empty, or holds a slash.
+    """
+    if not name or "/" in name or "\\" in name or name in (".", ".."):
+        raise UserError(f"{name!r} is not a plain file name")
+    return name

@@ -1,0 +1,195 @@
+"""Bucket: a store in object storage. obstore is imported at the first call, not before."""
+
+import os
+import re
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial
+from mmap import mmap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shards.ahead import ahead
+from shards.errors import StoreError, UserError
+from shards.store.base import RandomAccessFile, Store, plain
+from shards.store.staging import abandoned_in, hidden
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+BUCKETS = ("s3", "gs")
+"""Schemes of object storage; obstore takes credentials and endpoint from the environment, as
+AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL."""
+
+PARALLEL_READS = 32
+"""Small files asked for at once from a bucket, whose answers take milliseconds each."""
+
+
+class Bucket(Store):
+    """A prefix of an object store, by URL. Calls that fail are tried again, up to 10 times."""
+
+    def __init__(self, url: str) -> None:
+        """Name the prefix; nothing is asked of the store yet."""
+        self.url = url.rstrip("/")
+
+    def __str__(self) -> str:
+        """Return the URL."""
+        return self.url
+
+    def __reduce__(self) -> tuple[type["Bucket"], tuple[str]]:
+        """Open again in another process: connections cannot be sent."""
+        return type(self), (self.url,)
+
+    @cached_property
+    def objects(self) -> "ObjectStore":
+        """Return obstore's client for this URL.
+
+        Raises:
+            UserError: when obstore is missing or the URL names no bucket.
+        """
+        try:
+            from obstore.store import from_url
+        except ImportError as error:
+            raise UserError(f"{self.url} needs obstore; pip install 'nonpareil[cloud]'") from error
+        with _answers(self.url):
+            return from_url(self.url)
+
+    def names(self) -> list[str]:
+        """List what lies right below the prefix, the names of further prefixes included."""
+        import obstore
+
+        with _answers(self.url):
+            listing = obstore.list_with_delimiter(self.objects)
+        paths = [*listing["common_prefixes"], *(meta["path"] for meta in listing["objects"])]
+        names = (path.rpartition("/")[2] for path in paths)
+        return sorted(name for name in names if not name.startswith("."))
+
+    def sizes(self) -> dict[str, int]:
+        """Take the sizes from the listing."""
+        import obstore
+
+        with _answers(self.url):
+            objects = obstore.list_with_delimiter(self.objects)["objects"]
+        named = ((meta["path"].rpartition("/")[2], meta["size"]) for meta in objects)
+        return {name: size for name, size in named if not name.startswith(".")}
+
+    def size(self, name: str) -> int:
+        """Ask for the bytes of an object."""
+        import obstore
+
+        with _answers(self.url):
+            return obstore.head(self.objects, plain(name))["size"]
+
+    def open(self, name: str) -> RandomAccessFile:
+        """Ask for the size; ranges are fetched when they are read."""
+        return _RemoteFile(self, name, self.size(name))
+
+    def read(self, name: str) -> bytes:
+        """Fetch a whole object in one call."""
+        import obstore
+
+        with _answers(self.url):
+            return bytes(obstore.get(self.objects, plain(name)).bytes())
+
+    def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
+        """Fetch PARALLEL_READS objects at a time."""
+        return ahead(self.read, names, PARALLEL_READS)
+
+    def read_tails(self, sizes: Mapping[str, int], length: int) -> Iterator[bytes]:
+        """Fetch the ends of PARALLEL_READS objects at a time."""
+        return ahead(partial(self._tail, length=length), sizes.items(), PARALLEL_READS)
+
+    def _tail(self, named: tuple[str, int], *, length: int) -> bytes:
+        name, size = named
+        return _RemoteFile(self, plain(name), size).read(max(0, size - length), length)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Put an object; readers see the old one or the new one."""
+        import obstore
+
+        with _answers(self.url):
+            obstore.put(self.objects, plain(name), data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Put an object under the condition that there is none (If-None-Match)."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with _answers(self.url):
+            try:
+                obstore.put(self.objects, plain(name), data, mode="create")
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def staging(self, name: str) -> Path:
+        """Return a path in this machine's temporary folder."""
+        folder = _bucket_staging()
+        folder.mkdir(exist_ok=True)
+        return hidden(folder / plain(name))
+
+    def put(self, staged: Path, name: str) -> None:
+        """Upload a file, in parts where it is large; it appears when the last part is there."""
+        import obstore
+
+        with _answers(self.url):
+            obstore.put(self.objects, plain(name), staged)
+        staged.unlink()
+
+    def delete(self, name: str) -> None:
+        """Delete an object if it is there."""
+        import obstore
+
+        with _answers(self.url):
+            try:
+                obstore.delete(self.objects, plain(name))
+            except FileNotFoundError:
+                return
+
+    def abandoned(self) -> list[Path]:
+        """List what killed processes of this machine left in its temporary folder."""
+        return abandoned_in(_bucket_staging())
+
+
+class _RemoteFile:
+    def __init__(self, bucket: Bucket, name: str, size: int) -> None:
+        self._bucket, self._name, self.size = bucket, name, size
+
+    def read(self, start: int, length: int) -> bytes:
+        import obstore
+
+        end = min(start + length, self.size)
+        if start >= end:
+            return b""
+        with _answers(self._bucket.url):
+            return bytes(obstore.get_range(self._bucket.objects, self._name, start=start, end=end))
+
+    def map(self) -> mmap | None:
+        return None
+
+    def close(self) -> None:
+        return
+
+
+@contextmanager
+def _answers(url: str) -> Generator[None, None, None]:
+    """Turn an error of the object store into one line; a missing file stays what it is."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        if not type(error).__module__.startswith("obstore"):
+            raise
+        # obstore's message is a tree over many lines; what the server itself said is the point.
+        said = re.search(r"<Message>(.*?)</Message>", str(error))
+        why = said[1] if said else " ".join(str(error).split())[:200]
+        raise StoreError(
+            f"{url}: {why}; check the URL, the credentials and the "
+            "endpoint in the environment, then run the same command again"
+        ) from error
+
+
+def _bucket_staging() -> Path:
+    return Path(tempfile.gettempdir()) / f"nonpareil-{os.getuid()}"

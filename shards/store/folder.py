@@ -1,0 +1,115 @@
+"""Folder: a store on the local or a shared file system."""
+
+import os
+from contextlib import suppress
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+from shards.errors import UserError
+from shards.store.base import RandomAccessFile, Store, plain
+from shards.store.staging import abandoned_in, hidden
+
+
+class Folder(Store):
+    """A folder of the local or a shared file system."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; it need not exist yet."""
+        self.path = path
+
+    def __str__(self) -> str:
+        """Return the path."""
+        return str(self.path)
+
+    def names(self) -> list[str]:
+        """List the folder."""
+        return sorted(entry.name for entry in self._entries())
+
+    def sizes(self) -> dict[str, int]:
+        """Ask for each; a file that goes meanwhile is left out."""
+        sizes: dict[str, int] = {}
+        for entry in sorted(self._entries(), key=lambda entry: entry.name):
+            with suppress(FileNotFoundError):
+                sizes[entry.name] = entry.stat().st_size
+        return sizes
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.path) as entries:
+                return [entry for entry in entries if not entry.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UserError(
+                f"{self.path} is not a folder; give the --out of a render or filter run"
+            ) from error
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a file."""
+        return (self.path / plain(name)).stat().st_size
+
+    def open(self, name: str) -> RandomAccessFile:
+        """Open a file for positional reads."""
+        return _LocalFile(self.path / plain(name))
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file under a hidden name, flush it, and rename it."""
+        temporary = self.staging(name)
+        try:
+            _write_durably(temporary, data)
+            temporary.replace(self.path / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file under a hidden name and link it: unlike a rename, that never overwrites."""
+        temporary = self.staging(name)
+        try:
+            _write_durably(temporary, data)
+            os.link(temporary, self.path / name)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def staging(self, name: str) -> Path:
+        """Return a hidden path in the folder itself, from which a rename is atomic."""
+        return hidden(self.path / plain(name))
+
+    def put(self, staged: Path, name: str) -> None:
+        """Rename, and flush the folder, or a power cut could keep what is written next alone."""
+        staged.replace(self.path / name)
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def delete(self, name: str) -> None:
+        """Remove a file if it is there."""
+        (self.path / plain(name)).unlink(missing_ok=True)
+
+    def abandoned(self) -> list[Path]:
+        """List the hidden files that killed processes left in the folder."""
+        return abandoned_in(self.path)
+
+
+class _LocalFile:
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDONLY)
+        self.size = os.fstat(self._handle).st_size
+
+    def read(self, start: int, length: int) -> bytes:
+        return os.pread(self._handle, length, start)
+
+    def map(self) -> mmap | None:
+        return mmap(self._handle, 0, access=ACCESS_READ) if self.size else None
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

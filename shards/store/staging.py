@@ -1,0 +1,52 @@
+"""Staging: files under a hidden name until they are whole, and what killed processes left so."""
+
+import os
+import platform
+import re
+import threading
+import time
+from pathlib import Path
+
+STALE_SECONDS = 3600
+"""A temporary file that nobody wrote to for so long is abandoned (our choice: a shard is written
+without a pause, sample by sample)."""
+
+
+def hidden(path: Path) -> Path:
+    """Name the file that becomes `path`: hidden, beside it, and this thread's own."""
+    owner = f"{platform.node()}.{os.getpid()}.{threading.get_ident()}"
+    return path.with_name(f".{path.name}.{owner}.tmp")
+
+
+def abandoned_in(folder: Path) -> list[Path]:
+    """List the hidden files of `folder` whose process is gone, or that are older than said."""
+    abandoned: list[Path] = []
+    for path in sorted(folder.glob(".*.tmp")):
+        try:
+            if _is_abandoned(path):
+                abandoned.append(path)
+        except FileNotFoundError:
+            continue  # its owner has just put it in place
+    return abandoned
+
+
+def _is_abandoned(path: Path) -> bool:
+    here = re.fullmatch(rf"\..*\.{re.escape(platform.node())}\.(\d+)\.\d+\.tmp", path.name)
+    if here and not _alive(int(here[1])):
+        return True
+    return time.time() - path.stat().st_mtime > STALE_SECONDS
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return True  # no such folder on this system
+    # A process that was killed answers signals until its parent has taken note.
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
