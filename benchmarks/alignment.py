@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._rows import Row, main
 from shards import ImageSource
-from vae import PRESETS, VAE, AlignmentSettings, Weights, mdms
+from vae import PRESETS, VAE, AlignmentSettings, Weights, mdms, to_image
 from vae.objective.alignment import Alignment, mdms_sampled
 from vae.objective.losses import Objective, build_objective, l1
 
@@ -55,11 +55,11 @@ def _photographs(count: int, side: int) -> Tensor:
         pixels = source.read(int(rng.integers(len(source)))).pixels()
         scale = side / min(pixels.shape[:2])
         if scale > 1:
-            pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            larger = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            pixels = larger.astype(np.uint8, copy=False)
         h, w = pixels.shape[:2]
         y, x = int(rng.integers(h - side + 1)), int(rng.integers(w - side + 1))
-        cut = np.ascontiguousarray(pixels[y : y + side, x : x + side])
-        images.append(torch.from_numpy(cut).permute(2, 0, 1).float() / 127.5 - 1)
+        images.append(to_image(pixels[y : y + side, x : x + side]))
     return torch.stack(images)
 
 

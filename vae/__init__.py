@@ -12,6 +12,7 @@ from vae.objective.alignment import AlignmentSettings, mcos, mdms
 from vae.objective.losses import Objective, Weights
 from vae.objective.lpips import LPIPS
 from vae.objective.perceptual import PerceptualEffLite0
+from vae.pixels import to_image, to_pixels
 from vae.presets import PRESETS
 from vae.training.checkpoint import load_model
 from vae.training.curriculum import Stage
@@ -37,4 +38,6 @@ __all__ = [
     "mdms",
     "measure_latents",
     "ned",
+    "to_image",
+    "to_pixels",
 ]

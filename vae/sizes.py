@@ -22,7 +22,7 @@ def check_image(x: Tensor, colours: int = 3) -> None:
             f"expected images (b, {colours}, h, w) of some size, got {shape}; {advice}"
         )
     if not x.is_floating_point():
-        raise ValueError(f"expected float in [-1, 1], got {x.dtype}; give image / 127.5 - 1")
+        raise ValueError(f"expected float in [-1, 1], got {x.dtype}; give to_image(pixels)")
 
 
 def check_latent(z: Tensor, channels: int) -> None:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from benchmarks.ablation.arms import MODELS
 from benchmarks.ablation.crops import KINDS, Crops
-from benchmarks.ablation.runs import Exam, Reading, score, to_tensor
+from benchmarks.ablation.runs import Exam, Reading, score
 from shards import Settings
 from shards.store import write_atomically
-from vae import DCTCodec, VAESettings
+from vae import DCTCodec, VAESettings, to_image
 from vae.skips import SKIPS
 
 PART = 512
@@ -76,7 +76,7 @@ def measure_codecs(path: Path, crops: Crops, exam: Exam) -> None:
 
 @torch.no_grad()
 def _score(model: str, name: str, codec: nn.Module, crops: Crops, exam: Exam) -> CodecScore:
-    both = {kind: score(codec, to_tensor(crops.held_out[kind])) for kind in KINDS}
+    both = {kind: score(codec, to_image(crops.held_out[kind])) for kind in KINDS}
     return CodecScore(
         model=model,
         codec=name,
@@ -89,4 +89,4 @@ def _score(model: str, name: str, codec: nn.Module, crops: Crops, exam: Exam) ->
 def _parts(crops: Crops) -> Iterator[Tensor]:
     for images in crops.train.values():
         for start in range(0, len(images), PART):
-            yield to_tensor(images[start : start + PART])
+            yield to_image(images[start : start + PART])

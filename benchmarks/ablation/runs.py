@@ -21,7 +21,7 @@ from filters import Reader
 from pipelines.evaluation.scoring import Codec, reconstruct
 from shards import Settings
 from shards.store import write_atomically
-from vae import METRICS, VAE, Mean, ned
+from vae import METRICS, VAE, Mean, ned, to_image
 from vae.model import parameter_counts
 from vae.objective.losses import l1
 from vae.training.schedule import Rate
@@ -111,7 +111,7 @@ class Trial:
             fused=True,
         )
         self.rate = Rate(peak=run.rate)
-        self.held_out = {kind: to_tensor(crops.held_out[kind]) for kind in KINDS}
+        self.held_out = {kind: to_image(crops.held_out[kind]) for kind in KINDS}
         self.step, self.seconds = 0, 0.0
         self.curve: list[Point] = [self._point([])]
         self._losses: list[float] = []
@@ -254,13 +254,7 @@ def batch(crops: Mapping[str, NDArray[np.uint8]], seed: int, step: int) -> Tenso
     rng = np.random.default_rng([seed, step])
     count = BATCH // len(KINDS)
     drawn = [crops[kind][rng.integers(len(crops[kind]), size=count)] for kind in KINDS]
-    return to_tensor(np.concatenate(drawn))
-
-
-def to_tensor(crops: NDArray[np.uint8]) -> Tensor:
-    """(n, h, w, 3) uint8 -> (n, 3, h, w) float32 in [-1, 1], channels last."""
-    pixels = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2)
-    return pixels.float().div_(127.5).sub_(1)
+    return to_image(np.concatenate(drawn))
 
 
 @torch.no_grad()

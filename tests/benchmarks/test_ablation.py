@@ -35,9 +35,9 @@ from benchmarks.ablation.report import (
     state,
     studies,
 )
-from benchmarks.ablation.runs import Exam, Result, Trial, batch, best_rate, finish, score, to_tensor
+from benchmarks.ablation.runs import Exam, Result, Trial, batch, best_rate, finish, score
 from shards import UserError
-from vae import DCTCodec
+from vae import DCTCodec, to_image
 from vae.model import parameter_counts
 
 RATE = RATES[0]
@@ -196,7 +196,7 @@ def test_a_run_stops_at_the_deadline_and_leaves_no_result(crops, exam, tmp_path)
 
 def test_the_best_linear_codec_is_the_best_where_it_was_fitted(crops):
     settings = MODELS["f16c64"]
-    seen = to_tensor(np.concatenate(list(crops.train.values())))
+    seen = to_image(np.concatenate(list(crops.train.values())))
     error = {
         name: float((codec(seen) - seen).square().mean())
         for name, codec in (("DCT", DCTCodec(16, 64)), ("PCA", PCACodec(settings, crops)))
@@ -219,7 +219,7 @@ def test_codecs_are_measured_once_for_the_same_images(crops, exam, tmp_path, mon
 def test_a_mirrored_dct_starts_as_the_codec(crops):
     start = Trial(Run("f16c64", "global-dct mirrored", 0, RATE), crops).curve[0]
     for kind in images.KINDS:
-        l1, psnr = score(DCTCodec(16, 64), to_tensor(crops.held_out[kind]))
+        l1, psnr = score(DCTCodec(16, 64), to_image(crops.held_out[kind]))
         assert (start.l1[kind], start.psnr[kind]) == pytest.approx((l1, psnr), abs=1e-3)
 
 

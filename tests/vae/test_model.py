@@ -71,7 +71,7 @@ def test_what_cannot_be_coded_is_named_with_a_remedy(codec, tiny):
         (torch.zeros(1, 4, 16, 16), r"\(b, 3, h, w\) of some size, got \(1, 4, 16, 16\); give RGB"),
         (torch.zeros(3, 16, 16), r"give image\[None\]"),
         (torch.zeros(1, 3, 0, 16), r"got \(1, 3, 0, 16\)"),
-        (torch.zeros(1, 3, 16, 16, dtype=torch.uint8), r"uint8; give image / 127.5 - 1"),
+        (torch.zeros(1, 3, 16, 16, dtype=torch.uint8), r"uint8; give to_image\(pixels\)"),
     ):
         with pytest.raises(ValueError, match=message):
             model.encode(x)

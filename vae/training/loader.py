@@ -11,11 +11,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from shards import RGB, Sample, ShardError, ShardReader, UnreadableImage
+from vae.pixels import to_image
 from vae.training.curriculum import Curriculum
 
 CACHE_BYTES = 256 * 2**20
@@ -69,8 +69,7 @@ class Batches(Dataset[Tensor]):
         """
         stage, _ = self.curriculum.at(step)
         crops = [self._draw(step, slot, stage.resolution) for slot in range(stage.batch_size)]
-        pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-        return pixels.float().div_(127.5).sub_(1)
+        return to_image(np.stack(crops))
 
     def _draw(self, step: int, slot: int, side: int) -> RGB:
         rng = np.random.default_rng([self.seed, step, slot])

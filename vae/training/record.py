@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from shards import RGB, encode_png
 from vae.model import VAE
+from vae.pixels import to_pixels
 
 
 class Record:
@@ -58,11 +60,8 @@ class Record:
 def grid(images: Tensor, model: VAE) -> RGB:
     """Lay (b, 3, h, w) in [-1, 1] above their reconstructions: (2 h, b w, 3) uint8."""
     with torch.no_grad():
-        rows = torch.stack([images, model(images).clamp(-1, 1)])
-    pixels = rows.add(1).mul(127.5).round().to(torch.uint8)
-    # (row, b, 3, h, w) -> (row, h, b, w, 3) -> (row h, b w, 3)
-    turned = pixels.permute(0, 3, 1, 4, 2)
-    return turned.flatten(2, 3).flatten(0, 1).contiguous().cpu().numpy()
+        rows = to_pixels(torch.stack([images, model(images)]))
+    return np.concatenate([np.concatenate([*row], 1) for row in rows])
 
 
 def _step_of(line: str) -> float:

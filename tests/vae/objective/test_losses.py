@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import vae.objective.losses
 import vae.objective.perceptual
 from shards import ImageSource, UserError
-from vae import LPIPS, VAE, AlignmentSettings, Objective, PerceptualEffLite0, Weights
+from vae import LPIPS, VAE, AlignmentSettings, Objective, PerceptualEffLite0, Weights, to_image
 from vae.objective.alignment import Alignment
 from vae.objective.losses import build_objective, l1
 from vae.objective.perceptual import load_efficientnet_lite0
@@ -31,24 +31,20 @@ def photograph(name, side):
     return cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
 
 
-def tensor(pixels):
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
-
-
 @pytest.mark.parametrize(
     ("name", "classes"), [("chelsea", {281, 282, 285}), ("coffee", {967, 968, 925})]
 )
 def test_the_network_still_knows_imagenet(name, classes):
     with torch.no_grad():
-        logits = load_efficientnet_lite0()(tensor(photograph(name, 224)))
+        logits = load_efficientnet_lite0()(to_image(photograph(name, 224))[None])
     assert set(logits[0].topk(3).indices.tolist()) == classes
 
 
 def test_perceptual_distance_is_zero_for_equal_and_grows_with_blur():
     distance = PerceptualEffLite0()
     pixels = photograph("astronaut", 128)
-    image = tensor(pixels)
-    blurred = [tensor(cv2.GaussianBlur(pixels, (0, 0), sigma)) for sigma in (0.5, 1, 2, 4)]
+    image = to_image(pixels)[None]
+    blurred = [to_image(cv2.GaussianBlur(pixels, (0, 0), sigma))[None] for sigma in (0.5, 1, 2, 4)]
     values = [distance(image, image).item()] + [distance(b, image).item() for b in blurred]
     assert values[0] == 0
     assert values == sorted(set(values))
