@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks._empty import EmptyJob
 from benchmarks._rows import Row, main
 from pipelines.engine.jobs import RenderJob
+from pipelines.engine.run_options import RunOptions
 from pipelines.engine.tally import Tally
 from pipelines.engine.workers import Made, Run
 from shards import Sample, ShardReader, ShardWriter
@@ -101,7 +102,7 @@ def _engine(engine: str, tasks: int) -> list[Row]:
 def drive(engine: str, tasks: int) -> None:
     """Run `tasks` empty shards and print seconds, CPU seconds, and peak MB early and late."""
     with tempfile.TemporaryDirectory() as name:
-        run = Run(EmptyJob(shards=tasks), Path(name) / "out", engine=engine, workers=2)
+        run = Run(EmptyJob(shards=tasks), Path(name) / "out", RunOptions(engine, workers=2))
         tally, early, start, cpu = Tally(), 0.0, 0.0, 0.0
         for outcome in run:
             assert isinstance(outcome, Made)

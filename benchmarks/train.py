@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmarks._rows import Row, main, rate
 from pipelines.engine.jobs import RenderJob
-from pipelines.engine.workers import run_job
+from pipelines.engine.workers import Run
 from vae import PRESETS, VAE, PerceptualEffLite0, Stage
 from vae.training.curriculum import Curriculum
 from vae.training.loader import Batches
@@ -25,7 +25,7 @@ def measure(quick: bool) -> list[Row]:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         pages = RenderJob.model_validate({"shards": 2, "samples_per_shard": 32})
-        list(run_job(pages, Path(folder)))
+        list(Run(pages, Path(folder)))
         for count, side in SHAPES:
             batches = _batches(Path(folder), count, side)
             image = batches[0].contiguous(memory_format=torch.channels_last)

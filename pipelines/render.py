@@ -51,7 +51,8 @@ def render(
 
     Example: nonpareil render render_pages --out runs/pages --dry-run --price 0.04
     """
-    from pipelines.engine.jobs import RenderJob
+    from pipelines.engine.jobs import RenderJob, parse_shards
+    from pipelines.engine.run_options import RunOptions
     from pipelines.engine.shard_job import make_or_plan
     from pipelines.recipe import load
 
@@ -67,17 +68,9 @@ def render(
         return
     if not out:
         raise UserError("give --out DIR to make shards, or --preview FILE.html to see their pages")
-    make_or_plan(
-        "render",
-        load(RenderJob, recipe, settings),
-        out,
-        engine=engine,
-        workers=workers,
-        shards=shards,
-        dry_run=dry_run,
-        price=price,
-        as_json=as_json,
-    )
+    job = load(RenderJob, recipe, settings)
+    options = RunOptions(engine, workers, parse_shards(shards, job.count()) if shards else None)
+    make_or_plan("render", job, out, options, dry_run=dry_run, price=price, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -31,12 +31,8 @@ MAY_IMPORT = {
     "vae.training": {"vae", "vae.objective", "vae.inference", "shards"},
     "pipelines.recipe": {"shards"},
     "pipelines.options": set[str](),
-    "pipelines.engine": {
-        *("pipelines.recipe", "pipelines.preflight"),
-        *("render", "filters", "shards", "shards.inspect"),
-    },
+    "pipelines.engine": {"pipelines.recipe", "render", "filters", "shards", "shards.inspect"},
     "pipelines.evaluation": {"filters", "vae", "shards"},
-    "pipelines.preflight": {"pipelines.recipe", "pipelines.options", "shards"},
     "pipelines": {"*"},
 }
 """What each room, or a single file in front of the rooms, may import beside itself; `a.*` stands

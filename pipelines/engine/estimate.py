@@ -3,13 +3,13 @@
 import math
 import tempfile
 import time
-from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from pipelines.engine.jobs import Job
+from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import cores
 from pipelines.recipe import claimed
 from shards.errors import UserError
@@ -64,23 +64,28 @@ class Estimate:
 def estimate(
     job: Job,
     out: Where,
+    options: RunOptions = RunOptions(),
     *,
-    engine: str = "processes",
-    workers: int = 0,
-    only: Collection[int] | None = None,
     price: float | None = None,
 ) -> Estimate:
     """Measure one of the shards to make (the first) and multiply; `out` is only listed.
 
+    Args:
+        job: what a run would make.
+        out: where it would make it.
+        options: of that run.
+        price: of a core-hour, in any currency.
+
     Raises:
         UserError: when `out` belongs to another recipe, or the number of workers is not known.
     """
-    if engine == "ray" and not workers:
+    if options.engine == "ray" and not options.workers:
         raise UserError("--dry-run --engine ray: give --workers, the cores that the cluster has")
-    done, wanted = _finished(job, out), range(job.count()) if only is None else only
-    to_make = [shard for shard in wanted if only is not None or shard not in done]
+    done = _finished(job, out)
+    to_make = options.to_make(job.count(), done)
     sampled = to_make[0] if to_make else 0
-    slots = 1 if engine == "inline" else min(workers or cores(), max(1, len(to_make)))
+    slots = 1 if options.engine == "inline" else options.workers or cores()
+    slots = min(slots, max(1, len(to_make)))
     seconds, samples, size = _measure(job, sampled)
     total = seconds * len(to_make)
     hours = total / 3600

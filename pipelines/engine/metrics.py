@@ -6,12 +6,11 @@ The driver sets them: it knows the whole run, and workers come and go. Names beg
 
 import importlib
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pipelines.engine.progress import Status
-    from pipelines.engine.quarantine import Failure
-    from pipelines.engine.workers import Made
+from pipelines.engine.quarantine import Failure
+from pipelines.engine.status import Status
+from pipelines.engine.workers import Made
 
 SECONDS = [1, 3, 10, 30, 100, 300, 1000, 3000]
 """Edges of the histogram of seconds a shard (our choice: half decades, up to an hour)."""
@@ -39,7 +38,7 @@ class Gauges:
             ),
         }
 
-    def show(self, status: "Status", latest: "Made | Failure | None") -> None:
+    def show(self, status: Status, latest: Made | Failure | None) -> None:
         """Set every gauge, and add the time that the latest shard took."""
         if latest is None and status.state == "running":
             return  # nothing has happened, and Ray may not be up yet

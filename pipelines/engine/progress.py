@@ -7,10 +7,10 @@ What is known is one `Status`; it goes to a bar (or lines, where nobody watches 
 import signal
 import threading
 import time
-from collections.abc import Collection, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -26,51 +26,20 @@ from rich.progress import (
 from pipelines.engine.jobs import Job
 from pipelines.engine.metrics import Gauges
 from pipelines.engine.quarantine import Failure
+from pipelines.engine.run_options import RunOptions
+from pipelines.engine.status import State, Status
 from pipelines.engine.tally import Tally
 from pipelines.engine.workers import Made, Run
 from pipelines.recipe import PROGRESS
 from shards import StoreError
-from shards.settings import Settings
 from shards.sidecar import summaries
 from shards.store import Store, Where
-
-State = Literal["running", "finished", "interrupted", "failed"]
 
 FILE_SECONDS = 1.0
 """`progress.json` is written at most this often: each write is a request to a bucket."""
 
 LINE_SECONDS = 10.0
 """Seconds between lines where standard error is no terminal, as in the log of a Ray job."""
-
-
-class Status(Settings):
-    """How far a job has come; what `progress.json` holds.
-
-    `done`, `total` and `failed` count shards, of them `failed` given up by this run; `samples`,
-    `bytes` (of tars) and `drops` are those of all finished shards; rates and `eta_seconds` (until
-    this run ends) are from this run alone. Times are UTC, ISO 8601. A driver that was killed
-    leaves `running` with an old `updated`.
-    """
-
-    state: State
-    done: int
-    total: int
-    failed: int
-    samples: int
-    bytes: int
-    drops: dict[str, int]
-    samples_per_second: float
-    bytes_per_second: float
-    eta_seconds: float | None
-    started: str
-    updated: str
-
-    def note(self) -> str:
-        """Write rates and drops for a person."""
-        text = f"{self.samples_per_second:,.0f} samples/s  {self.bytes_per_second / 1e6:.1f} MB/s"
-        if self.drops:
-            text += "  dropped: " + ", ".join(f"{name} {n}" for name, n in self.drops.items())
-        return text + (f"  failed: {self.failed}" if self.failed else "")
 
 
 class Watch:
@@ -188,10 +157,7 @@ def follow(
     title: str,
     job: Job,
     out: Where,
-    *,
-    engine: str = "processes",
-    workers: int = 0,
-    only: Collection[int] | None = None,
+    options: RunOptions = RunOptions(),
 ) -> dict[str, Any]:
     """Make the missing shards of a job, show how it goes, and return the sums.
 
@@ -199,9 +165,7 @@ def follow(
         title: what the bar is called.
         job: what to make; this and the others as for `pipelines.engine.workers.Run`.
         out: folder or bucket of the shards.
-        engine: `inline`, `processes`, or `ray`.
-        workers: how many shards at a time; 0 takes all.
-        only: make these shards alone, and make them anew.
+        options: of the run.
 
     Returns:
         shards, samples, bytes and dropped (by reason) of the whole output, and the seconds and
@@ -210,10 +174,10 @@ def follow(
     Raises:
         UserError: as `Run` does.
     """
-    run = Run(job, out, engine=engine, workers=workers, only=only)
+    run = Run(job, out, options)
     watch = Watch(run)
     views: list[View] = [Bar(title), File(run.out)]
-    if engine == "ray":
+    if options.engine == "ray":
         views.append(Gauges(str(run.out)))
 
     def show(state: State, latest: Made | Failure | None = None) -> None:

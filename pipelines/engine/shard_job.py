@@ -2,7 +2,8 @@
 
 import typer
 
-from pipelines.engine.jobs import Job, parse_shards
+from pipelines.engine.jobs import Job
+from pipelines.engine.run_options import RunOptions
 from shards.console import print_json
 from shards.errors import UserError
 
@@ -11,10 +12,8 @@ def make_or_plan(
     title: str,
     job: Job,
     out: str,
+    options: RunOptions,
     *,
-    engine: str,
-    workers: int,
-    shards: str,
     dry_run: bool,
     price: float | None,
     as_json: bool,
@@ -29,10 +28,9 @@ def make_or_plan(
 
     if price is not None and not dry_run:
         raise UserError("--price is for --dry-run, which estimates the cost")
-    only = parse_shards(shards, job.count()) if shards else None
     if dry_run:
-        plan = estimate(job, out, engine=engine, workers=workers, only=only, price=price)
+        plan = estimate(job, out, options, price=price)
         print_json(plan.row()) if as_json else typer.echo("\n".join(plan.lines()))
         return
-    summary = follow(title, job, out, engine=engine, workers=workers, only=only)
+    summary = follow(title, job, out, options)
     print_json(summary) if as_json else typer.echo(f"{out}: {describe(summary)}")

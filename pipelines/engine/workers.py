@@ -15,17 +15,18 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.engine.cluster import connect, require_shared
 from pipelines.engine.jobs import Job, open_output, pack, unpack
 from pipelines.engine.quarantine import Failure, Quarantine, Quarantined, describe_failures
+from pipelines.engine.run_options import RunOptions
 from pipelines.engine.tally import Tally
-from pipelines.preflight import connect, require_shared
 from shards import Sidecar, Store, StoreError, UserError, open_store
 from shards.console import FULL_DISK
 from shards.inspect.check import MANIFEST
@@ -121,9 +122,7 @@ class Run:
     Args:
         job: what to make.
         out: folder or bucket of the shards; with Ray, one that every node sees under this name.
-        engine: `inline`, `processes`, or `ray`.
-        workers: how many shards at a time; 0 takes every core (or slot of the cluster).
-        only: make these shards alone, and make them anew where they are finished.
+        options: with which engine and how many workers, and which shards; see `RunOptions`.
 
     Raises:
         UserError: when the output belongs to another recipe, or the first one of any shard.
@@ -131,24 +130,14 @@ class Run:
         Changed: at the end, when a shard that was made anew has other bytes than before.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        out: Where,
-        *,
-        engine: str = "processes",
-        workers: int = 0,
-        only: Collection[int] | None = None,
-    ) -> None:
+    def __init__(self, job: Job, out: Where, options: RunOptions = RunOptions()) -> None:
         """Claim the output, count what is finished, and unmake what shall be made anew."""
-        self.job, self.out, self.engine, self.workers = job, open_store(out), engine, workers
-        if engine not in ENGINES:
-            raise UserError(f"--engine {engine} is not one of {', '.join(ENGINES)}")
-        if engine == "ray":
+        self.job, self.out, self.options = job, open_store(out), options
+        if options.engine == "ray":
             require_shared(self.out)
         self.before = Tally()
         self._replaced: dict[int, tuple[str, dict[str, str]]] = {}
-        again, done = frozenset(only or ()), set[int]()
+        again, done = frozenset(options.only or ()), set[int]()
         for summary in open_output(job, self.out):
             if summary.shard in again:
                 self._replaced[summary.shard] = summary.sha256, summary.versions
@@ -156,8 +145,7 @@ class Run:
             else:
                 done.add(summary.shard)
                 self.before += Tally.of(summary)
-        wanted = range(job.count()) if only is None else sorted(again)
-        self._queue = Queue(deque(shard for shard in wanted if shard not in done))
+        self._queue = Queue(deque(options.to_make(job.count(), done)))
         self.planned = len(self._queue.waiting)
         self.total = len(done.union(range(job.count())))
         if self.planned:
@@ -166,8 +154,8 @@ class Run:
     def __iter__(self) -> Iterator[Made | Failure]:
         """Make the shards; send what fails back to the engine, or into quarantine."""
         quarantine, failed, changed = Quarantine(self.out), list[Failure](), list[str]()
-        make_all = ENGINES[self.engine]
-        with closing(make_all(self.job, self.out, self._queue, self.workers)) as outcomes:
+        make_all = _MAKERS[self.options.engine]
+        with closing(make_all(self.job, self.out, self._queue, self.options.workers)) as outcomes:
             for shard, outcome in outcomes:
                 if isinstance(outcome, Made):
                     quarantine.release(shard)
@@ -201,18 +189,6 @@ class Run:
             "one was damaged or the other shards are by other versions too; compare with "
             "nonpareil shards verify"
         )
-
-
-def run_job(
-    job: Job,
-    out: Where,
-    *,
-    engine: str = "processes",
-    workers: int = 0,
-    only: Collection[int] | None = None,
-) -> Iterator[Made | Failure]:
-    """Begin a run and return its iterator; see `Run`."""
-    return iter(Run(job, out, engine=engine, workers=workers, only=only))
 
 
 def make(packed: Packed, index: int, out: str) -> Made | Failed:
@@ -357,7 +333,7 @@ def _ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
     # 2.60: "Tried to complete task that was not pending").
 
 
-ENGINES: dict[str, Callable[[Job, Store, Queue, int], Outcomes]] = {
+_MAKERS: dict[str, Callable[[Job, Store, Queue, int], Outcomes]] = {
     "inline": _inline,
     "processes": _processes,
     "ray": _ray,

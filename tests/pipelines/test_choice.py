@@ -5,10 +5,11 @@ import json
 import pytest
 
 from pipelines.engine.jobs import RenderJob, parse_shards
-from pipelines.engine.workers import Changed, run_job
+from pipelines.engine.run_options import RunOptions
+from pipelines.engine.workers import Changed, Run
 from shards import UserError
 from shards.inspect.check import faults
-from tests.pipelines.conftest import SMALL_PAGES
+from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.engine.test_workers import sums
 
 
@@ -33,41 +34,41 @@ def test_shards_that_the_job_has_not_are_refused(text):
 
 
 def test_only_the_chosen_shards_are_made(job, tmp_path):
-    list(run_job(job, tmp_path, engine="inline", only=[2]))
+    list(Run(job, tmp_path, RunOptions("inline", only=[2])))
     assert list(sums(tmp_path)) == [2]
 
 
 def test_a_finished_shard_is_made_anew_with_the_same_bytes(job, tmp_path):
-    list(run_job(job, tmp_path, engine="inline"))
+    list(Run(job, tmp_path, INLINE))
     before = sums(tmp_path)
     with (tmp_path / "part-000001.tar").open("r+b") as tar:
         tar.seek(600)
         tar.write(b"damage")
-    made = list(run_job(job, tmp_path, engine="inline", only=[1]))
+    made = list(Run(job, tmp_path, RunOptions("inline", only=[1])))
     assert [one.shard for one in made] == [1]
     assert sums(tmp_path) == before
     assert list(faults(tmp_path)) == []
 
 
 def test_other_bytes_than_before_are_told(job, tmp_path):
-    list(run_job(job, tmp_path, engine="inline"))
+    list(Run(job, tmp_path, INLINE))
     path = tmp_path / "part-000001.json"
     held = json.loads(path.read_text())
     held["sha256"] = "0" * 64
     held["versions"]["numpy"] = "1.0"
     path.write_text(json.dumps(held))
     with pytest.raises(Changed, match=r"shard 1 has other bytes .*000000000000 → .*numpy 1.0 → "):
-        list(run_job(job, tmp_path, engine="inline", only=[0, 1]))
+        list(Run(job, tmp_path, RunOptions("inline", only=[0, 1])))
     assert Changed.exit_code == 1
     assert list(faults(tmp_path)) == []
 
 
 def test_a_choice_does_not_unmake_the_others_when_it_is_cut_short(tmp_path):
     job = RenderJob.model_validate(SMALL_PAGES)
-    list(run_job(job, tmp_path, engine="inline"))
-    run = run_job(job, tmp_path, engine="inline", only=[0, 1])
+    list(Run(job, tmp_path, INLINE))
+    run = iter(Run(job, tmp_path, RunOptions("inline", only=[0, 1])))
     next(run)
     run.close()
     assert list(sums(tmp_path)) == [0, 2]
-    list(run_job(job, tmp_path, engine="inline"))
+    list(Run(job, tmp_path, INLINE))
     assert list(sums(tmp_path)) == [0, 1, 2]

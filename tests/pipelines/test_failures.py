@@ -10,10 +10,11 @@ import pytest
 
 from pipelines.engine.jobs import RenderJob
 from pipelines.engine.quarantine import Quarantined
-from pipelines.engine.workers import ATTEMPTS, run_job
+from pipelines.engine.run_options import RunOptions
+from pipelines.engine.workers import ATTEMPTS, Run
 from shards import UserError
 from shards.inspect.check import faults
-from tests.pipelines.conftest import SMALL_PAGES
+from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.engine.test_workers import sums
 from tests.pipelines.faulty import FaultyJob
 
@@ -34,43 +35,43 @@ def test_a_shard_that_always_fails_is_quarantined_and_the_others_are_made(tmp_pa
     out = tmp_path / "out"
     job = FaultyJob(notes=notes, failing=(2, 5))
     with pytest.raises(Quarantined, match=r"shards 2, 5 failed .*Unsendable: wrong shard 2"):
-        list(run_job(job, out, engine=engine, workers=2))
+        list(Run(job, out, RunOptions(engine, workers=2)))
     assert sorted(sums(out)) == [0, 1, 3, 4, 6, 7]
     assert [tries(notes, index) for index in range(8)] == [1, 1, ATTEMPTS, 1, 1, ATTEMPTS, 1, 1]
     held = json.loads((out / "quarantine.json").read_text())
     assert [(row["shard"], row["attempts"]) for row in held] == [(2, ATTEMPTS), (5, ATTEMPTS)]
     assert "make_shard" in held[0]["traceback"]
 
-    list(run_job(FaultyJob(notes=notes), out, engine="inline"))
+    list(Run(FaultyJob(notes=notes), out, INLINE))
     assert not (out / "quarantine.json").exists()
     assert list(faults(out)) == []
-    list(run_job(FaultyJob(notes=notes), tmp_path / "well", engine="inline"))
+    list(Run(FaultyJob(notes=notes), tmp_path / "well", INLINE))
     assert sums(out) == sums(tmp_path / "well")
 
 
 def test_a_shard_that_fails_once_is_tried_again(tmp_path, notes):
     job = FaultyJob(notes=notes, failing=(0,), times=1)
-    assert len(list(run_job(job, tmp_path / "out", engine="inline"))) == 8
+    assert len(list(Run(job, tmp_path / "out", INLINE))) == 8
     assert not (tmp_path / "out" / "quarantine.json").exists()
 
 
 @pytest.mark.parametrize("engine", ["inline", "processes"])
 def test_a_mistake_of_the_user_stops_at_once(tmp_path, notes, engine):
     with pytest.raises(UserError, match=r"^shard 0 cannot be made"):
-        list(run_job(FaultyJob(notes=notes, mistaken=(0,)), tmp_path / "o", engine=engine))
+        list(Run(FaultyJob(notes=notes, mistaken=(0,)), tmp_path / "o", RunOptions(engine)))
     assert tries(notes, 0) == 1
 
 
 @pytest.mark.parametrize("killing", [(1,), (1, 4)])
 def test_workers_that_die_are_replaced_and_the_bytes_are_the_same(tmp_path, notes, killing):
     job = FaultyJob(notes=notes, killing=killing, times=2)
-    list(run_job(job, tmp_path / "out", engine="processes", workers=2))
+    list(Run(job, tmp_path / "out", RunOptions("processes", workers=2)))
     tried = [tries(notes, index) for index in killing]
     if len(killing) == 1:
         assert tried == [3]
     else:  # at its third try, one may be in the making when the other kills: again, then
         assert all(3 <= count <= 5 for count in tried)
-    list(run_job(FaultyJob(notes=notes), tmp_path / "well", engine="inline"))
+    list(Run(FaultyJob(notes=notes), tmp_path / "well", INLINE))
     assert sums(tmp_path / "out") == sums(tmp_path / "well")
     assert not (tmp_path / "out" / "quarantine.json").exists()
 
@@ -79,7 +80,7 @@ def test_a_shard_that_kills_every_worker_is_the_only_one_lost(tmp_path, notes, m
     monkeypatch.setattr("pipelines.engine.workers.SYSTEM_RETRIES", 4)
     job = FaultyJob(notes=notes, killing=(3,))
     with pytest.raises(Quarantined, match=r"shards 3 failed .*its worker died 5 times"):
-        list(run_job(job, tmp_path / "out", engine="processes", workers=2))
+        list(Run(job, tmp_path / "out", RunOptions("processes", workers=2)))
     assert sorted(sums(tmp_path / "out")) == [0, 1, 2, 4, 5, 6, 7]
 
 
@@ -98,9 +99,9 @@ def test_kill_9_in_the_middle_of_rendering_changes_no_byte(tmp_path):
 
     killer = threading.Thread(target=kill_one_worker)
     killer.start()
-    list(run_job(pages, tmp_path / "out", engine="processes", workers=2))
+    list(Run(pages, tmp_path / "out", RunOptions("processes", workers=2)))
     killer.join()
-    list(run_job(pages, tmp_path / "well", engine="inline"))
+    list(Run(pages, tmp_path / "well", INLINE))
     assert killed
     assert sums(tmp_path / "out") == sums(tmp_path / "well")
     assert list(faults(tmp_path / "out")) == []

@@ -10,16 +10,17 @@ import pytest
 
 from pipelines.engine.jobs import RenderJob
 from pipelines.engine.progress import follow
-from pipelines.engine.workers import run_job
+from pipelines.engine.run_options import RunOptions
+from pipelines.engine.workers import Run
 from pipelines.finalize import describe_dataset
 from shards import UserError
-from tests.pipelines.conftest import SMALL_PAGES
+from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.test_cli import mistake, nonpareil
 
 
 @pytest.fixture
 def out(job, tmp_path):
-    follow("render", job, tmp_path / "out", engine="inline")
+    follow("render", job, tmp_path / "out", INLINE)
     return tmp_path / "out"
 
 
@@ -54,9 +55,9 @@ def test_the_manifest_describes_the_shards_and_webdataset_opens_them(out):
 def test_a_run_that_makes_a_shard_removes_the_manifest(out, job):
     nonpareil("finalize", out)
     first = (out / "dataset.json").read_bytes()
-    list(run_job(job, out, engine="inline"))  # nothing to do
+    list(Run(job, out, INLINE))  # nothing to do
     assert (out / "dataset.json").exists()
-    list(run_job(job, out, engine="inline", only=[1]))
+    list(Run(job, out, RunOptions("inline", only=[1])))
     assert not (out / "dataset.json").exists()
     nonpareil("finalize", out)
     assert (out / "dataset.json").read_bytes() == first
@@ -65,7 +66,7 @@ def test_a_run_that_makes_a_shard_removes_the_manifest(out, job):
 def test_missing_shards_are_refused_unless_allowed(tmp_path):
     job = RenderJob.model_validate(SMALL_PAGES | {"shards": 6})
     for only in ([0], [1, 3]):
-        follow("render", job, tmp_path, engine="inline", only=only)
+        follow("render", job, tmp_path, RunOptions("inline", only=only))
     assert "has 3 of 6 shards (missing 2, 4-5)" in mistake("finalize", tmp_path)
     assert not (tmp_path / "dataset.json").exists()
     nonpareil("finalize", tmp_path, "--allow-missing")

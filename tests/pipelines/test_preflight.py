@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import preflight
-from pipelines.preflight import checks, require_head, require_shared
+from pipelines.engine.cluster import require_head, require_shared
+from pipelines.preflight import checks
 from shards import UserError, open_store
 from shards.store import Folder
 from tests.pipelines.test_cli import nonpareil

@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.ray_job import ROOT, Head
 from pipelines.engine.jobs import RenderJob
-from pipelines.engine.workers import ATTEMPTS, run_job
+from pipelines.engine.workers import ATTEMPTS, Run
 from pipelines.preflight import checks
 from shards.inspect.check import faults
-from tests.pipelines.conftest import SMALL_PAGES
+from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.engine.test_workers import sums
 from tests.pipelines.faulty import FaultyJob
 
@@ -57,11 +57,12 @@ FAULTY = """
 import sys
 from pipelines.engine import workers
 from pipelines.engine.progress import follow
+from pipelines.engine.run_options import RunOptions
 from shards.console import run_command
 from tests.pipelines.faulty import FaultyJob
 def main(out: str, job: str, losses: int = workers.SYSTEM_RETRIES):
     workers.SYSTEM_RETRIES = losses
-    follow("x", FaultyJob.model_validate_json(job), out, engine="ray")
+    follow("x", FaultyJob.model_validate_json(job), out, RunOptions("ray"))
 run_command(main)
 """
 
@@ -76,7 +77,7 @@ def test_submitted_jobs_write_what_one_process_writes(head, tmp_path):
     entry = ("python", "-m", "pipelines.render", recipe, "--out", out, "--engine", "ray")
     done = head.submit(*map(str, entry))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    list(run_job(RenderJob.model_validate(SMALL_PAGES), tmp_path / "here", engine="inline"))
+    list(Run(RenderJob.model_validate(SMALL_PAGES), tmp_path / "here", INLINE))
     assert sums(out) == sums(tmp_path / "here")
     assert list(faults(out)) == []
     assert json.loads((out / "progress.json").read_text())["state"] == "finished"
@@ -107,7 +108,7 @@ def test_killed_workers_change_no_byte(head, tmp_path, notes):
     code, _, said = drive(head, FAULTY, tmp_path / "out", job.model_dump_json())
     assert code == 0, said
     assert [len(list(notes.glob(f"{index}.*"))) for index in (1, 4)] == [3, 3]
-    list(run_job(FaultyJob(notes=notes), tmp_path / "well", engine="inline"))
+    list(Run(FaultyJob(notes=notes), tmp_path / "well", INLINE))
     assert sums(tmp_path / "out") == sums(tmp_path / "well")
 
 
@@ -132,9 +133,10 @@ def test_kill_9_of_a_worker_in_the_middle_changes_no_byte(head, tmp_path):
     pages = RenderJob.model_validate(SMALL_PAGES | {"shards": 12, "samples_per_shard": 16})
     code = (
         "import sys; from pipelines.engine.jobs import RenderJob\n"
-        "from pipelines.engine.workers import run_job\n"
+        "from pipelines.engine.run_options import RunOptions\n"
+        "from pipelines.engine.workers import Run\n"
         "job = RenderJob.model_validate_json(sys.argv[2])\n"
-        "list(run_job(job, sys.argv[1], engine='ray'))\n"
+        "list(Run(job, sys.argv[1], RunOptions('ray')))\n"
     )
     out = tmp_path / "out"
     driver = start(head, code, out, pages.model_dump_json())
@@ -146,7 +148,7 @@ def test_kill_9_of_a_worker_in_the_middle_changes_no_byte(head, tmp_path):
     _, said = driver.communicate(timeout=240)
     assert driver.returncode == 0, said
     assert killed
-    list(run_job(pages, tmp_path / "well", engine="inline"))
+    list(Run(pages, tmp_path / "well", INLINE))
     assert sums(out) == sums(tmp_path / "well")
     assert list(faults(out)) == []
 
@@ -156,7 +158,9 @@ def test_gauges_reach_the_metrics_endpoint(head, tmp_path):
     code = (
         "import sys, time; from pipelines.engine.jobs import RenderJob\n"
         "from pipelines.engine.progress import follow\n"
-        "follow('x', RenderJob.model_validate_json(sys.argv[2]), sys.argv[1], engine='ray')\n"
+        "from pipelines.engine.run_options import RunOptions\n"
+        "job = RenderJob.model_validate_json(sys.argv[2])\n"
+        "follow('x', job, sys.argv[1], RunOptions('ray'))\n"
         "print('done', flush=True); sys.stdin.read()\n"
     )
     out = tmp_path / "out"
@@ -200,7 +204,7 @@ def test_preflight_finds_a_head_well_and_a_driver_of_another_ray_is_refused(head
     assert found["job server"].verdict == "ok", found["job server"]
     code = (
         "import sys, ray; ray.__version__ = '0.0.1'\n"
-        "from pipelines.preflight import connect; from shards import open_store\n"
+        "from pipelines.engine.cluster import connect; from shards import open_store\n"
         "connect(open_store(sys.argv[1]))\n"
     )
     exited, _, said = drive(head, code, tmp_path)
@@ -211,7 +215,8 @@ def test_preflight_finds_a_head_well_and_a_driver_of_another_ray_is_refused(head
 
 def test_nodes_that_do_not_see_the_output_are_named(head, tmp_path):
     code = (
-        "import sys, ray; from pipelines.preflight import blind_nodes; from shards import *\n"
+        "import sys, ray; from pipelines.engine.cluster import blind_nodes\n"
+        "from shards import open_store\n"
         "ray.init(log_to_driver=False)\n"
         "print(*[len(blind_nodes(ray, open_store(place))) for place in sys.argv[1:]])\n"
     )
@@ -229,7 +234,10 @@ def test_a_head_that_asks_for_a_token_is_told_before_and_by_the_driver(tmp_path)
         locked.environment.pop("RAY_AUTH_TOKEN")
         locked.environment["RAY_AUTH_MODE"] = "disabled"
         locked.environment["HOME"] = str(tmp_path)  # where no token lies
-        code = "from pipelines.preflight import *; connect(open_store('/nowhere'))"
+        code = (
+            "from pipelines.engine.cluster import connect; from shards import open_store\n"
+            "connect(open_store('/nowhere'))\n"
+        )
         exited, _, said = drive(locked, code)
     assert exited
     assert "UserError: the cluster asks for a token" in said, said[-2000:]

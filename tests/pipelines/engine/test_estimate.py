@@ -5,9 +5,10 @@ import json
 import pytest
 
 from pipelines.engine.estimate import estimate
-from pipelines.engine.workers import run_job
+from pipelines.engine.run_options import RunOptions
+from pipelines.engine.workers import Run
 from shards import UserError
-from tests.pipelines.conftest import SMALL_PAGES
+from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.test_cli import mistake, nonpareil
 
 
@@ -16,43 +17,45 @@ def contents(folder):
 
 
 def test_a_plan_is_what_the_run_then_makes(job, tmp_path):
-    plan = estimate(job, tmp_path / "out", engine="inline", price=2.0)
+    plan = estimate(job, tmp_path / "out", INLINE, price=2.0)
     assert not (tmp_path / "out").exists()
     assert (plan.shards, plan.finished, plan.to_make, plan.samples) == (3, 0, 3, 6)
     assert plan.wall_seconds == pytest.approx(3 * plan.seconds_per_shard, rel=0.01, abs=0.01)
     assert plan.cost == pytest.approx(2.0 * plan.core_hours, abs=1e-3)
-    list(run_job(job, tmp_path / "out", engine="inline"))
+    list(Run(job, tmp_path / "out", INLINE))
     size = sum(path.stat().st_size for path in (tmp_path / "out").glob("part-*"))
     assert plan.bytes == pytest.approx(size, rel=0.5)
 
 
 def test_nothing_is_touched(job, tmp_path):
-    list(run_job(job, tmp_path, engine="inline"))
+    list(Run(job, tmp_path, INLINE))
     (tmp_path / "part-000001.json").unlink()
     (tmp_path / "part-000002.tar").unlink()  # a real run would remove its sidecar
     (tmp_path / ".part-000009.tar.gone.1.1.tmp").touch()
     before = contents(tmp_path)
-    plan = estimate(job, tmp_path, workers=2)
+    plan = estimate(job, tmp_path, RunOptions(workers=2))
     assert (plan.finished, plan.to_make, plan.sampled, plan.workers) == (1, 2, 1, 2)
     assert contents(tmp_path) == before
 
 
 def test_workers_divide_the_time_but_not_below_a_shard(job, tmp_path):
-    few, many = (estimate(job, tmp_path / "out", workers=workers) for workers in (1, 100))
+    few, many = (
+        estimate(job, tmp_path / "out", RunOptions(workers=workers)) for workers in (1, 100)
+    )
     assert (few.workers, many.workers) == (1, 3)
     assert many.wall_seconds == pytest.approx(many.seconds_per_shard, abs=0.01)
 
 
 def test_chosen_shards_are_planned_alone(job, tmp_path):
-    list(run_job(job, tmp_path, engine="inline"))
-    plan = estimate(job, tmp_path, engine="inline", only=[2])
+    list(Run(job, tmp_path, INLINE))
+    plan = estimate(job, tmp_path, RunOptions("inline", only=[2]))
     assert (plan.finished, plan.to_make, plan.sampled) == (3, 1, 2)
 
 
 def test_what_cannot_be_planned_is_one_line(job, tmp_path):
     with pytest.raises(UserError, match="give --workers"):
-        estimate(job, tmp_path, engine="ray")
-    list(run_job(job, tmp_path, engine="inline"))
+        estimate(job, tmp_path, RunOptions("ray"))
+    list(Run(job, tmp_path, INLINE))
     other = type(job).model_validate(SMALL_PAGES | {"seed": 1})
     with pytest.raises(UserError, match=r"made by another recipe"):
         estimate(other, tmp_path)

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.progress import File, Status, Watch, follow
+from pipelines.engine.progress import File, Watch, follow
 from pipelines.engine.quarantine import Quarantined
-from pipelines.engine.workers import Run, run_job
+from pipelines.engine.run_options import RunOptions
+from pipelines.engine.status import Status
+from pipelines.engine.workers import Run
 from shards import StoreError
 from shards.store import Folder
+from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.faulty import FaultyJob
 
 ROOT = Path(__file__).parents[3]
@@ -32,8 +35,8 @@ def notes(tmp_path):
 
 
 def test_a_finished_run_leaves_the_truth(job, tmp_path):
-    list(run_job(job, tmp_path / "out", engine="inline", only=[1]))
-    summary = follow("render", job, tmp_path / "out", engine="inline")
+    list(Run(job, tmp_path / "out", RunOptions("inline", only=[1])))
+    summary = follow("render", job, tmp_path / "out", INLINE)
     status = told(tmp_path / "out")
     assert (status.state, status.done, status.total, status.failed) == ("finished", 3, 3, 0)
     assert (status.samples, status.bytes) == (summary["samples"], summary["bytes"])
@@ -45,7 +48,7 @@ def test_a_finished_run_leaves_the_truth(job, tmp_path):
 
 def test_a_failed_run_says_how_many_shards_it_gave_up(tmp_path, notes):
     with pytest.raises(Quarantined):
-        follow("x", FaultyJob(notes=notes, failing=(2, 5)), tmp_path / "out", engine="inline")
+        follow("x", FaultyJob(notes=notes, failing=(2, 5)), tmp_path / "out", INLINE)
     status = told(tmp_path / "out")
     assert (status.state, status.done, status.total, status.failed) == ("failed", 6, 8, 2)
 
@@ -70,7 +73,7 @@ def test_a_store_that_refuses_the_file_does_not_stop_the_run(job, tmp_path, monk
         replace(self, name, data)
 
     monkeypatch.setattr(Folder, "replace", refuse)
-    assert follow("x", job, tmp_path / "out", engine="inline")["shards"] == 3
+    assert follow("x", job, tmp_path / "out", INLINE)["shards"] == 3
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
@@ -109,10 +112,9 @@ def test_a_signal_ends_the_run_as_interrupted(tmp_path, sent):
 def test_a_run_that_failed_before_its_first_shard_does_not_hold_the_folder(tmp_path, notes):
     from pipelines.engine.jobs import RenderJob
     from shards import UserError
-    from tests.pipelines.conftest import SMALL_PAGES
 
     with pytest.raises(UserError):
-        follow("x", FaultyJob(notes=notes, mistaken=(0,)), tmp_path / "out", engine="inline")
+        follow("x", FaultyJob(notes=notes, mistaken=(0,)), tmp_path / "out", INLINE)
     assert told(tmp_path / "out").state == "failed"
     pages = RenderJob.model_validate(SMALL_PAGES)
-    assert follow("x", pages, tmp_path / "out", engine="inline")["shards"] == 3
+    assert follow("x", pages, tmp_path / "out", INLINE)["shards"] == 3

@@ -8,13 +8,14 @@ import pytest
 
 from pipelines.engine.jobs import FilterJob, RenderJob
 from pipelines.engine.progress import totals
-from pipelines.engine.workers import run_job
+from pipelines.engine.run_options import RunOptions
+from pipelines.engine.workers import Run
 from shards import ShardReader, UserError, encode_png
 from shards.inspect.check import faults
 from shards.sidecar import sidecars
 from shards.store import Folder
 from tests.conftest import picture
-from tests.pipelines.conftest import SMALL_PAGES
+from tests.pipelines.conftest import INLINE, SMALL_PAGES
 
 
 def sums(folder):
@@ -22,52 +23,52 @@ def sums(folder):
 
 
 def test_processes_write_what_one_process_writes(job, tmp_path):
-    list(run_job(job, tmp_path / "one", engine="inline"))
-    list(run_job(job, tmp_path / "two", engine="processes", workers=2))
+    list(Run(job, tmp_path / "one", INLINE))
+    list(Run(job, tmp_path / "two", RunOptions("processes", workers=2)))
     assert sums(tmp_path / "one") == sums(tmp_path / "two")
     assert len(sums(tmp_path / "one")) == 3
 
 
 def test_a_stopped_run_continues_and_ends_the_same(job, tmp_path):
-    list(run_job(job, tmp_path / "whole", engine="inline"))
-    run = run_job(job, tmp_path / "stopped", engine="inline")
+    list(Run(job, tmp_path / "whole", INLINE))
+    run = iter(Run(job, tmp_path / "stopped", INLINE))
     next(run)
     run.close()
-    again = list(run_job(job, tmp_path / "stopped", engine="inline"))
+    again = list(Run(job, tmp_path / "stopped", INLINE))
     assert len(again) == 2
     assert sums(tmp_path / "whole") == sums(tmp_path / "stopped")
 
 
 def test_more_shards_may_be_added_later(job, tmp_path):
-    list(run_job(job, tmp_path, engine="inline"))
+    list(Run(job, tmp_path, INLINE))
     more = RenderJob.model_validate(SMALL_PAGES | {"shards": 4})
-    assert [made.shard for made in run_job(more, tmp_path, engine="inline")] == [3]
+    assert [made.shard for made in Run(more, tmp_path, INLINE)] == [3]
 
 
 def test_another_recipe_is_refused_by_name(job, tmp_path):
-    list(run_job(job, tmp_path, engine="inline"))
+    list(Run(job, tmp_path, INLINE))
     before = sums(tmp_path)
     with pytest.raises(UserError, match=r"recipe\.seed: 0 → 1"):
-        run_job(RenderJob.model_validate(SMALL_PAGES | {"seed": 1}), tmp_path)
+        Run(RenderJob.model_validate(SMALL_PAGES | {"seed": 1}), tmp_path)
     assert sums(tmp_path) == before
 
 
 def test_deleted_sidecar_remakes_the_same_shard(job, tmp_path):
-    list(run_job(job, tmp_path, engine="inline"))
+    list(Run(job, tmp_path, INLINE))
     before = sums(tmp_path)
     (tmp_path / "part-000001.json").unlink()
-    list(run_job(job, tmp_path, engine="inline"))
+    list(Run(job, tmp_path, INLINE))
     assert sums(tmp_path) == before
     assert list(faults(tmp_path)) == []
 
 
 def test_unknown_engine_and_relative_ray_output(job, tmp_path):
     with pytest.raises(UserError, match="not one of inline, processes, ray"):
-        run_job(job, tmp_path, engine="spark")
+        Run(job, tmp_path, RunOptions(engine="spark"))
     from pathlib import Path
 
     with pytest.raises(UserError, match="absolute path that every node sees"):
-        run_job(job, Path("relative"), engine="ray")
+        Run(job, Path("relative"), RunOptions("ray"))
 
 
 def test_full_disk_in_a_worker_is_one_line(job, tmp_path, monkeypatch):
@@ -76,7 +77,7 @@ def test_full_disk_in_a_worker_is_one_line(job, tmp_path, monkeypatch):
 
     monkeypatch.setattr("shards.writer.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        list(run_job(job, tmp_path, engine="inline"))
+        list(Run(job, tmp_path, INLINE))
     assert not list(tmp_path.glob("*.tar"))
     assert not list(tmp_path.glob(".*tmp"))
 
@@ -104,7 +105,7 @@ def test_filter_keeps_the_bytes_and_names_every_drop(tmp_path):
             "filter": [{"kind": "resolution", "minimum": 256}, {"kind": "clarity"}],
         }
     )
-    list(run_job(job, tmp_path / "out", engine="inline"))
+    list(Run(job, tmp_path / "out", INLINE))
     (sidecar,) = sidecars(tmp_path / "out")
     with ShardReader(tmp_path / "out") as reader:
         assert [sample.image for sample in reader] == [(images / "a_sharp.png").read_bytes()]
@@ -124,7 +125,7 @@ def test_unreadable_photograph_under_pages_is_counted_and_named(tmp_path):
     (images / "bad.png").write_bytes(b"\x89PNG broken")
     page = SMALL_PAGES["render"] | {"photographs": str(images), "flat_share": 0.0}
     settings = SMALL_PAGES | {"samples_per_shard": 16, "render": page}
-    list(run_job(RenderJob.model_validate(settings), tmp_path / "warm", engine="inline"))
+    list(Run(RenderJob.model_validate(settings), tmp_path / "warm", INLINE))
     assert totals(tmp_path / "warm")["dropped"] == {"unreadable": 1}
     assert totals(tmp_path / "warm")["samples"] == 48
     # The sidecar must not depend on what a worker met before.
@@ -136,7 +137,7 @@ def test_unreadable_photograph_under_pages_is_counted_and_named(tmp_path):
 
 def test_recipe_lies_beside_the_output(tmp_path):
     job = RenderJob.model_validate(SMALL_PAGES)
-    list(run_job(job, tmp_path, engine="inline"))
+    list(Run(job, tmp_path, INLINE))
     held = json.loads((tmp_path / "recipe.json").read_text())
     assert held["recipe"]["render"]["size_px"] == [7, 12]
     assert held["digest"] == job.digest
@@ -145,7 +146,7 @@ def test_recipe_lies_beside_the_output(tmp_path):
 
 def test_a_sidecar_names_the_code_and_the_libraries_that_made_it(tmp_path):
     job = RenderJob.model_validate(SMALL_PAGES | {"shards": 1})
-    list(run_job(job, tmp_path, engine="inline"))
+    list(Run(job, tmp_path, INLINE))
     (sidecar,) = sidecars(tmp_path)
     assert len(sidecar.versions["code"]) == 12
     assert {"pillow", "numpy", "freetype"} < sidecar.versions.keys()

@@ -1,0 +1,37 @@
+"""How far a shard job has come: the one thing that every view of a run shows."""
+
+from typing import Literal
+
+from shards.settings import Settings
+
+State = Literal["running", "finished", "interrupted", "failed"]
+
+
+class Status(Settings):
+    """How far a job has come; what `progress.json` holds.
+
+    `done`, `total` and `failed` count shards, of them `failed` given up by this run; `samples`,
+    `bytes` (of tars) and `drops` are those of all finished shards; rates and `eta_seconds` (until
+    this run ends) are from this run alone. Times are UTC, ISO 8601. A driver that was killed
+    leaves `running` with an old `updated`.
+    """
+
+    state: State
+    done: int
+    total: int
+    failed: int
+    samples: int
+    bytes: int
+    drops: dict[str, int]
+    samples_per_second: float
+    bytes_per_second: float
+    eta_seconds: float | None
+    started: str
+    updated: str
+
+    def note(self) -> str:
+        """Write rates and drops for a person."""
+        text = f"{self.samples_per_second:,.0f} samples/s  {self.bytes_per_second / 1e6:.1f} MB/s"
+        if self.drops:
+            text += "  dropped: " + ", ".join(f"{name} {n}" for name, n in self.drops.items())
+        return text + (f"  failed: {self.failed}" if self.failed else "")
