@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.options import JsonOption, RecipeArgument, SetOption, WorkersOption
+from pipelines.options import JsonOption, RecipeArgument, SetOption
 from shards.console import print_json, run_command
 
 if TYPE_CHECKING:
@@ -31,14 +31,21 @@ def atlas(
     folder: Annotated[
         Path | None,
         typer.Option(
-            "--folder", help="Where the atlas lies; default nonpareil/atlas in the cache folder."
+            "--folder",
+            metavar="DIR",
+            help="Where the glyphs are kept. Default: nonpareil/atlas in your cache folder.",
         ),
     ] = None,
-    workers: WorkersOption = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Processes at work; 0 = all cores.")
+    ] = 0,
     settings: SetOption = [],  # noqa: B006 - typer copies defaults
     as_json: JsonOption = False,
 ) -> None:
-    """Draw every glyph that a render recipe can ask for, once for a whole machine.
+    """Draw every glyph of a render recipe ahead, once for a machine.
+
+    Rendering draws glyphs as it needs them and keeps them; with many workers it is faster to draw
+    all of them first. No byte of any page depends on it.
 
     Example: nonpareil atlas render_pages
     """

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.options import JsonOption, OutOption
-from pipelines.train import streams_of
+from pipelines.options import JsonOption, OutOption, folders_by_name
 from shards.console import print_json, print_table, run_command
 
 if TYPE_CHECKING:
@@ -20,25 +19,38 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A training folder, or a step of it.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(metavar="CHECKPOINT", help="A training folder, or one step-… folder in it."),
+    ],
     *,
-    data: Annotated[list[str], typer.Option(help="NAME=FOLDER of shards to reconstruct.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=DIR",
+            help="A name for the rows, and a folder of shards to reconstruct. May be given again.",
+        ),
+    ],
     out: OutOption,
-    images: Annotated[int, typer.Option(min=1, help="Images of each data set.")] = 24,
-    side: Annotated[int, typer.Option(min=16, help="Side of the central crop, px.")] = 256,
-    ocr: Annotated[bool, typer.Option(help="Read the text too (NED).")] = True,
+    images: Annotated[int, typer.Option(min=1, metavar="N", help="Images of each data set.")] = 24,
+    side: Annotated[
+        int, typer.Option(min=16, metavar="PX", help="Side of the central crop that is scored.")
+    ] = 256,
+    ocr: Annotated[bool, typer.Option(help="Read the text too and score it (NED).")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a checkpoint beside the weight-free DCT codec of the same factor and channels.
+    """Score how well a checkpoint reconstructs images and text.
 
-    PSNR, SSIM, and NED: OCR of the original against OCR of the reconstruction.
+    PSNR, SSIM, and NED: what OCR reads in the original against what it reads in the
+    reconstruction. The DCT codec of the same factor and channels, which has no weights, is scored
+    beside it.
 
-    Example: nonpareil evaluate runs/nano --data pages=runs/unseen --out runs/nano-scores
+    Example: nonpareil evaluate runs/nano --data pages=runs/unseen --out scores
     """
     from pipelines.evaluation.scoring import ScoringSettings
 
     settings = ScoringSettings(images=images, side=side)
-    rows = evaluate_to(out, checkpoint, streams_of(data), settings, ocr=ocr)
+    rows = evaluate_to(out, checkpoint, folders_by_name(data, "--data"), settings, ocr=ocr)
     print_json(*rows) if as_json else print_table(str(checkpoint), rows)
 
 

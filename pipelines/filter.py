@@ -24,7 +24,12 @@ def filter_images(
     *,
     out: StoreOption,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of images; default: those that pip brought.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of images. Default: the photographs that pip brought.",
+            show_default=False,
+        ),
     ] = None,
     engine: EngineOption = "processes",
     workers: WorkersOption = 0,
@@ -34,7 +39,10 @@ def filter_images(
     settings: SetOption = [],  # noqa: B006 - typer copies defaults
     as_json: JsonOption = False,
 ) -> None:
-    """Keep the real images that pass the recipe's filters; record why others were dropped.
+    """Keep the real images that pass a recipe's filters, in shards.
+
+    Of every image that is dropped the reason and its scores are recorded. Finished shards are
+    skipped, so the same command continues an interrupted run.
 
     Example: nonpareil filter filter_photos --images ~/photos --out runs/photos
     """

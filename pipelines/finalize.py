@@ -53,17 +53,28 @@ class Dataset(Settings):
 
 
 def finalize(
-    out: Annotated[str, typer.Argument(help="The --out of a run.", show_default=False)],
+    out: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR|URL",
+            help="The --out folder or URL of a render or filter run.",
+            show_default=False,
+        ),
+    ],
     *,
     allow_missing: Annotated[
         bool,
-        typer.Option("--allow-missing", help="Write it though shards are missing, and list them."),
+        typer.Option(
+            "--allow-missing", help="Write it even if shards are missing, and list those."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write dataset.json: every shard with its checksum, the sums, the pattern to open it by.
+    """Write dataset.json, the manifest of a finished dataset.
 
-    Lengths of the tars are checked, their bytes are not: nonpareil shards verify does that.
+    It names every shard with its checksum, the sums over all, and the pattern by which WebDataset
+    opens them. The length of every tar is checked, its bytes are not: nonpareil shards verify
+    checks those.
 
     Example: nonpareil finalize runs/pages
     """

@@ -1,32 +1,54 @@
 """Command-line options that several verbs share; nothing heavy is imported here."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from shards.errors import UserError
+
 RecipeArgument = Annotated[
     str,
-    typer.Argument(help="A recipe file, or the name of one that ships.", show_default=False),
+    typer.Argument(
+        metavar="RECIPE",
+        help="A .toml file, or the name of a recipe that ships, such as render_pages.",
+        show_default=False,
+    ),
 ]
 SetOption = Annotated[
     list[str],
-    typer.Option("--set", help="Override one setting: a.b=value. May be given again."),
+    typer.Option(
+        "--set", metavar="A.B=VALUE", help="Override one setting of the recipe. May be given again."
+    ),
 ]
-OutOption = Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)]
+OutOption = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder to write to.", show_default=False)
+]
 StoreOption = Annotated[
     str,
-    typer.Option(help="Folder or URL to write to: DIR, s3://BUCKET/PREFIX.", show_default=False),
+    typer.Option(
+        metavar="DIR|URL",
+        help="Where to write: a folder, or s3://BUCKET/PREFIX.",
+        show_default=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 EngineOption = Annotated[
-    str, typer.Option(help="Where shards are made: processes, inline, or ray.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Where shards are made: processes of this machine, inline (this process alone), or "
+        "ray (a cluster).",
+    ),
 ]
-WorkersOption = Annotated[int, typer.Option(min=0, help="Shards at a time; 0 = all cores.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Shards made at a time; 0 = one on every core.")
+]
 ShardsOption = Annotated[
     str,
     typer.Option(
-        help="Make these shards alone, and anew if they are finished: 7, 123-130 or 1,4-6.",
+        help="Make only these shards, and again if they are finished: 7, 123-130 or 1,4-6.",
         metavar="RANGES",
         show_default=False,
     ),
@@ -35,14 +57,32 @@ DryRunOption = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Make one shard elsewhere and say what the rest would take; leave --out alone.",
+        help="Make no shards in --out; make one elsewhere and say what all would take.",
     ),
 ]
 PriceOption = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Price of a core-hour, in any currency, for --dry-run to estimate the cost.",
+        metavar="PRICE",
+        help="Price of a core-hour, in any currency: --dry-run then tells the cost.",
         show_default=False,
     ),
 ]
+
+
+def folders_by_name(pairs: Sequence[str], option: str) -> dict[str, Path]:
+    """Read the NAME=DIR pairs of an option.
+
+    Raises:
+        UserError: for a pair without '=', or a name that is given twice.
+    """
+    folders: dict[str, Path] = {}
+    for pair in pairs:
+        name, equals, folder = pair.partition("=")
+        if not (name and equals and folder):
+            raise UserError(f"{option} {pair}: write it as NAME=DIR")
+        if name in folders:
+            raise UserError(f"{option} {pair}: {name} is given twice; give every name once")
+        folders[name] = Path(folder)
+    return folders

@@ -47,13 +47,20 @@ class Check:
 def preflight(
     *,
     address: Annotated[
-        str, typer.Option(help="The job server, as for ray job submit.")
+        str, typer.Option(metavar="URL", help="The job server, as for ray job submit.")
     ] = JOB_SERVER,
-    working_dir: Annotated[Path, typer.Option(help="What would be submitted.")] = Path(),
-    out: Annotated[str, typer.Option(help="The --out of the job.", show_default=False)] = "",
+    working_dir: Annotated[
+        Path, typer.Option(metavar="DIR", help="The working directory of the job.")
+    ] = Path(),
+    out: Annotated[
+        str, typer.Option(metavar="URL", help="The --out of the job.", show_default=False)
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Check what would spoil a Ray job, before it is submitted; exit code 1 on a fault.
+    """Check what would spoil a Ray job before you submit it.
+
+    Looks at Ray and Python here, the job server, the size of the working directory and the
+    output; each fault says what to do. Exit code 1 when there is one.
 
     Example: nonpareil preflight --out s3://bucket/pages
     """

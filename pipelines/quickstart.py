@@ -13,18 +13,22 @@ def quickstart(
     *,
     out: OutOption = Path("runs/quickstart"),
     images: Annotated[
-        Path | None, typer.Option(help="Folder of your photographs and documents.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of your photographs and documents.")
     ] = None,
     corpus: Annotated[
-        Path | None, typer.Option(help="File or folder of your UTF-8 text (.txt, .md).")
+        Path | None,
+        typer.Option(metavar="PATH", help="File or folder of your UTF-8 text (.txt, .md)."),
     ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies defaults
 ) -> None:
-    """Render, filter, train, evaluate and report, with nothing but what pip brought.
+    """Render, filter, train, evaluate and report, all in miniature.
 
-    At most 8 minutes on 2 cores. May be interrupted; the same command continues.
+    Needs nothing but what pip brought, and at most 8 minutes on 2 cores. It may be interrupted;
+    the same command continues. Afterwards open report.html in the --out folder.
 
-    Example: nonpareil quickstart --out runs/mine --images ~/photos --corpus ~/books
+    Example: nonpareil quickstart
+
+    Example: nonpareil quickstart --images ~/photos --corpus ~/books
     """
     from pipelines.tour import run_tour
 

@@ -27,8 +27,8 @@ def render(
     preview: Annotated[
         Path | None,
         typer.Option(
-            help="Make no shards but show what they will hold: FILE.html, a gallery, or FILE.png, "
-            "a contact sheet.",
+            help="Make no shards, only show their pages: FILE.html is a gallery, FILE.png a "
+            "contact sheet.",
             metavar="FILE",
             show_default=False,
         ),
@@ -41,15 +41,17 @@ def render(
     settings: SetOption = [],  # noqa: B006 - typer copies defaults
     as_json: JsonOption = False,
 ) -> None:
-    """Render English and Chinese text onto photographs, into WebDataset shards.
+    """Render pages of English and Chinese text into shards.
 
-    Finished shards are skipped, so the same command continues an interrupted run.
+    Text is set in many fonts, layouts and sizes onto photographs and paper; every line and
+    character comes with its exact box. Shards are WebDataset tars. Finished ones are skipped, so
+    the same command continues an interrupted run.
 
     Example: nonpareil render render_pages --out runs/pages --set shards=4
 
     Example: nonpareil render render_pages --preview runs/pages.html
 
-    Example: nonpareil render render_pages --out runs/pages --dry-run --price 0.04
+    Example: nonpareil render render_pages --out runs/pages --dry-run
     """
     from pipelines.engine.jobs import RenderJob, parse_shards
     from pipelines.engine.run_options import RunOptions

@@ -25,11 +25,15 @@ THUMBNAILS = 8
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a quickstart run.", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The --out of a quickstart.", show_default=False)
+    ],
 ) -> None:
-    """Write report.html: what was rendered, kept, rejected, learned and scored.
+    """Show a quickstart run, from pages to scores, on one HTML page.
 
-    Beside it preview.png: original, model and DCT codec of one image of each data set.
+    Writes report.html into the folder of the run: what was rendered, kept, rejected, learned and
+    scored; and beside it preview.png: original, model and DCT codec of one image of each data
+    set. For a page about one dataset use nonpareil shards report.
 
     Example: nonpareil report runs/quickstart
     """

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.options import OutOption, RecipeArgument, SetOption
+from pipelines.options import OutOption, RecipeArgument, SetOption, folders_by_name
 from shards.console import run_command
-from shards.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,38 +21,37 @@ def train(
     *,
     stream: Annotated[
         list[str],
-        typer.Option(help="NAME=FOLDER of shards, once for each stream the stages draw from."),
+        typer.Option(
+            metavar="NAME=DIR",
+            help="A stream of the recipe and the folder of its shards. Give it once for each.",
+        ),
     ],
     out: OutOption,
     loaders: Annotated[
-        int, typer.Option(min=0, help="Processes that load batches; 0 = this one.")
+        int, typer.Option(min=0, metavar="N", help="Processes that load batches; 0 = this one.")
     ] = 0,
-    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, mps.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="Where the model runs: cpu, cuda or mps.")
+    ] = "cpu",
     settings: SetOption = [],  # noqa: B006 - typer copies defaults
 ) -> None:
-    """Train a VAE through the stages of a recipe; the same command continues a stopped run.
+    """Train a VAE on shards through the stages of a recipe.
 
-    Example: nonpareil train train_nano --stream general=runs/photos --stream text=runs/pages
-    --out runs/nano
-    """
-    streams = streams_of(stream)
+    The stages draw from streams, which the recipe names: train_nano has general (photographs),
+    real (images rich in text) and synthetic (rendered pages). The same command continues a
+    stopped run.
+
+    \b
+    Example: nonpareil train train_nano --out runs/nano \\
+        --stream general=runs/photos --stream real=runs/documents \\
+        --stream synthetic=runs/pages
+    """  # noqa: D301 - click leaves the lines below this mark as they are
+    streams = folders_by_name(stream, "--stream")
     from pipelines.recipe import load
     from vae import TrainSettings
 
     asked = load(TrainSettings, recipe, settings)
     typer.echo(f"{train_to(out, asked, streams, loaders=loaders, device=device)}")
-
-
-def streams_of(pairs: list[str]) -> dict[str, Path]:
-    """Read NAME=FOLDER pairs.
-
-    Raises:
-        UserError: for a pair without '='.
-    """
-    for pair in pairs:
-        if "=" not in pair:
-            raise UserError(f"--stream {pair}: write it as NAME=FOLDER")
-    return {name: Path(folder) for name, _, folder in (pair.partition("=") for pair in pairs)}
 
 
 def train_to(

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "vae.inference": {"vae", "shards"},
     "vae.training": {"vae", "vae.objective", "vae.inference", "shards"},
     "pipelines.recipe": {"shards"},
-    "pipelines.options": set[str](),
+    "pipelines.options": {"shards"},
     "pipelines.engine": {"pipelines.recipe", "render", "filters", "shards", "shards.inspect"},
     "pipelines.evaluation": {"filters", "vae", "shards"},
     "pipelines": {"*"},

@@ -25,14 +25,16 @@ if TYPE_CHECKING:
     from shards.sidecar import Sidecar
 
 app = new_app(
-    "Look into the shards of a render or filter run, check them, mend them.\n\n"
+    "Look into the shards of a dataset: check, repair, compare.\n\n"
     "Exit codes: 0 done; 1 verify or diff found something; 2 what was given cannot be done; "
     "130 interrupted."
 )
 
 Where = Annotated[
     str,
-    typer.Argument(help="Folder or URL that holds part-*.tar and part-*.json.", show_default=False),
+    typer.Argument(
+        metavar="DIR|URL", help="Where part-*.tar and part-*.json are.", show_default=False
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
 Deep = Annotated[
@@ -115,9 +117,9 @@ def _sample_rows(path: str) -> Iterator[dict[str, Any]]:
 
 @app.command()
 def stats(path: Where, *, as_json: Json = False) -> None:
-    """Count a dataset and draw histograms.
+    """Count a dataset and draw histograms in the terminal.
 
-    Of font size, language, characters, resolution, scores, and of drops by reason.
+    Font sizes, languages, characters, resolutions, scores, and dropped images by reason.
 
     Example: nonpareil shards stats runs/quickstart/pages
     """
@@ -167,12 +169,15 @@ def _draw(title: str, counts: list[tuple[str, int]]) -> None:
 @app.command()
 def show(
     path: Where,
-    key: Annotated[str, typer.Argument(help="Key of the sample, as ls --keys lists it.")],
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="Key of the sample, as ls --keys lists it.")
+    ],
     *,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File or folder for the picture. Default: KEY.ENDING here, unless that is taken."
+            metavar="FILE|DIR",
+            help="File or folder for the picture. Default: KEY.ENDING here, unless that is taken.",
         ),
     ] = None,
     boxes: Annotated[
@@ -180,9 +185,9 @@ def show(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Save one picture and print what is known of it.
+    """Save the picture of one sample and print its metadata.
 
-    Example: nonpareil shards show runs/quickstart/pages 000000007 --boxes --out page.png
+    Example: nonpareil shards show runs/quickstart/pages 000000007 --boxes
     """
     from shards.inspect.extract import select, write_new
     from shards.sample import Sample, draw_boxes, encode_png
@@ -218,22 +223,29 @@ def show(
 def sheet(
     path: Where,
     *,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("sheet.png"),
-    count: Annotated[int, typer.Option(min=1, max=600, help="Pictures on the sheet.")] = 24,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The PNG to write.")] = Path(
+        "sheet.png"
+    ),
+    count: Annotated[
+        int, typer.Option(min=1, max=600, metavar="N", help="Pictures on the sheet.")
+    ] = 24,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Choose at random by this seed. Default: evenly."),
+        typer.Option(
+            min=0, metavar="N", help="Choose at random by this seed. Default: spread evenly."
+        ),
     ] = None,
     cell: Annotated[
-        int, typer.Option(min=32, max=1024, help="Side of a picture's square, px.")
+        int,
+        typer.Option(min=32, max=1024, metavar="PX", help="Side of the square of each picture."),
     ] = 192,
     as_json: Json = False,
 ) -> None:
-    """Draw a contact sheet.
+    """Draw a contact sheet: many small pictures in one PNG.
 
-    Pictures of the whole dataset, each with its key and its size.
+    They are spread over the whole dataset, each with its key and its size.
 
-    Example: nonpareil shards sheet runs/quickstart/pages --out sheet.png --seed 1
+    Example: nonpareil shards sheet runs/quickstart/pages --out sheet.png
     """
     import numpy as np
 
@@ -257,21 +269,25 @@ def sheet(
 def report(
     path: Where,
     *,
-    out: Annotated[Path, typer.Option(help="The .html to write.")] = Path("report.html"),
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Samples shown.")] = 64,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The .html to write.")] = Path(
+        "report.html"
+    ),
+    samples: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Samples shown.")] = 64,
     images: Annotated[
         Path | None,
         typer.Option(
+            metavar="DIR",
             help="Where the images of a filter run are. Default: as its recipe.json says.",
             show_default=False,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a dataset on one HTML page.
+    """Show one dataset, with samples to search, on one HTML page.
 
-    Samples to search and look at, histograms, what was dropped and why, faults, recipe. The page
-    needs no network; pictures on it are reduced, never the data.
+    Samples, histograms, what was dropped and why, faults, recipe. The page needs no network; the
+    pictures on it are made smaller, the data is not touched. For a page about a whole quickstart
+    run, with training and scores, use nonpareil report.
 
     Example: nonpareil shards report runs/quickstart/pages --out pages.html
     """
@@ -288,9 +304,10 @@ def report(
 def verify(path: Where, *, deep: Deep = False, as_json: Json = False) -> None:
     """Check every shard; exit code 1 when one is wrong.
 
-    Sidecars, SHA-256, offsets, dataset.json, missing shards, keys that occur twice. With --deep
-    also every tar header, the CRC-32 of every sample, that pictures decode to the size they should
-    have, that sidecars repeat the metadata, and pictures that occur twice.
+    Checks sidecars, the SHA-256 of every tar, offsets, dataset.json, and looks for missing shards
+    and for keys that occur twice. With --deep also every tar header, the CRC-32 of every sample,
+    whether pictures decode to the size they should have and sidecars repeat the metadata, and
+    pictures that occur twice. Each fault is printed with what mends it.
 
     Example: nonpareil shards verify runs/quickstart/pages --deep
     """
@@ -338,16 +355,21 @@ def repair(
     path: Where,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done.")
+        bool, typer.Option("--dry-run", help="Only list what would be deleted.")
     ] = False,
     deep: Deep = False,
     as_json: Json = False,
 ) -> None:
-    """Let the next run remake what is broken.
+    """Prepare damaged shards to be made again by the next run.
 
-    Removes temporary files of killed runs, and sidecars that are broken or whose tar is missing,
-    cut or altered. Tars stay until a run puts its own in their place. Everything done is listed,
-    and what cannot be mended too. Give it when no run is at work in the same folder.
+    A shard is finished when its sidecar, part-*.json, is there. Repair checks every shard as
+    verify does, and deletes the sidecar of each one that is damaged: the sidecar cannot be read,
+    or the tar is missing, too short or altered. No tar is deleted. Temporary files that killed
+    runs left are deleted too. What cannot be mended this way, such as a key that occurs twice, is
+    listed and left.
+
+    Then give the same render or filter command as before: it makes those shards again, with the
+    same bytes. Do not repair a folder while a run writes into it.
 
     Example: nonpareil shards repair runs/quickstart/pages --dry-run
     """
@@ -374,21 +396,27 @@ def repair(
 def extract(
     path: Where,
     keys: Annotated[
-        list[str] | None, typer.Argument(help="Keys; all samples where none is given.")
+        list[str] | None,
+        typer.Argument(metavar="KEY", help="Keys of the samples; all samples if none is given."),
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(help="Folder to write to; no file in it is replaced.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder to write to; no file in it is replaced.")
+    ],
     shard: Annotated[
-        list[int] | None, typer.Option(min=0, help="Only this shard; may be repeated.")
+        list[int] | None,
+        typer.Option(min=0, metavar="N", help="Only this shard. May be given again."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most samples to write.")] = 1000,
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Write at most this many samples.")
+    ] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Write samples as plain files.
+    """Write samples as plain files: picture, text, metadata.
 
     KEY.png, KEY.txt and KEY.json, byte for byte as they are stored. No file is replaced.
 
-    Example: nonpareil shards extract runs/quickstart/pages --shard 0 --out samples
+    Example: nonpareil shards extract runs/quickstart/pages --shard 0 --out d
     """
     from shards.inspect.extract import extract as write
     from shards.inspect.extract import select
@@ -418,8 +446,8 @@ def diff(
 ) -> None:
     """Say how two datasets differ; exit code 1 when they do.
 
-    Recipe, versions, samples, and of each sample pixels, text and metadata. Shards with equal
-    SHA-256 are not opened.
+    Compares recipe, versions and samples, and of each sample pixels, text and metadata. Shards
+    with equal SHA-256 are not opened.
 
     Example: nonpareil shards diff runs/a/pages runs/b/pages
     """

@@ -1,6 +1,8 @@
 """The command line, as a person and as a machine meets it."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +19,20 @@ VERBS = (
 )
 
 
+COLUMNS = 80
+"""How wide the terminal is in which help is read."""
+
+
 def nonpareil(*arguments, code=0, module="pipelines.cli"):
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": str(COLUMNS)},
+    )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -47,9 +60,41 @@ def test_help_lists_every_verb_and_imports_nothing_heavy():
     assert all(f"\n  {verb} " in done.stdout for verb in VERBS)
 
 
+@pytest.mark.parametrize("group", [(), ("shards",)])
+def test_the_first_line_of_every_verb_is_shown_whole(group):
+    _, listed = nonpareil(*group, "--help").stdout.split("\nCommands:\n")
+    assert len(listed.splitlines()) >= 9
+    assert "..." not in listed
+    assert max(map(len, listed.splitlines())) <= COLUMNS
+
+
+def test_the_two_reports_name_each_other():
+    assert "nonpareil shards report" in nonpareil("report", "--help").stdout
+    one_dataset = " ".join(nonpareil("shards", "report", "--help").stdout.split())
+    assert "about a whole quickstart run, with training and scores, use nonpareil report" in (
+        one_dataset
+    )
+
+
+def test_the_example_of_train_names_the_streams_of_its_recipe():
+    from pipelines.recipe import load
+    from vae import TrainSettings
+
+    (command,) = re.findall(
+        r"Example: (nonpareil train train_nano(?:.*\\\n)*.*)", nonpareil("train", "--help").stdout
+    )
+    stages = load(TrainSettings, "train_nano").stages
+    streams = {name for stage in stages for name in {**stage.shares, **(stage.shares_end or {})}}
+    assert {*re.findall(r"--stream (\w+)=", command)} == streams
+
+
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "shards"])
 def test_every_verb_has_an_example_and_runs_as_a_module(verb):
-    assert "Example: nonpareil " + verb in nonpareil(verb, "--help").stdout
+    said = nonpareil(verb, "--help").stdout
+    assert "Example: nonpareil " + verb in said
+    # A line of the shell stays one, so that it can be copied.
+    for line in re.findall(r"Example: .*\n.+", said):
+        assert "\\\n" in line
     assert (
         "Usage: python -m pipelines." + verb
         in nonpareil("--help", module=f"pipelines.{verb}").stdout
@@ -107,7 +152,10 @@ def test_wrong_words_are_one_line(tmp_path):
     assert "not one of" in mistake(
         "render", "render_pages", "--out", tmp_path / "o", "--engine", "spark"
     )
-    assert "NAME=FOLDER" in mistake(
-        "train", "train_nano", "--stream", "general", "--out", tmp_path / "o"
-    )
+    for verb, option in (("train", "--stream"), ("evaluate", "--data")):
+        for pair in ("general", "=runs/photos", "general="):
+            said = mistake(verb, "train_nano", option, pair, "--out", tmp_path / "o")
+            assert said == f"error: {option} {pair}: write it as NAME=DIR\n"
+        said = mistake(verb, "x", option, "a=b", option, "a=c", "--out", tmp_path / "o")
+        assert f"{option} a=c: a is given twice" in said
     assert "quickstart run" in mistake("report", tmp_path)
