@@ -32,6 +32,7 @@ from render.type.atlas import Atlas, Strike
 from render.type.fonts import ASCII, HAN_OF, PUNCTUATION, Fonts
 from render.type.placing import Placed, place
 from shards import RGB, ImageSource, Sample, UserError, digest, encode
+from shards.sample import png_encoder
 
 ATTEMPTS = 4
 """Layouts started on one page before another layout is taken (our choice)."""
@@ -291,7 +292,9 @@ def versions() -> dict[str, str]:
         "pillow": PIL.__version__,
         "numpy": np.__version__,
         "opencv": cv2.__version__,
-        **{name: version(name) for name in ("numba", "uharfbuzz", "uniseg", "fpng", "simplejpeg")},
+        **{name: version(name) for name in ("numba", "uharfbuzz", "uniseg")},
+        "fpng": png_encoder()[0],
+        "simplejpeg": version("simplejpeg"),
     }
 
 

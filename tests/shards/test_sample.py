@@ -1,6 +1,8 @@
 """Encoding, decoding, and bounds on what is opened."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -90,3 +92,26 @@ def test_cut_jpeg_is_unreadable_and_named():
     data = encode_jpeg(picture(0, 200, 200))
     with pytest.raises(UnreadableImage, match="a: broken or truncated"):
         decode(data[: len(data) // 2], "a")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "sys.modules['fpng'] = None",
+        "import fpng; fpng.from_ndarray = lambda pixels: b'no picture'",
+        "import fpng; fpng.from_ndarray = lambda pixels: 1 / 0",
+    ],
+    ids=["missing", "wrong", "raising"],
+)
+def test_without_fpng_the_same_pixels_are_written_and_the_versions_say_so(broken):
+    code = f"""
+import sys
+import numpy as np
+{broken}
+from shards import decode, encode_png
+from render import versions
+pixels = np.random.default_rng(0).integers(0, 256, (33, 21, 3), dtype=np.uint8)
+assert np.array_equal(decode(encode_png(pixels[:, ::-1]), "x"), pixels[:, ::-1])
+assert versions()["fpng"] == "none: Pillow writes PNG", versions()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
