@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards import RGB, UserError
+from shards.embedded import package
 
 Quadrilateral = NDArray[np.float32]
 """Corners of a line of text, (4, 2) as x, y in px: clockwise, from where the text starts."""
@@ -42,7 +43,7 @@ class Detector:
         """Build the engine; `threads` are those of one call.
 
         Raises:
-            UserError: when RapidOCR is not installed.
+            UserError: when RapidOCR is not installed, or its models are not those we know.
         """
         self._engine = _rapidocr(limit_side, threads, {"Global.use_rec": False})
 
@@ -59,7 +60,7 @@ class Recognizer:
         """Build the engine; `threads` are those of one call.
 
         Raises:
-            UserError: when RapidOCR is not installed.
+            UserError: when RapidOCR is not installed, or its models are not those we know.
         """
         self._page = _rapidocr(limit_side, threads, {})
         # Flags given to a call stick to a RapidOCR object, hence a second one for bare lines.
@@ -139,6 +140,7 @@ def box_size(box: Quadrilateral) -> tuple[float, float]:
 
 def _rapidocr(limit_side: int, threads: int, params: Mapping[str, Any]) -> Any:
     _module("onnxruntime", "ocr")
+    package("rapidocr").paths()  # compared with the table; the engine reads them itself
     return _module("rapidocr", "ocr").RapidOCR(
         params={
             "Global.use_cls": False,

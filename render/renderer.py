@@ -58,14 +58,14 @@ class Renderer:
         if seed < 0:
             raise UserError(f"seed {seed} must be at least 0")
         self.seed = seed
-        self.fonts = Fonts.folder(settings.fonts) if settings.fonts else Fonts.embedded()
+        self.fonts = Fonts.folder(settings.fonts) if settings.fonts else Fonts.embedded(atlas)
         self.atlas = Atlas(atlas)
         self.facts = Facts.embedded()
         drawable, languages = self.fonts.characters(), settings.spoken()
         self.corpus = (
             Corpus.at(settings.corpus, drawable, languages)
             if settings.corpus
-            else Corpus.embedded(drawable, languages)
+            else Corpus.embedded(drawable, languages, atlas)
         )
         for language in sorted(languages):
             self.fonts.require(language, str(settings.fonts or "the embedded packages"))

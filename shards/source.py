@@ -8,10 +8,10 @@ import hashlib
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from shards.embedded import installed
 from shards.errors import UnreadableImage, UserError
 from shards.sample import FORMATS, Sample, open_bounded, oriented_size
 
@@ -267,10 +267,10 @@ def _rank(name: str) -> float:
 
 
 def _package_folder(package: str) -> Path:
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
+    folder = installed(package)
+    if folder is None:
         raise UserError(f"package {package} is not installed; run pip install nonpareil")
-    return Path(spec.submodule_search_locations[0])
+    return folder
 
 
 def _endings() -> str:

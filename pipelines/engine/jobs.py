@@ -163,7 +163,8 @@ def provenance() -> dict[str, str]:
     """
     code = hashlib.sha256()
     for package in (filters, render, shards):
-        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.toml")]):
             code.update(path.read_bytes())
     return {**render.versions(), "code": code.hexdigest()[:12]}
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -26,6 +25,7 @@ from render.kernels import SPACE
 from render.plan import LANGUAGES, Language
 from render.text.breaks import Text, breaks, decoded, encoded
 from shards import UserError
+from shards.embedded import Checksums, package
 
 SCHEME = "2"
 """Part of the digest: raised when the same text and generator give other draws."""
@@ -389,12 +389,18 @@ class Corpus:
 
     @classmethod
     def embedded(
-        cls, drawable: Collection[int], languages: Collection[Language] = LANGUAGES
+        cls,
+        drawable: Collection[int],
+        languages: Collection[Language] = LANGUAGES,
+        cache: Path | None = None,
     ) -> "Corpus":
         """Take our own prose, the manual inside Python and jieba's word list.
 
         `drawable` holds the code points that some font can draw; others are left out. Only what
-        `languages` need is read.
+        `languages` need is read. `cache` as for `Fonts.embedded`.
+
+        Raises:
+            UserError: when the word list is not the one we know.
         """
         clean = _Clean(drawable)
         state = _digest(languages)
@@ -410,7 +416,7 @@ class Corpus:
             prose = Prose(_paragraphs(_own("zh", state), clean)["zh"], "")
             chinese = [(PROSE_SHARE, prose)]
         if {"zh", "zh-hant"} & set(languages):
-            words = _jieba(drawable, state)
+            words = _jieba(drawable, state, cache)
         sources = _sources(languages, english, chinese, words, drawable)
         return cls(sources, "the embedded text", "", state.hexdigest())
 
@@ -723,15 +729,17 @@ def _manual(topic: str, clean: _Clean) -> list[str]:
     return prose
 
 
-def _jieba(drawable: Collection[int], state: _Hash) -> Words | None:
+def _jieba(drawable: Collection[int], state: _Hash, cache: Path | None) -> Words | None:
     """Read the word list inside jieba, lines of "word count tag"; None without it.
 
     Words of Simplified characters only: the list has Traditional ones among them.
     """
-    spec = find_spec("jieba")
-    if spec is None or not spec.submodule_search_locations:
+    checksums = Checksums(cache)
+    paths = package("jieba").paths(checksums)
+    if not paths:
         return None
-    raw = (Path(spec.submodule_search_locations[0]) / "dict.txt").read_bytes()
+    checksums.save()
+    raw = paths[0].read_bytes()
     state.update(raw)
     codes = encoded(raw.decode("utf-8"))
     starts = np.append(0, np.flatnonzero(codes == 0x0A) + 1)

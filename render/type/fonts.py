@@ -8,7 +8,6 @@ one, so the face is chosen by its name. fontTools reads names, maps and axes, at
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,25 +19,9 @@ from render.kernels import SPACE
 from render.plan import Font, Language
 from render.type.glyphs import Axis, Face, Type
 from shards import UserError
-
-EMBEDDED = {
-    "manimgx_fonts_cjk": "*.ttc",
-    "paperang_p2_fonts_cjk": "fonts/*.ttc",
-    "justmytype_western_core": "fonts/ofl/**/*.ttf",
-    "fontpkg_eb_garamond": "files/*.ttf",
-    "fontpkg_crimson_pro": "files/*.ttf",
-    "fontpkg_arvo": "files/*.ttf",
-    "fontpkg_ibm_plex_mono": "files/*.ttf",
-    "fontpkg_caveat": "files/*.ttf",
-    "fontpkg_kalam": "files/*.ttf",
-    "fontpkg_indie_flower": "files/*.ttf",
-}
-"""Where the fonts lie inside the wheels we depend on (all OFL or Apache-2.0)."""
+from shards.embedded import Checksums, for_purpose
 
 ENDINGS = frozenset({".ttf", ".otf", ".ttc"})
-
-SYMBOLS = ("NotoSansSymbols2", "STIXTwoMath")
-"""Embedded files that hold letters but are not for prose."""
 
 ASCII = frozenset(range(0x21, 0x7F))
 """A face of the Latin script maps all of printable ASCII."""
@@ -103,17 +86,23 @@ class Fonts:
         self._order = [self.faces[name] for name in sorted(self.faces)]
 
     @classmethod
-    def embedded(cls) -> "Fonts":
-        """Find the fonts inside the wheels we depend on, without importing them."""
+    def embedded(cls, cache: Path | None = None) -> "Fonts":
+        """Find the fonts inside the wheels we depend on, without importing them.
+
+        `cache` is a folder that remembers which files this machine has compared with the table.
+
+        Raises:
+            UserError: when a file is not the one we know.
+        """
         files: list[tuple[str, Path]] = []
         skipped: dict[str, str] = {}
-        for package, pattern in EMBEDDED.items():
-            spec = find_spec(package)
-            if spec is None or not spec.submodule_search_locations:
-                skipped[package] = "package is not installed"
-                continue
-            found = sorted(Path(spec.submodule_search_locations[0]).glob(pattern))
-            files += [(path.name, path) for path in found if not path.name.startswith(SYMBOLS)]
+        checksums = Checksums(cache)
+        for package in for_purpose("fonts"):
+            found = package.paths(checksums)
+            files += [(path.name, path) for path in found]
+            if not found:
+                skipped[package.module] = "package is not installed"
+        checksums.save()
         return cls(*_read(files, skipped))
 
     @classmethod

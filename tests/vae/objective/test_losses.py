@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import shards.embedded
 import vae.objective.losses
 import vae.objective.perceptual
 from shards import ImageSource, UserError
@@ -61,10 +62,14 @@ def test_perceptual_gradient_reaches_the_image_and_not_the_weights():
 
 
 def test_missing_or_altered_weights_are_named(monkeypatch):
-    monkeypatch.setattr(vae.objective.perceptual, "SHA256", hashlib.sha256(b"").hexdigest())
+    known = shards.embedded.package(vae.objective.perceptual.PACKAGE)
+    empty = dict.fromkeys(known.files, hashlib.sha256(b"").hexdigest())
+    altered = known.model_copy(update={"files": empty})
+    monkeypatch.setattr(vae.objective.perceptual, "package", lambda name: altered)
     with pytest.raises(UserError, match="expected e3b0c442"):
         PerceptualEffLite0()
-    monkeypatch.setattr(vae.objective.perceptual, "PACKAGE", "no_such_package")
+    missing = known.model_copy(update={"module": "no_such_package"})
+    monkeypatch.setattr(vae.objective.perceptual, "package", lambda name: missing)
     with pytest.raises(UserError, match="pip install"):
         PerceptualEffLite0()
 
