@@ -7,13 +7,14 @@ The only package that imports torch. `vae/model.py` is the file to read first,
 from vae.codecs import DCTCodec
 from vae.inference.latents import measure_latents
 from vae.metrics import METRICS, Mean, ned
-from vae.model import VAE, VAESettings
+from vae.model import VAE
 from vae.objective.alignment import AlignmentSettings, mcos, mdms
 from vae.objective.losses import Objective, Weights
 from vae.objective.lpips import LPIPS
 from vae.objective.perceptual import PerceptualEffLite0
 from vae.pixels import to_image, to_pixels
 from vae.presets import PRESETS
+from vae.settings import VAESettings
 from vae.training.checkpoint import load_model
 from vae.training.curriculum import Stage
 from vae.training.train import TrainSettings, fit

@@ -35,7 +35,7 @@ TILE = 64
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def norm_silu(x: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+def norm_silu_forward(x: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     """Return y (b, c, h, w), of the type of x, and 1 / rms(x), (b, 1, h, w), at least float32.
 
     `gain` is (c, 1, 1).
@@ -58,7 +58,7 @@ def norm_silu_backward(
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of x (b, c, h, w) and of gain (c, 1, 1), given that of y.
 
-    `scale` is what `norm_silu` returned.
+    `scale` is what `norm_silu_forward` returned.
     """
     if not _compiles(x):
         scale = scale.to(x.dtype)

@@ -1,6 +1,6 @@
 """Named models: the report's four, and three small ones of the same code."""
 
-from vae.model import VAESettings
+from vae.settings import VAESettings
 
 PRESETS: dict[str, VAESettings] = {
     "f16c64": VAESettings(),
@@ -22,7 +22,7 @@ PRESETS: dict[str, VAESettings] = {
         mid_blocks=0,
         skip="global-learned",
         mirror=True,
-        look=True,
+        feed_mirror=True,
     ),
 }
 """Millions of parameters, encoder / decoder, and what for:

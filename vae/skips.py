@@ -1,9 +1,9 @@
 """The paths from pixels to latents, and back, that bypass the network.
 
-A skip may add `fold(pixels)` to the latent (or to the features of the encoder's deepest level),
-`mirror(latent)` to the image, and shortcuts around the levels in between. Kinds are one class and
-one line in SKIPS at the foot; all but `global-learned` are free of parameters, so models that
-differ in them alone compare exactly.
+A skip may add `fold(image)` to the latent (or to the features of the encoder's deepest level),
+`mirror(latent)` to the decoder's image, and shortcuts around the levels in between. A kind is one
+class and one line in SKIPS at the foot, and its name and settings in vae/settings.py. Only
+`global-learned` has parameters, so models that differ in another skip compare exactly.
 
 The report has `none`, `local` and `global` (its names: NSC, LSC, GSC). Its parameter counts say
 that the global one is additive and has no weights; where it joins the encoder (`merge`) and
@@ -12,7 +12,6 @@ whether the decoder has a counterpart (`mirror`) is published nowhere, so both a
 
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,24 +21,19 @@ from torch.nn import functional
 
 from shards import UserError
 from vae.layers import AverageDown, ChannelToSpace, DuplicateUp, SpaceToChannel
-
-if TYPE_CHECKING:
-    from vae.model import VAESettings
-
-SkipKind = Literal["none", "local", "global", "global-dct", "global-learned"]
+from vae.settings import SkipKind, VAESettings
 
 
 class NoSkip(nn.Module):
-    """Nothing bypasses the network: the control, and what every kind starts from.
+    """Nothing bypasses the network: the control, and the base of every other kind.
 
-    `takes` names the settings that mean something to a kind. A skip that `is_codec` reconstructs
-    images alone: the heads of the network start silent beside it.
+    A skip that `is_codec` reconstructs images on its own. The heads of the network then start at
+    zero, so that the model begins as that codec.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset()
     is_codec: bool = False
 
-    def __init__(self, settings: "VAESettings") -> None:
+    def __init__(self, settings: VAESettings) -> None:
         super().__init__()
         del settings
 
@@ -75,9 +69,7 @@ class LocalSkip(NoSkip):
     resolution have no shortcut: it would double what their residual blocks pass on already.
     """
 
-    takes = frozenset({"mirror"})
-
-    def __init__(self, settings: "VAESettings") -> None:
+    def __init__(self, settings: VAESettings) -> None:
         super().__init__(settings)
         self.mirrored = settings.mirror
 
@@ -98,9 +90,7 @@ class GlobalSkip(NoSkip):
     say): groups run along a row of one colour.
     """
 
-    takes = frozenset({"merge", "mirror", "look"})
-
-    def __init__(self, settings: "VAESettings") -> None:
+    def __init__(self, settings: VAESettings) -> None:
         super().__init__(settings)
         colours, factor = settings.colours, settings.factor
         self.is_codec = settings.mirror and settings.merge == "latent"
@@ -121,17 +111,16 @@ class GlobalSkip(NoSkip):
 class GlobalDCT(NoSkip):
     """Fold blocks of f x f pixels, keep their lowest-frequency DCT coefficients, add (our choice).
 
-    In as many numbers as the group mean, the waves keep much more of a photograph. With the mirror
-    the model starts as a linear codec (`DCTCodec`) and learns the rest. `kept` limits the channels
-    the skip fills; the others belong to the network. The latent is the coefficient over f, of the
-    size of a pixel value.
+    The coefficients keep much more of a photograph than as many group means do. With the mirror the
+    model starts as a linear codec (`DCTCodec`) and learns the rest. `skip_channels` limits the
+    channels that the skip fills; the others belong to the network. A latent is the coefficient
+    divided by f, which gives it the range of a pixel value.
     """
 
-    takes = frozenset({"merge", "mirror", "look", "kept"})
     analysis: Tensor
     synthesis: Tensor
 
-    def __init__(self, settings: "VAESettings") -> None:
+    def __init__(self, settings: VAESettings) -> None:
         super().__init__(settings)
         self.factor, self.merge_width = settings.factor, settings.merge_width
         self.mirrored = settings.mirror
@@ -140,8 +129,8 @@ class GlobalDCT(NoSkip):
         self.channel_to_space = ChannelToSpace(settings.factor)
 
         def basis(channels: int) -> Tensor:
-            kept = min(settings.kept or channels, channels)
-            return torch.tensor(dct_basis(settings.factor, kept, settings.colours))
+            filled = min(settings.skip_channels or channels, channels)
+            return torch.tensor(dct_basis(settings.factor, filled, settings.colours))
 
         self._hold("analysis", basis(settings.merge_width))
         if self.mirrored:
@@ -151,7 +140,7 @@ class GlobalDCT(NoSkip):
         self.register_buffer(name, matrix, persistent=False)
 
     def fold(self, x: Tensor) -> Tensor:
-        """(b, colours, h, w) -> (b, merge_width, h/f, w/f), zero in the channels not kept."""
+        """(b, colours, h, w) -> (b, merge_width, h/f, w/f), zero in channels not filled."""
         blocks = self.space_to_channel(x)
         waves = functional.conv2d(blocks, self.analysis[:, :, None, None]) / self.factor
         free = self.merge_width - len(self.analysis)
@@ -221,7 +210,7 @@ def dct_basis(factor: int, channels: int, colours: int = 3) -> NDArray[np.float3
     if not 1 <= channels <= values:
         raise UserError(
             f"channels={channels}: a block of {factor}x{factor} pixels has 1 to {values} values; "
-            f"lower it, or set kept to at most {values}"
+            f"lower it, or set skip_channels to at most {values}"
         )
     n = np.arange(factor)
     waves = np.cos(np.pi * n[:, None] * (2 * n + 1) / (2 * factor))

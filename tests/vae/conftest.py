@@ -23,7 +23,7 @@ TINY = {
     "mid_blocks": 1,
     "skip": "global-learned",
     "mirror": True,
-    "look": True,
+    "feed_mirror": True,
 }
 
 

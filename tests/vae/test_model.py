@@ -185,7 +185,7 @@ def test_a_step_in_bfloat16_keeps_the_maps_in_bfloat16(tiny, images):
 @pytest.mark.slow
 def test_a_compiled_model_is_one_graph_and_says_the_same(tiny):
     settings = VAESettings.model_validate(
-        tiny.model_dump() | {"skip": "local", "mirror": True, "look": False}
+        tiny.model_dump() | {"skip": "local", "mirror": True, "feed_mirror": False}
     )
     model = VAE(settings)
     x = torch.rand(1, 3, 15, 16) * 2 - 1

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from vae.layers import NormSiLU
-from vae.norm_silu import PIXELS, norm_silu, norm_silu_backward
+from vae.norm_silu import PIXELS, norm_silu_backward, norm_silu_forward
 
 
 def plain_norm_silu(x, gain):
@@ -31,12 +31,12 @@ def test_compiled_and_written_in_torch_agree(shape, dtype, layout, size):
     x, grad = (torch.randn(2, *shape, generator=generator) * size).to(dtype)
     x = x.contiguous(memory_format=layout)
     gain = torch.randn(shape[1], 1, 1, generator=generator).to(dtype)
-    y, scale = norm_silu(x, gain)
+    y, scale = norm_silu_forward(x, gain)
     ours = (y, scale, *norm_silu_backward(grad, x, gain, scale))
     assert [tensor.dtype for tensor in ours] == [dtype, torch.float32, dtype, dtype]
 
     x, grad, gain = x.double(), grad.double(), gain.double()
-    y, scale = norm_silu(x, gain)
+    y, scale = norm_silu_forward(x, gain)
     exact = (y, scale, *norm_silu_backward(grad, x, gain, scale))
     step = 2.0 ** (-22 if dtype == torch.float32 else -8)
     # What cancels leaves an error of the size of its terms.
@@ -52,7 +52,7 @@ def test_bits_depend_neither_on_threads_nor_on_the_other_pixels():
     gain = torch.randn(24, 1, 1)
 
     def both(x, grad):
-        y, scale = norm_silu(x, gain)
+        y, scale = norm_silu_forward(x, gain)
         return y, scale, *norm_silu_backward(grad, x, gain, scale)
 
     alone = both(x, grad)
@@ -73,14 +73,14 @@ def test_bits_depend_neither_on_threads_nor_on_the_other_pixels():
 def test_what_is_not_finite_shows_in_its_pixel_alone(dtype, bad):
     x = torch.ones(1, 40, 2, 2, dtype=dtype)
     x[0, 7, 1, 0] = bad
-    y, _ = norm_silu(x, torch.ones(40, 1, 1, dtype=dtype))
+    y, _ = norm_silu_forward(x, torch.ones(40, 1, 1, dtype=dtype))
     wrong = ~y.isfinite().all(1)[0]
     assert wrong.tolist() == [[False, False], [True, False]]
 
 
 def _in_a_child(results):
     torch.set_num_threads(2)
-    y, _ = norm_silu(torch.ones(1, 8, 64, 64), torch.ones(8, 1, 1))
+    y, _ = norm_silu_forward(torch.ones(1, 8, 64, 64), torch.ones(8, 1, 1))
     results.put(np.asarray(y).sum())
 
 
@@ -88,7 +88,7 @@ def test_a_forked_process_has_threads_of_its_own():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        y, _ = norm_silu(torch.ones(1, 8, 64, 64), torch.ones(8, 1, 1))
+        y, _ = norm_silu_forward(torch.ones(1, 8, 64, 64), torch.ones(8, 1, 1))
     finally:
         torch.set_num_threads(before)
     context = multiprocessing.get_context("fork")
@@ -135,7 +135,7 @@ def test_keeps_one_map_for_backward():
 
 def test_no_pixels_are_fine():
     x, gain = torch.empty(0, 5, 3, 4), torch.ones(5, 1, 1)
-    y, scale = norm_silu(x, gain)
+    y, scale = norm_silu_forward(x, gain)
     grad_x, grad_gain = norm_silu_backward(y, x, gain, scale)
     assert y.shape == grad_x.shape == x.shape
     assert not grad_gain.any()
@@ -144,7 +144,7 @@ def test_no_pixels_are_fine():
 def test_tensors_without_memory_are_traced():
     with FakeTensorMode():
         x, gain = torch.empty(2, 5, 3, 4), torch.ones(5, 1, 1)
-        y, scale = norm_silu(x, gain)
+        y, scale = norm_silu_forward(x, gain)
         grad_x, grad_gain = norm_silu_backward(y, x, gain, scale)
     assert (y.shape, scale.shape, grad_x.shape) == (x.shape, (2, 1, 3, 4), x.shape)
     assert grad_gain.shape == gain.shape
@@ -153,6 +153,6 @@ def test_tensors_without_memory_are_traced():
 def test_on_the_meta_device_shapes_are_the_same():
     x, gain = torch.empty(2, 5, 3, 4, dtype=torch.bfloat16), torch.ones(5, 1, 1)
     gain = gain.to(x.dtype)
-    there = norm_silu(x.to("meta"), gain.to("meta"))
-    here = norm_silu(x, gain)
+    there = norm_silu_forward(x.to("meta"), gain.to("meta"))
+    here = norm_silu_forward(x, gain)
     assert [(t.shape, t.dtype) for t in there] == [(t.shape, t.dtype) for t in here]

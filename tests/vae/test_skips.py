@@ -7,6 +7,7 @@ from shards import UserError
 from vae import PRESETS, VAE, DCTCodec, VAESettings
 from vae.layers import AverageDown, ChannelToSpace, DuplicateUp, SpaceToChannel
 from vae.model import parameter_counts
+from vae.settings import SKIP_SETTINGS
 from vae.skips import SKIPS, GlobalDCT, GlobalLearned, GlobalSkip, dct_basis
 
 ARMS = {
@@ -19,12 +20,12 @@ ARMS = {
     "dct": {"skip": "global-dct"},
     "dct, mirrored": {"skip": "global-dct", "mirror": True},
     "dct at features": {"skip": "global-dct", "merge": "feature"},
-    "dct, 5 kept": {"skip": "global-dct", "mirror": True, "kept": 5},
+    "dct, 5 channels": {"skip": "global-dct", "mirror": True, "skip_channels": 5},
     "learned": {"skip": "global-learned"},
     "learned, mirrored": {"skip": "global-learned", "mirror": True},
 }
 FREE = {name: arm for name, arm in ARMS.items() if arm["skip"] != "global-learned"}
-PLAIN = {"skip": "none", "mirror": False, "look": False}
+PLAIN = {"skip": "none", "mirror": False, "feed_mirror": False}
 
 
 def varied(settings, arm):
@@ -32,7 +33,7 @@ def varied(settings, arm):
 
 
 def test_every_kind_has_an_arm():
-    assert {arm["skip"] for arm in ARMS.values()} == SKIPS.keys()
+    assert {arm["skip"] for arm in ARMS.values()} == SKIPS.keys() == SKIP_SETTINGS.keys()
 
 
 @pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS)
@@ -47,7 +48,7 @@ def test_shapes_follow_the_factor_whatever_the_skip(tiny, arm, colours):
 
 @pytest.mark.parametrize("preset", ["f16c64", "f16c128", "f32c128", "f32c192", "small", "tiny"])
 def test_skips_without_parameters_leave_every_preset_as_large_as_it_is(preset):
-    arms = [arm for arm in FREE.values() if "kept" not in arm]
+    arms = [arm for arm in FREE.values() if "skip_channels" not in arm]
     counts = [parameter_counts(varied(PRESETS[preset], arm)) for arm in arms]
     assert counts == [parameter_counts(PRESETS[preset])] * len(arms)
 
@@ -92,8 +93,8 @@ def test_a_mirrored_group_mean_starts_flat_in_each_group(tiny):
     torch.testing.assert_close(model(block), expected)
 
 
-def test_kept_leaves_the_other_channels_to_the_network(images):
-    settings = VAESettings(skip="global-dct", mirror=True, kept=5)
+def test_channels_the_skip_does_not_fill_belong_to_the_network(images):
+    settings = VAESettings(skip="global-dct", mirror=True, skip_channels=5)
     skip = GlobalDCT(settings)
     z = skip.fold(torch.rand(1, 3, 32, 16))
     assert z.shape == (1, 64, 2, 1)
@@ -150,10 +151,10 @@ def test_widths_that_do_not_divide_are_named(tiny):
             "mirror=True means nothing to skip='none'; set it to False",
         ),
         ({"skip": "local", "merge": "feature"}, "choose global, global-dct, global-learned"),
-        ({"skip": "global", "kept": 3}, "kept=3 means nothing to skip='global'"),
-        ({"skip": "local", "mirror": True, "look": True}, "look=True means nothing"),
-        ({"skip": "global", "look": True}, "set mirror=true"),
-        ({"skip": "global-dct", "kept": 7}, "kept=7 is more than the 6 channels"),
+        ({"skip": "global", "skip_channels": 3}, "skip_channels=3 means nothing to skip='global'"),
+        ({"skip": "local", "mirror": True, "feed_mirror": True}, "feed_mirror=True means nothing"),
+        ({"skip": "global", "feed_mirror": True}, "set mirror=true"),
+        ({"skip": "global-dct", "skip_channels": 7}, "skip_channels=7 is more than the 6 channels"),
     ],
 )
 def test_settings_a_skip_does_not_take_are_refused(tiny, arm, message):
@@ -187,7 +188,9 @@ def test_dct_of_a_flat_grey_image_is_its_first_coefficient():
 
 
 def test_dct_refuses_more_channels_than_values():
-    with pytest.raises(UserError, match="1 to 48 values; lower it, or set kept to at most 48"):
+    with pytest.raises(
+        UserError, match="1 to 48 values; lower it, or set skip_channels to at most 48"
+    ):
         dct_basis(4, 49)
 
 

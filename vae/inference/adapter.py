@@ -18,7 +18,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from vae.inference.tiling import SIDE, Tiled
-from vae.model import VAE, VAESettings
+from vae.model import VAE
+from vae.settings import VAESettings
 
 
 class AutoencoderNonpareil(ModelMixin, AutoencoderMixin, ConfigMixin):

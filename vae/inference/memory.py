@@ -3,7 +3,7 @@
 Memory that grows with pixels is what limits training, not parameters. Two things lower it:
 
 - always: a conv's input is made again from what the norm before it saw (`norm_silu_conv` in
-  vae/layers.py), so a residual block keeps two maps in place of four, at the same speed;
+  vae/ops.py), so a residual block keeps two maps in place of four, at the same speed;
 - on demand: `checkpoint_blocks` keeps one map a block, and computes the block a second time.
 
 Gradients have the same bits either way. `torch.compile` fuses and recomputes on its own as well.
@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from vae.layers import ResBlock
-from vae.model import VAE, VAESettings
+from vae.model import VAE
+from vae.settings import VAESettings
 
 
 def checkpoint_blocks(model: torch.nn.Module, on: bool = True) -> None:

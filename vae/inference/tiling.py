@@ -44,8 +44,9 @@ SIDE = 1024
 holds a seventh of a 4096 px image."""
 
 MAPS = 12
-"""Maps of the finest level, as wide as it ends, that decoding takes at its peak: input, look, norm,
-conv, and what the convs reorder. Measured on a CPU: nano 10 to 12, tiny 6, small 7 to 9."""
+"""Maps of the finest level, as wide as it ends, that decoding takes at its peak: input, mirror
+stem, norm, conv, and what the convs reorder. Measured on a CPU: nano 10 to 12, tiny 6, small 7
+to 9."""
 
 KERNELS = 2**27
 """Bytes of the library's kernels for the nine shapes of tiles there are: inside, edges, corners."""
@@ -94,18 +95,18 @@ def spread(layer: nn.Module, margin: Margin) -> Margin:
             return _along(margin, layer.norm, layer.conv)
         case ResBlock():
             body = _along(margin, layer.norm1, layer.conv1, layer.norm2, layer.conv2)
-            return _widest(body, spread(layer.skip, margin))
+            return _widest(body, spread(layer.shortcut, margin))
         case Level():
             body = spread(layer.body, margin)
             return body if layer.shortcut is None else _widest(body, spread(layer.shortcut, margin))
         case Encoder():
-            # The skip's fold takes blocks one by one and adds no reach.
+            # The skip's fold works block by block and adds no reach.
             return _along(margin, layer.stem, layer.levels, layer.middle, layer.head)
         case Decoder():
             features = _along(margin, layer.stem, layer.middle, layer.levels)
-            # Its mirror neither, but the finest level may look at it through a conv.
-            looked = _widest(features, spread(layer.look, Margin(0, 0)))
-            return _along(looked, layer.finest, layer.head, layer.channel_to_space)
+            # Nor does its mirror, but the finest level may be fed from it through a conv.
+            fed = _widest(features, spread(layer.mirror_stem, Margin(0, 0)))
+            return _along(fed, layer.finest, layer.head, layer.channel_to_space)
         case _:
             raise TypeError(
                 f"the reach of {type(layer).__name__} is not known to vae/inference/tiling.py"

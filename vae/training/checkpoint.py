@@ -25,8 +25,9 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from shards import Settings, UserError
-from vae.model import VAE, VAESettings
+from vae.model import VAE
 from vae.objective.losses import Objective
+from vae.settings import VAESettings
 
 MODEL, OBJECTIVE = "model.safetensors", "objective.safetensors"
 OPTIMIZER, STATE = "optimizer.pt", "state.json"

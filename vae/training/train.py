@@ -28,10 +28,11 @@ from torch.utils.data import DataLoader
 
 from shards import Settings, UserError
 from vae.inference.latents import measure_latents
-from vae.model import VAE, VAESettings
+from vae.model import VAE
 from vae.objective.alignment import AlignmentSettings
 from vae.objective.losses import Objective, Weights, build_objective
 from vae.presets import PRESETS
+from vae.settings import VAESettings
 from vae.training.checkpoint import latest, restore, save
 from vae.training.curriculum import Curriculum, Stage
 from vae.training.loader import Batches

@@ -23,7 +23,7 @@ KINDS = {
         "colours": 4,
         "skip": "global-learned",
         "mirror": True,
-        "look": True,
+        "feed_mirror": True,
     },
     "feature": SMALL
     | {"patch": 2, "multipliers": (1, 2), "skip": "global", "merge": "feature", "mirror": True},

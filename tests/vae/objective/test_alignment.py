@@ -377,7 +377,7 @@ def test_the_projection_follows_from_the_seed_alone(tiny, aligned):
 def test_latents_can_be_aligned(adaptive, tiny, aligned, images):
     """The terms fall when only they matter, and margins decide which positions still pull."""
     settings = aligned.model_copy(update={"adaptive": adaptive})
-    model = VAE(tiny.model_copy(update={"skip": "none", "mirror": False, "look": False}))
+    model = VAE(tiny.model_copy(update={"skip": "none", "mirror": False, "feed_mirror": False}))
     objective = build_objective(Weights(alignment=20.0), settings, model)
     optimizer = torch.optim.Adam([*model.parameters(), *objective.learned().values()], 3e-3)
     values = []
