@@ -228,7 +228,7 @@ def _card(renderer: Renderer, index: int) -> dict[str, Any]:
     height, width = pixels.shape[:2]
     return {
         "index": index,
-        "picture": _picture(pixels, _boxes(sample.meta, (0, 0, width, height))),
+        "picture": _picture(pixels, _boxes(sample.meta, Box(0, 0, width, height))),
         "detail": _enlarged(pixels, line["box"], sample.meta),
         "smallest": line,
         "text": sample.text,
@@ -247,9 +247,8 @@ def _boxes(meta: dict[str, Any], window: Box, times: int = 1) -> RGB:
     Returns (h, w) uint8, places in PALETTE. Lines stay one px wide, so that the ink they bound can
     be seen in an enlarged detail.
     """
-    left, top, right, bottom = window
-    drawn = np.zeros((times * (bottom - top), times * (right - left)), np.uint8)
-    shift = np.array([left, top, left, top])
+    drawn = np.zeros((times * window.height, times * window.width), np.uint8)
+    shift = np.array([window.left, window.top, window.left, window.top])
     for line in meta["lines"]:
         boxes = line["characters"]
         for box in (times * (boxes[boxes[:, 2] > boxes[:, 0]] - shift)).tolist():
@@ -409,9 +408,9 @@ def _picture(pixels: RGB, boxes: RGB | None = None, *, times: int = 1) -> dict[s
 
 
 def _enlarged(pixels: RGB, corner: Corner, meta: dict[str, Any] | None = None) -> dict[str, Any]:
-    left, top, right, bottom = window = _window(pixels, corner, *DETAIL)
+    window = _window(pixels, corner, *DETAIL)
     boxes = None if meta is None else _boxes(meta, window, TIMES)
-    return _picture(pixels[top:bottom, left:right], boxes, times=TIMES)
+    return _picture(pixels[window.slices], boxes, times=TIMES)
 
 
 def _window(pixels: RGB, corner: Corner, width: int, height: int) -> Box:
@@ -419,12 +418,11 @@ def _window(pixels: RGB, corner: Corner, width: int, height: int) -> Box:
     high, wide = pixels.shape[:2]
     left = min(max(0, corner[0] - 4), max(0, wide - width))
     top = min(max(0, corner[1] - 4), max(0, high - height))
-    return left, top, min(wide, left + width), min(high, top + height)
+    return Box(left, top, min(wide, left + width), min(high, top + height))
 
 
 def _cut(pixels: RGB, corner: Corner, width: int, height: int) -> RGB:
-    left, top, right, bottom = _window(pixels, corner, width, height)
-    return pixels[top:bottom, left:right]
+    return pixels[_window(pixels, corner, width, height).slices]
 
 
 def _webp_uri(pixels: RGB) -> str:
@@ -506,8 +504,8 @@ def _crops(studio: _Studio) -> Iterator[_Crop]:
 
 def _first_corner(meta: dict[str, Any], side: int) -> tuple[int, int]:
     """Return the corner of a crop that has the top of the text in its middle."""
-    lefts, tops, rights, _ = zip(*(block["box"] for block in meta["blocks"]), strict=True)
-    return (min(lefts) + max(rights) - side) // 2, min(tops) - 4
+    text = Box.union(block["box"] for block in meta["blocks"])
+    return (text.left + text.right - side) // 2, text.top - 4
 
 
 def _table(rows: list[list[tuple[RGB, str]]]) -> Image.Image:

@@ -4,7 +4,6 @@ Blocks that may get plates keep `page.gap_px` apart, so that the plate of one ne
 light under another.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -29,6 +28,11 @@ class Column:
     bottom: int
     plated: bool = True
     placed: int = field(default=0, init=False)
+
+    @property
+    def box(self) -> Box:
+        """Return what is left, as a box."""
+        return Box(self.left, self.top, self.right, self.bottom)
 
     @property
     def width(self) -> int:
@@ -86,7 +90,7 @@ class Column:
         box = self.page.place(composed, self.left + inset, self.top, role, plated=self.plated)
         if box is None:
             return False
-        self.skip_to(box[3], composed.style.size_px * gap_em)
+        self.skip_to(box.bottom, composed.style.size_px * gap_em)
         self.placed += 1
         return True
 
@@ -97,7 +101,7 @@ class Column:
     def rule(self, colour: Colour, px: int = 1, gap_px: float = 4) -> None:
         """Draw a line across the column."""
         if self.room > px:
-            self.page.mark((self.left, self.top, self.right, self.top + px), colour)
+            self.page.mark(Box(self.left, self.top, self.right, self.top + px), colour)
             self.skip_to(self.top + px, gap_px)
 
     def split(self, count: int, gutter: int) -> list["Column"]:
@@ -148,20 +152,3 @@ def shade(paper: Colour, strength: float) -> Colour:
     goal = (0, 0, 0) if light else WHITE
     red, green, blue = (round(p + (g - p) * strength) for p, g in zip(paper, goal, strict=True))
     return red, green, blue
-
-
-def inner(box: Box, px: int) -> Box:
-    """Return a box `px` px smaller on every side, of at least 2 px."""
-    px = min(px, (box[2] - box[0] - 2) // 2, (box[3] - box[1] - 2) // 2)
-    return box[0] + px, box[1] + px, box[2] - px, box[3] - px
-
-
-def apart(box: Box, others: Sequence[Box], gap_px: int) -> bool:
-    """Say whether a box keeps `gap_px` from all others."""
-    return all(
-        box[0] >= other[2] + gap_px
-        or other[0] >= box[2] + gap_px
-        or box[1] >= other[3] + gap_px
-        or other[1] >= box[3] + gap_px
-        for other in others
-    )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Protocol
 
-from render.flow import Column, Sheet, apart, inner, shade, sheet
+from render.flow import Column, Sheet, shade, sheet
 from render.page import Page, Style
 from render.plan import LANGUAGES, Box, Colour, Language, Role
 
@@ -64,7 +64,7 @@ class Article:
         """Set the head across the page, then the columns one after the other."""
         column = _whole(page, 0.02, 0.07)
         if page.chance(0.35):
-            column = _on_sheet(page, column, inner(_full(page), page.count(0, 8)))
+            column = _on_sheet(page, column, _full(page).inner(page.count(0, 8)))
         size = page.size_px(high=page.sizes.low + 0.6 * (page.sizes.high - page.sizes.low))
         body = page.style(size, align="justify", indent=page.chance(0.5))
         foot = _footer(page, column, body)
@@ -127,7 +127,7 @@ class Newspaper:
                 pass
             if ink and number:
                 middle = part.left - gutter // 2
-                page.mark((middle, column.top, middle + 1, part.bottom), shade(ink, 0.6))
+                page.mark(Box(middle, column.top, middle + 1, part.bottom), shade(ink, 0.6))
             placed, bottom = placed + part.placed, max(bottom, part.top)
         column.skip_to(bottom, 0.3 * size)
         if ink and column.room > 4 * size:
@@ -145,7 +145,7 @@ class Book:
         """Set one justified column between generous margins."""
         column = _whole(page, 0.05, 0.12)
         if page.chance(0.5):
-            column = _on_sheet(page, column, inner(_full(page), page.count(0, 10)))
+            column = _on_sheet(page, column, _full(page).inner(page.count(0, 10)))
         size = page.size_px(high=page.sizes.low + 0.8 * (page.sizes.high - page.sizes.low))
         body = page.style(size, align="justify", indent=True)
         small = page.style(page.size_px(high=size), align="center", like=body)
@@ -156,7 +156,7 @@ class Book:
             column.fact(large, "heading", "heading", 1.5, most_lines=2)
         while column.room > size and column.prose(body, page.count(3, 12) - 0.5, gap_em=0.15):
             pass
-        column.top, column.bottom = column.bottom + page.gap_px, page.area[3]
+        column.top, column.bottom = column.bottom + page.gap_px, page.area.bottom
         column.text(small, str(page.count(1, 640)), "footer", most_lines=1)
 
 
@@ -184,7 +184,7 @@ class Vertical:
                 box = page.place(composed, column.left, top, "body", plated=True)
                 if box is None:
                     break
-                right = box[0] - max(page.gap_px, size)
+                right = box.left - max(page.gap_px, size)
 
 
 class Slide:
@@ -198,7 +198,7 @@ class Slide:
         column = _whole(page, 0.04, 0.1)
         accent = ACCENTS[page.count(0, len(ACCENTS) - 1)]
         if page.chance(0.6):
-            column = _on_sheet(page, column, inner(_full(page), page.count(0, 12)), dark=0.35)
+            column = _on_sheet(page, column, _full(page).inner(page.count(0, 12)), dark=0.35)
         style = page.style(page.size_px(low=(page.sizes.low + page.sizes.high) / 2))
         foot = page.style(page.sizes.low, like=style)
         column.bottom -= foot.pitch_px + page.gap_px
@@ -210,7 +210,7 @@ class Slide:
         while column.room > 2 * style.size_px:
             if not self._point(page, column, style, mark):
                 break
-        column.top, column.bottom = column.bottom + page.gap_px, page.area[3]
+        column.top, column.bottom = column.bottom + page.gap_px, page.area.bottom
         column.fact(foot, "footer", "footer", most_lines=1)
 
     def _point(self, page: Page, column: Column, style: Style, mark: str) -> bool:
@@ -247,7 +247,7 @@ class Poster:
         foot = _whole(page, 0.04, 0.06)
         foot.top = max(column.bottom, column.top) + page.gap_px
         if page.chance(0.5) and foot.room > 3 * page.sizes.low:
-            paper = sheet(page, (0, foot.top, page.width, page.height), dark=0.5, tint=0.6)
+            paper = sheet(page, Box(0, foot.top, page.width, page.height), dark=0.5, tint=0.6)
             foot.plated = False
             foot.top += page.gap_px
             small = page.style(page.size_px(high=12), align=align, colour=paper.ink)
@@ -268,7 +268,7 @@ class Table:
     def arrange(self, page: Page) -> None:
         """Set a caption, the head and as many rows as fit."""
         column = _whole(page, 0.02, 0.06)
-        paper = sheet(page, _grown(column, 4), dark=0.1)
+        paper = sheet(page, column.box.grown(4).intersection(_full(page)), dark=0.1)
         column.plated = False
         size = page.size_px(high=page.sizes.low + 0.7 * (page.sizes.high - page.sizes.low))
         style = page.style(size, colour=paper.ink)
@@ -287,7 +287,7 @@ class Statement:
     def arrange(self, page: Page) -> None:
         """Set the name of the company, the years, then one account a row."""
         column = _whole(page, 0.03, 0.07)
-        paper = sheet(page, _grown(column, 4), dark=0.03, tint=0.05)
+        paper = sheet(page, column.box.grown(4).intersection(_full(page)), dark=0.03, tint=0.05)
         column.plated = False
         size = page.size_px(high=page.sizes.low + 0.7 * (page.sizes.high - page.sizes.low))
         style = page.style(size, colour=paper.ink)
@@ -317,7 +317,7 @@ class Form:
     def arrange(self, page: Page) -> None:
         """Set a title, then fields in one or two columns."""
         column = _whole(page, 0.03, 0.07)
-        paper = sheet(page, _grown(column, 4), dark=0.05)
+        paper = sheet(page, column.box.grown(4).intersection(_full(page)), dark=0.05)
         column.plated = False
         size = page.size_px(high=page.sizes.low + 0.7 * (page.sizes.high - page.sizes.low))
         style = page.style(size, colour=paper.ink)
@@ -341,8 +341,8 @@ class Form:
             return False
         top = column.top
         base = top + label.bases[0] + 2
-        left = column.left + label.box[2] + style.size_px // 2
-        page.mark((left, base, column.right, base + 1), shade(paper.paper, 0.6))
+        left = column.left + label.box.right + style.size_px // 2
+        page.mark(Box(left, base, column.right, base + 1), shade(paper.paper, 0.6))
         if page.place(label, column.left, top, "label", plated=False) is None:
             return False
         if page.chance(0.6) and column.right - left > 3 * style.size_px:
@@ -366,14 +366,14 @@ class Form:
             one = page.compose_fact(style, "option", width, column.room, 1)
             if one is None:
                 break
-            box: Box = (left, top + 1, left + side, top + 1 + side)
+            box = Box(left, top + 1, left + side, top + 1 + side)
             page.frame(box, shade(paper.paper, 0.8))
             if page.chance(0.3):
-                page.mark(inner(box, 2), paper.ink)
+                page.mark(box.inner(2), paper.ink)
             placed = page.place(one, left + side + 3, top, "item", plated=False)
             if placed is None:
                 break
-            left, column.placed = placed[2] + style.size_px, column.placed + 1
+            left, column.placed = placed.right + style.size_px, column.placed + 1
         column.skip_to(top + style.pitch_px, 0.5 * style.size_px)
         return left > column.left
 
@@ -388,7 +388,7 @@ class Exam:
         """Number the questions in one or two columns."""
         column = _whole(page, 0.03, 0.06)
         if page.chance(0.75):
-            paper = sheet(page, _grown(column, 4), dark=0.02, tint=0.06)
+            paper = sheet(page, column.box.grown(4).intersection(_full(page)), dark=0.02, tint=0.06)
             column.plated, ink = False, paper.ink
         else:
             ink = None
@@ -436,7 +436,7 @@ class Note:
             self._write(page, slip)
 
     def _write(self, page: Page, slip: Column) -> None:
-        paper = sheet(page, (slip.left, slip.top, slip.right, slip.bottom), dark=0.05, tint=0.35)
+        paper = sheet(page, slip.box, dark=0.05, tint=0.35)
         inks = (paper.ink, (24, 40, 120), (40, 40, 44))
         ink = inks[page.count(0, 2)] if sum(paper.paper) > 384 else paper.ink
         style = replace(page.style(page.size_px(), manner="hand", colour=ink), leading=1.5)
@@ -447,7 +447,7 @@ class Note:
         column.plated, top = False, column.top
         if page.chance(0.4):
             for y in range(top + round(1.15 * style.size_px), slip.bottom - 2, pitch):
-                page.mark((slip.left, y, slip.right, y + 1), shade(paper.paper, 0.12))
+                page.mark(Box(slip.left, y, slip.right, y + 1), shade(paper.paper, 0.12))
         prose, kinds = page.chance(0.4), ("todo", "bullet", "notice")
         while column.room > pitch:
             if prose:
@@ -475,9 +475,9 @@ class Web:
         accent = ACCENTS[page.count(0, len(ACCENTS) - 1)]
         top = self._bar(page, style, accent, area)
         side = round(page.between(0.2, 0.32) * page.width) if page.chance(0.6) else 0
-        main = Column(page, area[0] + 3, top, area[2] - side - 3, area[3], plated=False)
+        main = Column(page, area.left + 3, top, area.right - side - 3, area.bottom, plated=False)
         if side > 8 * size:
-            rest = Column(page, main.right + size, top, area[2] - 3, area[3], plated=False)
+            rest = Column(page, main.right + size, top, area.right - 3, area.bottom, plated=False)
             link = page.style(size, like=style, colour=accent)
             while rest.room > size:
                 kind = ("menu", "headline", "date")[page.count(0, 2)]
@@ -496,18 +496,18 @@ class Web:
                 main.prose(style, page.count(2, 6) - 0.5)
 
     def _bar(self, page: Page, style: Style, accent: Colour, area: Box) -> int:
-        bottom = area[1] + 2 * style.size_px
-        page.lay((0, 0, page.width, bottom), accent)
+        bottom = area.top + 2 * style.size_px
+        page.lay(Box(0, 0, page.width, bottom), accent)
         entry = page.style(style.size_px, like=style, colour=(255, 255, 255))
-        left = area[0] + 4
-        while area[2] - left > 3 * style.size_px:
-            composed = page.compose_fact(entry, "menu", area[2] - left, bottom - area[1], 1)
+        left = area.left + 4
+        while area.right - left > 3 * style.size_px:
+            composed = page.compose_fact(entry, "menu", area.right - left, bottom - area.top, 1)
             if composed is None:
                 break
-            box = page.place(composed, left, area[1] + style.size_px // 2, "label", plated=False)
+            box = page.place(composed, left, area.top + style.size_px // 2, "label", plated=False)
             if box is None:
                 break
-            left = box[2] + style.size_px
+            left = box.right + style.size_px
         return bottom + style.size_px
 
 
@@ -523,7 +523,7 @@ class Receipt:
         least_x, least_y, most_x, most_y = page.area
         width = min(most_x - least_x, max(round(page.between(14, 22) * size), page.width // 3))
         left = least_x + round(page.between(0, most_x - least_x - width))
-        paper = sheet(page, (left, least_y, left + width, most_y), dark=0.0, tint=0.04)
+        paper = sheet(page, Box(left, least_y, left + width, most_y), dark=0.0, tint=0.04)
         column = Column(
             page, left + size // 2 + 2, least_y + 4, left + width - size // 2 - 2, most_y - 4
         )
@@ -567,18 +567,20 @@ class Scatter:
 
     def _drop(self, page: Page, *, plated: bool) -> None:
         style = page.style(page.size_px(), align="center" if page.chance(0.3) else "left")
-        left, top, right, bottom = page.area
-        width = max(round(page.between(0.25, 1.0) * (right - left)), 4 * style.size_px)
-        text = page.prose(style, width, bottom - top, page.between(0.4, 3))
-        composed = page.compose(style, text, width, bottom - top, 3)
-        if composed is None or composed.width > right - left or composed.height > bottom - top:
+        area = page.area
+        width = max(round(page.between(0.25, 1.0) * area.width), 4 * style.size_px)
+        text = page.prose(style, width, area.height, page.between(0.4, 3))
+        composed = page.compose(style, text, width, area.height, 3)
+        if composed is None:
+            return
+        ink = composed.box
+        if ink.width > area.width or ink.height > area.height:
             return
         for _ in range(4):
-            x = left + round(page.between(0, right - left - composed.width))
-            y = top + round(page.between(0, bottom - top - composed.height))
-            box = (x, y, x + composed.width, y + composed.height)
-            if apart(box, page.taken, page.gap_px) and page.place(
-                composed, x - composed.box[0], y - composed.box[1], "label", plated=plated
+            left = area.left - ink.left + round(page.between(0, area.width - ink.width))
+            top = area.top - ink.top + round(page.between(0, area.height - ink.height))
+            if ink.moved(left, top).apart(page.taken, page.gap_px) and page.place(
+                composed, left, top, "label", plated=plated
             ):
                 return
 
@@ -595,9 +597,7 @@ _CELLS = ("amount", "number", "percent", "date", "code", "place", "person", "tim
 
 def _full(page: Page) -> Box:
     """Return the page without what a warp would push off it."""
-    if page.canvas.warp is None:
-        return 0, 0, page.width, page.height
-    return page.area
+    return page.box if page.canvas.warp is None else page.area
 
 
 def _whole(page: Page, low: float = 0.015, high: float = 0.06) -> Column:
@@ -607,23 +607,10 @@ def _whole(page: Page, low: float = 0.015, high: float = 0.06) -> Column:
     return Column(page, left + margin, top + margin, right - margin, bottom - margin)
 
 
-def _grown(column: Column, px: int) -> Box:
-    """Return the box of a column, `px` px larger, within the page."""
-    left, top, right, bottom = _full(column.page)
-    return (
-        max(left, column.left - px), max(top, column.top - px),
-        min(right, column.right + px), min(bottom, column.bottom + px),
-    )  # fmt: skip
-
-
 def _on_sheet(page: Page, column: Column, box: Box, *, dark: float = 0.12) -> Column:
     """Lay a sheet and keep the column on it."""
     sheet(page, box, dark=dark)
-    left, top, right, bottom = inner(box, page.gap_px)
-    return Column(
-        page, max(left, column.left), max(top, column.top), min(right, column.right),
-        min(bottom, column.bottom), plated=False,
-    )  # fmt: skip
+    return Column(page, *box.inner(page.gap_px).intersection(column.box), plated=False)
 
 
 def _title(column: Column) -> None:
@@ -640,7 +627,7 @@ def _footer(page: Page, column: Column, body: Style) -> int:
     composed = page.compose_fact(small, "footer", column.width, 2 * small.size_px, 1)
     if composed is None or column.room < 10 * small.size_px or page.chance(0.3):
         return column.bottom
-    top = column.bottom - composed.height
+    top = column.bottom - composed.box.height
     if page.place(composed, column.left, top, "footer", plated=column.plated) is None:
         return column.bottom
     return top - page.gap_px - small.size_px // 2
@@ -668,7 +655,7 @@ def _picture(page: Page, column: Column) -> int:
         return column.top
     column.top += page.gap_px
     height = min(column.room - 1, round(column.width * page.between(0.4, 0.8)))
-    page.lay((column.left, column.top, column.right, column.top + height), None)
+    page.lay(Box(column.left, column.top, column.right, column.top + height), None)
     return column.top + height + page.gap_px
 
 
@@ -682,11 +669,11 @@ def _grid(
     column.top += page.gap_px
     top, high = column.top, _row_px(style)
     step = high + (3 if ruled else 0)
-    page.lay((column.left, top, column.right, top + high + 2), shade(paper.paper, 0.12))
+    page.lay(Box(column.left, top, column.right, top + high + 2), shade(paper.paper, 0.12))
     # Every ground is laid before the text, so that none changes the light under it.
     for y in range(top + 2 * high + 4, column.bottom - step, 2 * step):
         if striped:
-            page.lay((column.left, y, column.right, y + step), shade(paper.paper, 0.06))
+            page.lay(Box(column.left, y, column.right, y + step), shade(paper.paper, 0.06))
     column.top += 1
     if not _row(page, column, style, [(heads, "")] * len(kinds), "heading"):
         return
@@ -697,7 +684,7 @@ def _grid(
         if ruled:
             column.rule(shade(paper.paper, 0.3), 1, 2)
     if page.chance(0.5):
-        page.frame((column.left, top, column.right, column.top), shade(paper.paper, 0.7))
+        page.frame(Box(column.left, top, column.right, column.top), shade(paper.paper, 0.7))
 
 
 Cell = tuple[str, str]

@@ -95,12 +95,17 @@ class Page:
     inks: dict[tuple[Type, ...], Colour] = field(default_factory=dict[tuple[Type, ...], Colour])
 
     @cached_property
+    def box(self) -> Box:
+        """Return the box of the whole page."""
+        return Box(0, 0, self.width, self.height)
+
+    @cached_property
     def area(self) -> Box:
         """Return the box that ink may stand in."""
         inset = MARGIN_PX
         if self.canvas.warp is not None:
             inset = self.canvas.warp.inset(self.width, self.height, MARGIN_PX + 1)
-        return inset, inset, self.width - inset, self.height - inset
+        return self.box.grown(-inset)
 
     @cached_property
     def compositor(self) -> Compositor:
@@ -222,13 +227,12 @@ class Page:
         Overhanging ink is moved inside the area. None, and nothing placed, when it is larger than
         the area or, with `plated=False`, when no ink can be read here.
         """
-        x0, y0, x1, y1 = composed.box
-        least_x, least_y, most_x, most_y = self.area
-        if x1 - x0 > most_x - least_x or y1 - y0 > most_y - least_y:
+        ink_box, area = composed.box, self.area
+        if ink_box.width > area.width or ink_box.height > area.height:
             return None
-        left = min(max(left, least_x - x0), most_x - x1)
-        top = min(max(top, least_y - y0), most_y - y1)
-        box: Box = (left + x0, top + y0, left + x1, top + y1)
+        left = min(max(left, area.left - ink_box.left), area.right - ink_box.right)
+        top = min(max(top, area.top - ink_box.top), area.bottom - ink_box.bottom)
+        box = ink_box.moved(left, top)
         boxes = np.empty_like(composed.lines)
         move(composed.lines, left, top, boxes)
         warped = inked = None
@@ -241,7 +245,7 @@ class Page:
             self.rng,
             self.canvas,
             boxes,
-            _grown(box, self.width, self.height, 1 if warped is None else 2),
+            box.grown(PLATE_MARGIN_PX * (1 if warped is None else 2)).intersection(self.box),
             composed.style.size_px,
             self.contrast_floor,
             outlined=plated and self._outlines(composed.style),
@@ -286,25 +290,25 @@ class Page:
 
     def lay(self, box: Box, colour: Colour | None, opacity: float = 1.0) -> None:
         """Paint a rectangle under the text to come; what lies outside the page is cut off."""
-        cut = self._cut(box)
-        if cut is not None:
+        cut = box.intersection(self.box)
+        if not cut.empty:
             rect = Rect(cut, colour, opacity)
             self.canvas.lay(rect)
             self.rects.append(rect)
 
     def mark(self, box: Box, colour: Colour) -> None:
         """Draw a rule or a tick with the text: it is no ground that the text stands on."""
-        cut = self._cut(box)
-        if cut is not None:
+        cut = box.intersection(self.box)
+        if not cut.empty:
             self.marks.append(Rect(cut, colour))
 
     def frame(self, box: Box, colour: Colour, px: int = 1) -> None:
         """Draw the outline of a box, `px` px wide, inside it."""
         left, top, right, bottom = box
-        self.mark((left, top, right, top + px), colour)
-        self.mark((left, bottom - px, right, bottom), colour)
-        self.mark((left, top + px, left + px, bottom - px), colour)
-        self.mark((right - px, top + px, right, bottom - px), colour)
+        self.mark(Box(left, top, right, top + px), colour)
+        self.mark(Box(left, bottom - px, right, bottom), colour)
+        self.mark(Box(left, top + px, left + px, bottom - px), colour)
+        self.mark(Box(right - px, top + px, right, bottom - px), colour)
 
     @property
     def gap_px(self) -> int:
@@ -313,11 +317,6 @@ class Page:
         return (
             PLATE_MARGIN_PX + cell if self.canvas.warp is None else 2 * PLATE_MARGIN_PX + cell + 3
         )
-
-    def _cut(self, box: Box) -> Box | None:
-        left, top = max(0, box[0]), max(0, box[1])
-        right, bottom = min(self.width, box[2]), min(self.height, box[3])
-        return (left, top, right, bottom) if left < right and top < bottom else None
 
     def _block(
         self,
@@ -349,11 +348,3 @@ class Page:
             halo=ink.halo if ink else None,
             lines=tuple(lines),
         )
-
-
-def _grown(box: Box, width: int, height: int, times: int) -> Box:
-    """Return what a plate under `box` covers."""
-    px = PLATE_MARGIN_PX * times
-    return (
-        max(0, box[0] - px), max(0, box[1] - px), min(width, box[2] + px), min(height, box[3] + px)
-    )  # fmt: skip

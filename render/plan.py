@@ -6,10 +6,10 @@ which separate `sample` from `apply`. Plain frozen dataclasses, as a page makes 
 in a millisecond; pydantic checks them only when they come back from a file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,72 @@ from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationE
 
 from shards import UserError
 
-Box = tuple[int, int, int, int]
-"""(left, top, right, bottom) in px of the page; right and bottom lie outside."""
+
+class Box(NamedTuple):
+    """A rectangle of whole px: from `left` and `top` up to `right` and `bottom`, which lie outside.
+
+    One whose right is not beyond its left, or whose bottom is not below its top, is empty.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @classmethod
+    def union(cls, boxes: Iterable[Sequence[int]]) -> Self:
+        """Return the smallest box around all of `boxes`, at least one."""
+        lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+        return cls(min(lefts), min(tops), max(rights), max(bottoms))
+
+    @property
+    def width(self) -> int:
+        """Return the width, px."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Return the height, px."""
+        return self.bottom - self.top
+
+    @property
+    def empty(self) -> bool:
+        """Say whether no pixel lies inside."""
+        return self.right <= self.left or self.bottom <= self.top
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Return what cuts the box out of a picture (h, w, ...)."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def moved(self, right: int, down: int) -> Self:
+        """Return the box, moved."""
+        left, top = self.left + right, self.top + down
+        return type(self)(left, top, self.right + right, self.bottom + down)
+
+    def grown(self, px: int) -> Self:
+        """Return a box `px` px larger on every side."""
+        return type(self)(self.left - px, self.top - px, self.right + px, self.bottom + px)
+
+    def inner(self, px: int) -> Self:
+        """Return a box `px` px smaller on every side, but at least 2 px wide and high."""
+        return self.grown(-min(px, (self.width - 2) // 2, (self.height - 2) // 2))
+
+    def intersection(self, other: "Box") -> Self:
+        """Return what lies inside both; it may be empty."""
+        left, top = max(self.left, other.left), max(self.top, other.top)
+        return type(self)(left, top, min(self.right, other.right), min(self.bottom, other.bottom))
+
+    def apart(self, others: Iterable["Box"], gap_px: int) -> bool:
+        """Say whether the box keeps `gap_px` px from all others."""
+        left, top, right, bottom = self.grown(gap_px)
+        return all(
+            left >= other.right or other.left >= right or top >= other.bottom or other.top >= bottom
+            for other in others
+        )
+
+
+EMPTY = Box(0, 0, 0, 0)
 
 Level = Annotated[int, Field(ge=0, le=255)]
 
@@ -60,7 +124,7 @@ class Background:
 
     source: str | None = None
     passed_over: tuple[str, ...] = ()
-    crop: Box = (0, 0, 0, 0)
+    crop: Box = EMPTY
     top: Colour = (255, 255, 255)
     bottom: Colour = (255, 255, 255)
 

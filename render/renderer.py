@@ -23,7 +23,7 @@ from render.picture.canvas import Canvas, Warp
 from render.picture.effects import EFFECTS
 from render.picture.effects import draw as draw_effects
 from render.picture.light import TO_LINEAR, TO_SRGB
-from render.plan import Block, Hinting, Language, Plan
+from render.plan import Block, Box, Hinting, Language, Plan
 from render.settings import RenderSettings
 from render.text.corpus import Corpus
 from render.text.facts import Facts
@@ -324,10 +324,9 @@ def _outline(pixels: RGB, block: Block, placed: Placed) -> None:
     height, width = pixels.shape[:2]
     ink = np.empty(4, np.int32)
     unite(placed.boxes, 0, len(placed.boxes), ink)
-    left, top, right, bottom = ink.tolist()
-    left, top = max(0, left - 2), max(0, top - 2)
-    right, bottom = min(width, right + 2), min(height, bottom + 2)
-    coverage = np.zeros((bottom - top, right - left), np.uint8)
+    box = Box(*ink.tolist()).grown(2).intersection(Box(0, 0, width, height))
+    left, top = box.left, box.top
+    coverage = np.zeros((box.height, box.width), np.uint8)
     for g in placed.glyphs:
         cover(coverage, g.masks, g.rows, g.found, g.xs - np.int32(left), g.ys - np.int32(top))
     spread = np.asarray(cv2.dilate(coverage, np.ones((3, 3), np.uint8)), np.uint8)

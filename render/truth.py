@@ -44,7 +44,7 @@ def describe(plan: Plan, placed: Sequence[Placed], fonts: Fonts, atlas: Atlas) -
                 "role": block.role,
                 "language": block.language,
                 "vertical": block.vertical,
-                "box": _union([line["box"] for line in lines[first:]]),
+                "box": Box.union(line["box"] for line in lines[first:]),
                 "lines": [first, len(lines)],
             }
         )
@@ -111,8 +111,3 @@ def _lines(
 def _x_height(block: Block, plan: Plan, fonts: Fonts, atlas: Atlas) -> int | None:
     """Measure the height of an x in the block's first type, px; None where it has none."""
     return atlas.strike(fonts.type(block.fonts[0]), block.size_px, plan.hinting).x_height_px
-
-
-def _union(boxes: Sequence[Box]) -> Box:
-    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
-    return min(lefts), min(tops), max(rights), max(bottoms)

@@ -36,8 +36,8 @@ class Sample:
 
     `key` has no dot and no slash, as WebDataset splits names at the first dot; only a key that was
     read from a foreign tar may have them, so it is no file name. `format` is one of the endings in
-    FORMATS. `meta` holds what JSON can, and dataclasses and arrays of numbers, which come back as
-    dictionaries and lists.
+    FORMATS. `meta` holds what JSON can, and dataclasses, named tuples and arrays of numbers,
+    which come back as dictionaries and lists.
 
     Text and metadata may be given as the bytes of their files. They are decoded when first asked
     for: the boxes of a page cost more to parse than its picture costs to read.
@@ -102,7 +102,7 @@ class Sample:
         yield self.format, self.image
         if self.text:
             yield "txt", self.text.encode()
-        yield "json", orjson.dumps(self.meta, option=orjson.OPT_SERIALIZE_NUMPY)
+        yield "json", orjson.dumps(self.meta, _listed, orjson.OPT_SERIALIZE_NUMPY)
 
     @classmethod
     def of_files(cls, key: str, files: dict[str, bytes]) -> "Sample":
@@ -123,6 +123,13 @@ class Sample:
             UnreadableImage: when the bytes are broken or larger than MAX_PIXELS.
         """
         return decode(self.image, self.key)
+
+
+def _listed(value: object) -> list[Any]:
+    """Make a list of a named tuple, which orjson leaves to us."""
+    if isinstance(value, tuple):
+        return list(value)
+    raise TypeError(type(value).__name__)
 
 
 def open_bounded(data: bytes, name: str) -> Image.Image:

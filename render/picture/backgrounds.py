@@ -81,24 +81,22 @@ class Backgrounds:
         if photo is None:
             reason = self.unreadable.get(background.source, "not in this source")
             raise UserError(f"photographs: {background.source}: {reason}; give the same folder")
-        left, top, right, bottom = background.crop
-        high, wide = photo[0].shape[:2]
-        if not (0 <= left < right <= wide and 0 <= top < bottom <= high):
+        crop, (high, wide) = background.crop, photo[0].shape[:2]
+        if crop.empty or crop.intersection(Box(0, 0, wide, high)) != crop:
             raise UserError(
                 f"photographs: {background.source} is {wide}x{high} px, the plan crops "
-                f"{background.crop}; give the same folder"
+                f"{tuple(crop)}; give the same folder"
             )
         # Halving the photograph is paid once for several pages; the last step is below 2.
         level = 0
-        while (background.crop[2] - background.crop[0]) >> level >= 2 * width:
+        while crop.width >> level >= 2 * width:
             level += 1
         while len(photo) <= level:
             half = (photo[-1].shape[1] // 2, photo[-1].shape[0] // 2)
             photo.append(
                 np.asarray(cv2.resize(photo[-1], half, interpolation=cv2.INTER_AREA), np.uint8)
             )
-        left, top, right, bottom = (side >> level for side in background.crop)
-        part = photo[level][top:bottom, left:right]
+        part = photo[level][Box(*(side >> level for side in crop)).slices]
         return np.asarray(
             cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8
         )
@@ -110,7 +108,7 @@ class Backgrounds:
         scale = float(np.exp(rng.uniform(np.log(min(1.0, most)), np.log(most))))
         w, h = min(wide, max(1, round(width * scale))), min(high, max(1, round(height * scale)))
         left, top = int(rng.integers(wide - w + 1)), int(rng.integers(high - h + 1))
-        return left, top, left + w, top + h
+        return Box(left, top, left + w, top + h)
 
     def _photo(self, name: str) -> list[RGB] | None:
         """Return a decoded photograph and its halves so far, None when it cannot be read."""

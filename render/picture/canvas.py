@@ -90,27 +90,25 @@ class Canvas:
             return box
         xs, ys = self._corners(box)
         height, width = self.pixels.shape[:2]
-        left, top = max(0, int(xs.min()) - 1), max(0, int(ys.min()) - 1)
-        return left, top, min(width, int(xs.max()) + 2), min(height, int(ys.max()) + 2)
+        box = Box(int(xs.min()) - 1, int(ys.min()) - 1, int(xs.max()) + 2, int(ys.max()) + 2)
+        return box.intersection(Box(0, 0, width, height))
 
     def lay(self, rect: Rect) -> None:
         """Paint a rectangle, the same integers every time."""
-        left, top, right, bottom = bounds = self.bounds(rect.box)
-        part = self.pixels[top:bottom, left:right]
+        bounds = self.bounds(rect.box)
         if self.warp is not None:
             self._lay_warped(rect, bounds)
         elif rect.colour is None:
-            part[...] = self.background[top:bottom, left:right]
+            self.pixels[bounds.slices] = self.background[bounds.slices]
         else:
             colour, share = np.array(rect.colour, np.uint8), round(rect.opacity * 255)
-            veil(self.pixels, left, top, right, bottom, colour, share)
+            veil(self.pixels, *bounds, colour, share)
 
     def _lay_warped(self, rect: Rect, bounds: Box) -> None:
-        left, top, right, bottom = bounds
-        part = self.pixels[top:bottom, left:right]
+        part = self.pixels[bounds.slices]
         paint = np.array(rect.colour or 0, np.uint8)
         if rect.colour is None:
-            paint = self.background[top:bottom, left:right]
+            paint = self.background[bounds.slices]
         share = self._coverage(rect.box, bounds).astype(np.uint16)[..., None]
         share = share * round(rect.opacity * 255) // 255
         part[...] = (part.astype(np.uint16) * (255 - share) + paint * share + 127) // 255
@@ -127,8 +125,8 @@ class Canvas:
 
         xs, ys = self._corners(box)
         # OpenCV's pixel centres are whole numbers, ours lie half a pixel further.
-        corners = np.stack([xs - bounds[0] - 0.5, ys - bounds[1] - 0.5], axis=1)
+        corners = np.stack([xs - bounds.left - 0.5, ys - bounds.top - 0.5], axis=1)
         points = np.rint(corners * 2**SUBPIXEL_BITS).astype(np.int32)
-        mask = np.zeros((bounds[3] - bounds[1], bounds[2] - bounds[0]), np.uint8)
+        mask = np.zeros((bounds.height, bounds.width), np.uint8)
         cv2.fillConvexPoly(mask, points, 255, cv2.LINE_AA, SUBPIXEL_BITS)
         return mask

@@ -88,16 +88,6 @@ class Composed:
     box: Box
     whole: bool
 
-    @property
-    def width(self) -> int:
-        """Return the width of the ink, px."""
-        return self.box[2] - self.box[0]
-
-    @property
-    def height(self) -> int:
-        """Return the height of the ink, px."""
-        return self.box[3] - self.box[1]
-
 
 @dataclass(frozen=True, slots=True)
 class _Shaped:
@@ -179,7 +169,7 @@ class Compositor:
             lengths=tuple(lines.lengths[:count].tolist()),
             bases=tuple(bases[:count].tolist()),
             lines=boxes,
-            box=_bounds(boxes),
+            box=Box.union(boxes.tolist()),
             whole=lines.whole and count == most,
         )
 
@@ -265,11 +255,6 @@ def _lost(shaped: _Shaped, lines: _Lines) -> NDArray[np.bool_]:
     lost = np.zeros(len(shaped.codes), np.bool_)
     lost[lines.places[lines.found < 0]] = True
     return lost & ~shaped.spaces
-
-
-def _bounds(boxes: NDArray[np.int32]) -> Box:
-    lefts, tops, rights, bottoms = zip(*boxes.tolist(), strict=True)
-    return min(lefts), min(tops), max(rights), max(bottoms)
 
 
 def _upright(codes: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from render import LAYOUTS
-from render.flow import Column, apart, inner, shade, sheet
+from render.flow import Column, shade, sheet
 from render.layouts import FALLBACK
 from render.page import MARGIN_PX, Sizes
 from render.picture.canvas import Canvas
 from render.picture.light import contrast, extremes
-from render.plan import LANGUAGES
+from render.plan import LANGUAGES, Box
 from render.renderer import ATTEMPTS
 from shards import UserError
 from tests.render.pages import PLEX, bare, covered, ground, page_of, style_of, variant, with_ink
@@ -229,19 +229,11 @@ def test_a_sheet_carries_its_ink_everywhere(renderer, dark):
         photograph = one.backgrounds.paint(one.plan(8 * seed).background)
         page.canvas = Canvas(photograph.copy, None)
         page.rng = np.random.default_rng(seed)
-        paper = sheet(page, (10, 10, 150, 110), dark=dark)
+        paper = sheet(page, Box(10, 10, 150, 110), dark=dark)
         ((low, high),) = extremes(page.canvas.pixels, np.array([[12, 12, 148, 108]], np.int32), 12)
         assert contrast(paper.ink, low, high) >= page.contrast_floor * 0.9
         assert [rect.box for rect in page.rects] == [(10, 10, 150, 110)]
         assert (sum(paper.paper) < 384) == (dark == 1.0)
-
-
-def test_boxes_within_and_apart():
-    assert inner((0, 0, 10, 20), 3) == (3, 3, 7, 17)
-    box = (10, 10, 20, 20)
-    assert apart(box, [(26, 10, 40, 20), (10, 0, 20, 4)], 6)
-    assert not apart(box, [(25, 10, 40, 20)], 6)
-    assert apart(box, [], 6)
 
 
 def test_a_shade_lies_between_paper_and_ink():

@@ -11,7 +11,6 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pytest
 from PIL import Image, JpegImagePlugin
 from pydantic import ValidationError
@@ -544,7 +543,7 @@ def test_versions_name_the_libraries_that_shape_pixels():
     ],
 )
 def test_a_plan_that_leaves_the_page_never_reaches_the_pixels(renderer, change, message):
-    data = json.loads(orjson.dumps(renderer.plan(0), option=orjson.OPT_SERIALIZE_NUMPY))
+    data = truth(renderer.sample(0))["plan"]
     change(data["blocks"][0]["lines"][0])
     with pytest.raises(UserError, match=message):
         renderer.paint(Plan.of(data))
@@ -552,7 +551,7 @@ def test_a_plan_that_leaves_the_page_never_reaches_the_pixels(renderer, change, 
 
 @pytest.mark.parametrize("box", [[0, 0, 400, 10], [-5, 0, 10, 10], [20, 0, 10, 10]])
 def test_a_rectangle_outside_the_page_is_refused(renderer, box):
-    data = json.loads(orjson.dumps(renderer.plan(0), option=orjson.OPT_SERIALIZE_NUMPY))
+    data = truth(renderer.sample(0))["plan"]
     data["rects"] = [{"box": box, "colour": [0, 0, 0], "opacity": 1.0}]
     with pytest.raises(UserError, match="outside the page"):
         renderer.paint(Plan.of(data))

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from render.picture.canvas import Canvas, Warp
-from render.plan import Rect
+from render.plan import Box, Rect
 from render.type.placing import place
 from tests.render.pages import (
     PLEX,
@@ -107,7 +107,7 @@ def test_a_quarter_turn_turns_every_glyph(renderer):
 @given(warps, st.tuples(points, points))
 def test_a_warped_rectangle_covers_what_lies_inside_it(warp, corners):
     (x0, y0), (x1, y1) = corners
-    box = (int(min(x0, x1)), int(min(y0, y1)), int(max(x0, x1)) + 5, int(max(y0, y1)) + 5)
+    box = Box(int(min(x0, x1)), int(min(y0, y1)), int(max(x0, x1)) + 5, int(max(y0, y1)) + 5)
     canvas = Canvas(lambda: np.zeros((150, 200, 3), np.uint8), warp)
     left, top, right, bottom = canvas.bounds(box)
     assume(left < right and top < bottom)
@@ -128,9 +128,9 @@ def test_a_warped_rectangle_may_be_a_veil_or_a_window():
     warp = Warp.about((100, 75), 0.05, (1e-4, 0.0))
     ground = np.full((150, 200, 3), 100, np.uint8)
     canvas = Canvas(ground.copy, warp)
-    canvas.lay(Rect((40, 40, 160, 110), (200, 200, 200), 0.5))
+    canvas.lay(Rect(Box(40, 40, 160, 110), (200, 200, 200), 0.5))
     assert np.abs(canvas.pixels[75, 100].astype(int) - 150).max() <= 1
-    canvas.lay(Rect((80, 60, 120, 90), None))
+    canvas.lay(Rect(Box(80, 60, 120, 90), None))
     assert (canvas.pixels[75, 100] == 100).all()
     assert (canvas.pixels[5, 5] == 100).all()
 

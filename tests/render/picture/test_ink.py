@@ -18,7 +18,7 @@ from render.picture.light import (
     mean,
     ratio,
 )
-from render.plan import Rect
+from render.plan import Box, Rect
 from tests.render.pages import (
     PLEX,
     bare,
@@ -52,7 +52,7 @@ def chosen(pixels, *, floor=3.0, outlined=False, plated=True, wanted=None, seed=
     boxes = np.array([BOX], np.int32)
     rng = np.random.default_rng(seed)
     ink = choose(
-        rng, canvas, boxes, (17, 17, 83, 35), size_px, floor,
+        rng, canvas, boxes, Box(17, 17, 83, 35), size_px, floor,
         outlined=outlined, wanted=wanted, veil=VEILS[seed % 2] if plated else None,
     )  # fmt: skip
     return ink, canvas
@@ -119,7 +119,7 @@ def test_boxes_are_left_out_only_where_no_ink_holds_the_floor(seed, floor, size_
 @given(st.integers(0, 999), st.tuples(*[st.integers(0, 255)] * 3), st.floats(0.01, 1))
 def test_what_a_plate_will_do_is_known_before_it_is_laid(seed, colour, opacity):
     canvas = Canvas(gravel(seed).copy, None)
-    plate = Rect((12, 8, 92, 44), colour, opacity)
+    plate = Rect(Box(12, 8, 92, 44), colour, opacity)
     boxes = np.array([(15, 11, 89, 41), (50, 20, 60, 30)], np.int32)
     foreseen = extremes(canvas.pixels, boxes, 9, under=(colour, opacity))
     canvas.lay(plate)
@@ -136,11 +136,11 @@ def test_the_mean_of_a_picture_is_estimated():
 def test_a_rectangle_is_filled_veiled_or_opened():
     ground = gravel()
     canvas = Canvas(ground.copy, None)
-    canvas.lay(Rect((10, 10, 40, 40), (200, 0, 100)))
+    canvas.lay(Rect(Box(10, 10, 40, 40), (200, 0, 100)))
     assert (canvas.pixels[10:40, 10:40] == (200, 0, 100)).all()
-    canvas.lay(Rect((20, 20, 30, 30), None))
+    canvas.lay(Rect(Box(20, 20, 30, 30), None))
     assert np.array_equal(canvas.pixels[20:30, 20:30], ground[20:30, 20:30])
-    canvas.lay(Rect((60, 0, 80, 20), (255, 255, 255), 0.5))
+    canvas.lay(Rect(Box(60, 0, 80, 20), (255, 255, 255), 0.5))
     mean = (ground[:20, 60:80].astype(float) + 255) / 2
     assert np.abs(canvas.pixels[:20, 60:80] - mean).max() <= 1
     assert np.array_equal(canvas.pixels[:, 85:], ground[:, 85:])
