@@ -16,7 +16,7 @@ from render.kernels import CELL_PX, move
 from render.picture.canvas import Canvas
 from render.picture.ink import BLACK, PLATE_MARGIN_PX, Ink, choose, tint
 from render.picture.light import mean
-from render.plan import Block, Box, Colour, Hinting, Language, Line, Rect, Role
+from render.plan import Block, Box, Colour, HanVariant, Hinting, Language, Line, Rect, Role
 from render.text.breaks import Text
 from render.text.corpus import Corpus
 from render.text.facts import Facts
@@ -66,10 +66,10 @@ class Sizes:
 class Page:
     """A page of `width` x `height` px with its generator, sources and what was placed so far.
 
-    `language` is what the page is written in, `placed` are the glyphs of `blocks`, `taken` the
-    boxes of their ink, `inks` the last colour of each set of types: what is set alike is coloured
-    alike. `photograph` says whether there is one to show. Layouts keep to `area`, which a warp
-    makes smaller than the page.
+    `language` is what the page is written in, `han_variant` the standard of its Traditional Han,
+    `placed` are the glyphs of `blocks`, `taken` the boxes of their ink, `inks` the last colour of
+    each set of types: what is set alike is coloured alike. `photograph` says whether there is one
+    to show. Layouts keep to `area`, which a warp makes smaller than the page.
     """
 
     rng: np.random.Generator
@@ -87,6 +87,7 @@ class Page:
     facts: Facts
     canvas: Canvas
     photograph: bool
+    han_variant: HanVariant | None = None
     blocks: list[Block] = field(default_factory=list[Block])
     placed: list[Placed] = field(default_factory=list[Placed])
     rects: list[Rect] = field(default_factory=list[Rect])
@@ -179,7 +180,8 @@ class Page:
 
     def fact(self, kind: str, language: Language) -> str:
         """Draw a short text of a kind that `facts.py` lists."""
-        return self.facts.draw(self.rng, kind, "zh" if language == "mixed" else language)
+        written = "zh" if language == "mixed" else language
+        return self.facts.draw(self.rng, kind, written, self.han_variant)
 
     def prose(self, style: Style, width_px: int, height_px: int, lines: float) -> Text:
         """Draw running text for about `lines` lines, no more than the box can hold."""
@@ -188,7 +190,7 @@ class Page:
         # A quarter more than fits on average: narrow letters, and what the wrap leaves over.
         most = 1.25 * (across // style.pitch_px + 1) * per_line
         characters = max(1, int(min(lines * per_line, most)))
-        return self.corpus.draw(self.rng, style.language, characters)
+        return self.corpus.draw(self.rng, style.language, characters, self.han_variant)
 
     def compose(
         self,

@@ -95,6 +95,12 @@ English inside its lines."""
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 
+HanVariant = Literal["tw", "hk", "t"]
+"""The standard that a page of zh-hant keeps to, as OpenCC names them: Taiwan's, Hong Kong's, or
+OpenCC's own (裏, 爲, 着), which is near to older print."""
+
+HAN_VARIANTS: tuple[HanVariant, ...] = get_args(HanVariant)
+
 Role = Literal["title", "heading", "body", "item", "label", "caption", "cell", "number", "footer"]
 
 Hinting = Literal["none", "light", "full"]

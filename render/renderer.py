@@ -23,7 +23,7 @@ from render.picture.canvas import Canvas, Warp
 from render.picture.effects import EFFECTS
 from render.picture.effects import draw as draw_effects
 from render.picture.light import TO_LINEAR, TO_SRGB
-from render.plan import Block, Box, Hinting, Language, Plan
+from render.plan import Block, Box, HanVariant, Hinting, Language, Plan
 from render.settings import RenderSettings
 from render.text.corpus import Corpus
 from render.text.facts import Facts
@@ -109,13 +109,17 @@ class Renderer:
         """
         return self._arranged(index)[0]
 
-    def _arranged(self, index: int) -> tuple[Plan, RGB, list[Placed]]:
-        """Return the plan of a page, all of it but the ink, and the glyphs to be drawn there."""
+    def _arranged(self, index: int) -> tuple[Plan, Page]:
+        """Return the plan of a page, and the page: its picture but for the ink, and its glyphs."""
         if index < 0:
             raise UserError(f"index {index} must be at least 0")
         settings = self.settings
         rng = np.random.default_rng([self.seed, index])
         language: Language = _weighted(rng, settings.languages)
+        # Drawn for these pages only, so that no other page depends on it.
+        variant: HanVariant | None = (
+            _weighted(rng, settings.han_variants) if language == "zh-hant" else None
+        )
         layout: str = _weighted(
             rng,
             {
@@ -137,6 +141,7 @@ class Renderer:
                 width=settings.width,
                 height=settings.height,
                 language=language,
+                han_variant=variant,
                 sizes=self._sizes,
                 contrast_floor=settings.contrast_floor,
                 outline_share=settings.outline_share,
@@ -180,7 +185,7 @@ class Renderer:
         )
         for mark in plan.marks:
             page.canvas.lay(mark)
-        return plan, page.canvas.pixels, page.placed
+        return plan, page
 
     def paint(self, plan: Plan) -> RGB:
         """Draw a plan: (h, w, 3) uint8 sRGB. Uses the fonts and photographs, no randomness.
@@ -202,9 +207,9 @@ class Renderer:
         Raises:
             UserError: as `plan` does.
         """
-        plan, pixels, placed = self._arranged(index)
-        meta = describe(plan, placed, self.fonts, self.atlas)
-        image = encode(_inked(plan, placed, pixels), self.settings.format)
+        plan, page = self._arranged(index)
+        meta = describe(plan, page.placed, self.fonts, self.atlas, page.han_variant)
+        image = encode(_inked(plan, page.placed, page.canvas.pixels), self.settings.format)
         return Sample(f"{index:09d}", image, self.settings.format, plan.text, meta)
 
     def strikes(self) -> Iterator[tuple[Strike, NDArray[np.uint32]]]:
@@ -215,8 +220,11 @@ class Renderer:
         settings = self.settings
         hintings: list[Hinting] = [name for name, share in settings.hinting.items() if share > 0]
         sizes = [size for size, share in settings.sizes.items() if share > 0]
+        variants: list[HanVariant] = [
+            name for name, share in settings.han_variants.items() if share > 0
+        ]
         characters = {
-            language: HAN_OF.get(language, frozenset()) | self.corpus.characters(language)
+            language: HAN_OF.get(language, frozenset()) | self.corpus.characters(language, variants)
             for language in settings.spoken()
         }
         for type_ in self.fonts.types_for(sorted(settings.spoken())):

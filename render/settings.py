@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from render.layouts import LAYOUTS
 from render.page import MARGIN_PX
 from render.picture.effects import EFFECTS
-from render.plan import Blending, Hinting, Language
+from render.plan import Blending, HanVariant, Hinting, Language
 from shards import Settings
 
 SMALLEST_PX, LARGEST_PX = 4, 64
@@ -57,6 +57,10 @@ class RenderSettings(Settings):
     and because each plate hides a part of the photograph. Where no colour holds it,
     `outline_share` of the blocks get an outline, the others a plate.
 
+    `han_variants` are the standards of Traditional Chinese; a page of zh-hant keeps to one of them.
+    Ours are weighed by their readers, 23 million in Taiwan and 8 in Hong Kong and Macau; OpenCC's
+    own is printed nowhere today.
+
     `hinting`, `blending`, `subpixel_share`, `warp_share` and `effects` vary what a VAE would
     otherwise learn by heart; each is in the label of the page. A warped page is turned by at most
     `turn_deg` degrees and tilted so that opposite edges differ in scale by at most about `tilt`.
@@ -70,6 +74,9 @@ class RenderSettings(Settings):
     size_px: tuple[int, int] | Literal["easy", "medium", "hard", "all"] | dict[int, float] = (5, 20)
     languages: Annotated[dict[Language, float], AfterValidator(_shares)] = Field(
         default={"en": 1.0, "zh": 1.0, "mixed": 0.5}
+    )
+    han_variants: Annotated[dict[HanVariant, float], AfterValidator(_shares)] = Field(
+        default={"tw": 3.0, "hk": 1.0, "t": 0.0}
     )
     layouts: Annotated[dict[str, float], AfterValidator(_known), AfterValidator(_shares)] = Field(
         default={"paragraph": 1.0, "article": 0.5, "scatter": 1.0}

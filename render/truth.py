@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from render.kernels import union_boxes
-from render.plan import Block, Box, Plan
+from render.plan import Block, Box, HanVariant, Plan
 from render.type.atlas import Atlas
 from render.type.fonts import Fonts
 from render.type.placing import Placed, line_slices
@@ -32,8 +32,17 @@ def legibility(language: str, size_px: int) -> Legibility:
     return "hard" if size_px >= HARD_PX[script] else "lost"
 
 
-def describe(plan: Plan, placed: Sequence[Placed], fonts: Fonts, atlas: Atlas) -> dict[str, Any]:
-    """Return the metadata of a page; boxes are (left, top, right, bottom) px of the picture."""
+def describe(
+    plan: Plan,
+    placed: Sequence[Placed],
+    fonts: Fonts,
+    atlas: Atlas,
+    han_variant: HanVariant | None,
+) -> dict[str, Any]:
+    """Return the metadata of a page; boxes are (left, top, right, bottom) px of the picture.
+
+    `han_variant` is a key where the page has one, which pages of zh-hant have.
+    """
     lines: list[dict[str, Any]] = []
     blocks: list[dict[str, Any]] = []
     for block, one in zip(plan.blocks, placed, strict=True):
@@ -55,6 +64,7 @@ def describe(plan: Plan, placed: Sequence[Placed], fonts: Fonts, atlas: Atlas) -
         "width": plan.width,
         "height": plan.height,
         "language": plan.language,
+        **({"han_variant": han_variant} if han_variant else {}),
         "layout": plan.layout,
         "hinting": plan.hinting,
         "subpixel": plan.subpixel,

@@ -14,7 +14,6 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -22,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.kernels import SPACE
-from render.plan import LANGUAGES, Language
+from render.plan import HAN_VARIANTS, LANGUAGES, HanVariant, Language
 from render.text.breaks import Text, breaks, decoded, encoded
+from render.text.han import HAN, Traditional, gb2312
 from shards import UserError
 from shards.embedded import Checksums, package
 
@@ -65,11 +65,6 @@ PARTICLES = "的了在是和与用对把被从到为以及或将向由给让着�
 SPARSE = 25
 """Characters to a particle from which on phrases are put anywhere (our choice)."""
 
-FOREIGN = 0.08
-"""Share of Han outside GB 2312 from which a text is Traditional: there it is three tenths, in
-Simplified prose below a hundredth."""
-
-HAN = re.compile(r"[㐀-鿿]+")
 LATIN = re.compile(r"[A-Za-z]+")
 SENTENCE = re.compile(
     r"[.!?。！？…](?:(?<=[.!?])['\"”’)]*\s+(?=[^a-z])"
@@ -380,9 +375,12 @@ def _openings(rng: np.random.Generator, codes: NDArray[np.uint32]) -> NDArray[np
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sources by language with their shares, and a digest of all text."""
+    """Sources with their shares, and a digest of all text.
 
-    sources: dict[Language, Shares[Source]]
+    `sources` are kept by language, those of zh-hant by its standards.
+    """
+
+    sources: dict[Language | HanVariant, Shares[Source]]
     name: str
     found: str
     digest: str
@@ -470,25 +468,43 @@ class Corpus:
         Raises:
             UserError: naming the path and what it holds.
         """
-        if language not in self.sources:
+        if not self._sources(language, HAN_VARIANTS):
             raise UserError(
                 f"corpus: {self.name} has no characters for language {language!r} that the fonts "
                 f"can draw{self.found}; add text or set the share of {language!r} to 0"
             )
 
-    def characters(self, language: Language) -> frozenset[int]:
-        """Return the code points of all text in `language`; none where there is no text."""
-        return _characters(self.sources.get(language, ()))
+    def characters(
+        self, language: Language, variants: Collection[HanVariant] = HAN_VARIANTS
+    ) -> frozenset[int]:
+        """Return the code points of all text in `language`; none where there is no text.
 
-    def draw(self, rng: np.random.Generator, language: Language, characters: int) -> Text:
+        Of zh-hant those of the standards `variants`.
+        """
+        return _characters(self._sources(language, variants))
+
+    def draw(
+        self,
+        rng: np.random.Generator,
+        language: Language,
+        characters: int,
+        variant: HanVariant | None = None,
+    ) -> Text:
         """Return 1 to `characters` characters (at least 1) of text, cut where a line may end.
 
         It begins with a sentence or word and has no space at either end. A first part without
-        any line end that is longer than `characters` is cut there.
+        any line end that is longer than `characters` is cut there. `variant` is the standard of
+        zh-hant, Taiwan's where none is named.
         """
         assert characters >= 1
-        source = _pick(rng, self.sources[language])
+        source = _pick(rng, self.sources[(variant or "tw") if language == "zh-hant" else language])
         return _cut(*source.draw(rng, characters + 1), characters)
+
+    def _sources(
+        self, language: Language, variants: Collection[HanVariant]
+    ) -> list[tuple[float, Source]]:
+        keys = variants if language == "zh-hant" else (language,)
+        return [one for key in keys for one in self.sources.get(key, ())]
 
 
 def _sources(
@@ -497,17 +513,18 @@ def _sources(
     chinese: Shares[Prose],
     words: Words | None,
     drawable: Collection[int],
-) -> dict[Language, Shares[Source]]:
+) -> dict[Language | HanVariant, Shares[Source]]:
     """Put together what each language draws from; a language without text gets no entry."""
-    sources: dict[Language, Shares[Source]] = {}
+    sources: dict[Language | HanVariant, Shares[Source]] = {}
     listed = [(1 - PROSE_SHARE, words)] if words is not None else []
     if english and "en" in languages:
         sources["en"] = english
     if chinese and "zh" in languages:
         sources["zh"] = [*chinese, *listed]
     if chinese and "zh-hant" in languages:
-        convert = _Traditional(drawable)
-        sources["zh-hant"] = [(share, s.converted(convert)) for share, s in [*chinese, *listed]]
+        for variant in HAN_VARIANTS:
+            convert = Traditional(variant, drawable)
+            sources[variant] = [(share, s.converted(convert)) for share, s in [*chinese, *listed]]
     if english and chinese and "mixed" in languages:
         sources["mixed"] = [(1.0, Mixed(chinese, english))]
     return sources
@@ -602,45 +619,6 @@ class _Clean(dict[int, str | None]):
         return kept
 
 
-class _Traditional:
-    """Turns Simplified Chinese into Traditional, character for character, by OpenCC.
-
-    Text that is Traditional already stays as it is, and so does a character whose other form no
-    font draws.
-    """
-
-    def __init__(self, drawable: Collection[int]) -> None:
-        self._drawable = drawable
-
-    def __call__(self, text: str) -> str:
-        han = "".join(HAN.findall(text[:1000]))  # which tells
-        if sum(one not in _gb2312() for one in han) > FOREIGN * len(han):
-            return text
-        convert = _opencc()
-        changed = convert(text)
-        if len(changed) != len(text):
-            singles = ((one, convert(one)) for one in text)
-            changed = "".join(new if len(new) == 1 else one for one, new in singles)
-        if all(code in self._drawable for code in np.flatnonzero(np.bincount(encoded(changed)))):
-            return changed
-        pairs = zip(text, changed, strict=True)
-        return "".join(new if ord(new) in self._drawable else one for one, new in pairs)
-
-
-@cache
-def _opencc() -> Callable[[str], str]:
-    import opencc
-
-    return opencc.OpenCC("s2t").convert
-
-
-@cache
-def _gb2312() -> frozenset[str]:
-    """Return the 6,763 Han of GB 2312, the Simplified standard."""
-    pairs = bytes(byte for i in range(0xB0, 0xF8) for j in range(0xA1, 0xFF) for byte in (i, j))
-    return frozenset(pairs.decode("gb2312", "ignore"))
-
-
 class _Hash(Protocol):
     def update(self, data: bytes, /) -> None: ...
     def hexdigest(self) -> str: ...
@@ -652,7 +630,7 @@ def _digest(languages: Collection[Language]) -> _Hash:
     if "zh-hant" in languages:
         from importlib.metadata import version
 
-        state.update(version("opencc").encode())
+        state.update(f"{HAN_VARIANTS} {version('opencc')}".encode())
     return state
 
 
@@ -747,7 +725,7 @@ def _jieba(drawable: Collection[int], state: _Hash, cache: Path | None) -> Words
     lengths = (words == SPACE).argmax(axis=1)  # 0 for the longer ones
     words[np.arange(LONGEST_WORD + 1) >= lengths[:, None]] = 0
     allowed = np.zeros(0x10000, np.bool_)
-    allowed[[0, *(ord(one) for one in _gb2312() if ord(one) in drawable)]] = True
+    allowed[[0, *(ord(one) for one in gb2312() if ord(one) in drawable)]] = True
     good = (lengths > 0) & allowed.take(words, mode="clip").all(axis=1)
     words, at = words[good], (starts + lengths + 1)[good]
     counts = np.zeros(len(at), np.int64)

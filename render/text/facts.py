@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from render.plan import HanVariant
+from render.text.han import from_simplified
+
 LANGUAGES = ("en", "zh", "zh-hant")
 """Languages of facts; zh-hant is zh converted, so no list is written for it."""
-
-HAN_CONVERSION = "s2tw"
-"""OpenCC's configuration for zh-hant: Taiwan's standard forms, all but rare ones within Big5."""
 
 QUOTES = str.maketrans("“”‘’", "「」『』")
 """Traditional Chinese quotes with corner brackets."""
@@ -52,21 +52,30 @@ class Facts:
         """Take our own lists, read once."""
         return _embedded()
 
-    def draw(self, rng: np.random.Generator, kind: str, language: str) -> str:
+    def draw(
+        self,
+        rng: np.random.Generator,
+        kind: str,
+        language: str,
+        variant: HanVariant | None = None,
+    ) -> str:
         """Return one line of text without spaces around it.
+
+        `variant` is the standard of zh-hant, Taiwan's where none is named.
 
         Raises:
             ValueError: naming the kinds or languages that there are.
         """
-        slots = self._compiled.get(language)
+        key = (variant or "tw") if language == "zh-hant" else language
+        slots = self._compiled.get(key)
         if slots is None:
-            slots = self._compiled[language] = self._compile(language)
+            slots = self._compiled[key] = self._compile(language, variant or "tw")
         slot = slots.get(kind)
         if slot is None:
             raise ValueError(f"no facts of kind {kind!r}; there are {', '.join(self.kinds)}")
         return slot(rng.random)
 
-    def _compile(self, language: str) -> Mapping[str, Slot]:
+    def _compile(self, language: str, variant: HanVariant) -> Mapping[str, Slot]:
         """Parse the templates of one language; return its kinds."""
         if language not in LANGUAGES:
             raise ValueError(f"no facts in language {language!r}; there are {', '.join(LANGUAGES)}")
@@ -78,7 +87,7 @@ class Facts:
             if written in lists
         }
         if language == "zh-hant":
-            texts = _traditional(texts)
+            texts = _traditional(texts, variant)
         choices = {name: _Choice() for name in texts}
         for name, choice in choices.items():
             choice.entries = [_entry(text, choices) for text in texts[name]]
@@ -144,14 +153,11 @@ def _capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _traditional(texts: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def _traditional(texts: Mapping[str, Sequence[str]], variant: HanVariant) -> dict[str, list[str]]:
     """Convert lists from Simplified Chinese; slots are ASCII and stay as they are."""
-    # Imported here: nobody else needs it, and it takes longer than all the rest.
-    import opencc
-
-    converter = opencc.OpenCC(HAN_CONVERSION)
+    convert = from_simplified(variant)
     return {
-        name: converter.convert("\n".join(lists)).translate(QUOTES).split("\n")
+        name: convert("\n".join(lists)).translate(QUOTES).split("\n")
         for name, lists in texts.items()
     }
 

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uniseg.linebreak import line_break_boundaries
 
-from render.plan import LANGUAGES
+from render.plan import HAN_VARIANTS, LANGUAGES
 from render.text import corpus as module
+from render.text import han
 from render.text.breaks import Text, breaks, decoded, encoded
 from render.text.corpus import Corpus, Mixed, Prose, Words
+from render.text.han import gb2312
 from shards import UserError
 from shards.embedded import package
 
@@ -196,9 +198,9 @@ def test_words_stand_in_phrases_of_two_to_six():
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(1, 80), st.integers(0, 999), st.sampled_from(["zh", "zh-hant"]))
-def test_line_ends_of_words_are_those_of_uax14(least, seed, language):
-    words = embedded().sources[language][1][1]
+@given(st.integers(1, 80), st.integers(0, 999), st.sampled_from(["zh", *HAN_VARIANTS]))
+def test_line_ends_of_words_are_those_of_uax14(least, seed, written):
+    words = embedded().sources[written][1][1]
     codes, ends = words.draw(np.random.default_rng(seed), least)
     assert len(codes) >= least
     assert ends.tolist() == uax14(decoded(codes))
@@ -207,7 +209,7 @@ def test_line_ends_of_words_are_those_of_uax14(least, seed, language):
 def test_the_word_list_is_read_as_it_is():
     (path,) = package("jieba").paths()
     lines = path.read_text("utf-8").split("\n")
-    simple = module._gb2312()
+    simple = gb2312()
     expected = Counter(
         word
         for word, *_ in (line.split(" ") for line in lines if line)
@@ -223,10 +225,10 @@ def test_the_word_list_is_read_as_it_is():
 
 
 def test_chinese_is_simplified():
-    assert len(module._gb2312()) == 6763
+    assert len(gb2312()) == 6763
     rng = np.random.default_rng(0)
     text = "".join(embedded().draw(rng, "zh", 250).string for _ in range(200))
-    assert set(filter(is_han, text)) <= module._gb2312()
+    assert set(filter(is_han, text)) <= gb2312()
 
 
 def test_traditional_chinese_is_made_from_simplified():
@@ -302,8 +304,8 @@ def test_mixed_lines_need_both(tmp_path):
 
 
 def test_only_what_the_languages_need_is_read(monkeypatch):
-    for name in ("_jieba", "_opencc"):
-        monkeypatch.setattr(module, name, lambda *_: pytest.fail("read in vain"))
+    for room, name in ((module, "_jieba"), (han, "_opencc")):
+        monkeypatch.setattr(room, name, lambda *_: pytest.fail("read in vain"))
     corpus = Corpus.embedded(BASIC, ["en", "mixed"])
     assert set(corpus.sources) == {"en", "mixed"}
     monkeypatch.setattr(module, "_topics", lambda: pytest.fail("read in vain"))
