@@ -1,4 +1,4 @@
-"""Where a line may end: UAX #14, at the price of a few table look-ups.
+"""Break opportunities, where a line may end: UAX #14, at the price of a few table look-ups.
 
 uniseg implements the algorithm in full but takes about 80 us a character, more than all the rest
 of a page. For most neighbours the answer is the same in every context, so a table of pairs gives
@@ -75,20 +75,20 @@ _WILD, _TAME = (list(_GROUPS).index(name) + 1 for name in "_~")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Text:
-    """Characters and where lines may end. Both arrays may be shared: read only.
+    """Characters and their break opportunities. Both arrays may be shared: read only.
 
-    `codes` (n,) are Unicode code points. `ends` (n,) is True where a line may end after the
+    `codes` (n,) are Unicode code points. `breaks` (n,) is True where a line may end after the
     character (UAX #14); the last is always True.
     """
 
     codes: NDArray[np.uint32]
-    ends: NDArray[np.bool_]
+    breaks: NDArray[np.bool_]
 
     @staticmethod
     @lru_cache(maxsize=8192)
     def of(string: str) -> "Text":
         """Take a short string; repeated ones are remembered."""
-        return Text(encoded(string), breaks(string))
+        return Text(encoded(string), break_opportunities(string))
 
     @property
     def string(self) -> str:
@@ -106,20 +106,20 @@ def decoded(codes: NDArray[np.uint32]) -> str:
     return codes.tobytes().decode("utf-32-le")
 
 
-def breaks(string: str) -> NDArray[np.bool_]:
+def break_opportunities(string: str) -> NDArray[np.bool_]:
     """Return (n,) True where a line may end after the character; the last is always True.
 
     Equal to uniseg's `line_break_boundaries`, hundreds of times faster on prose.
     """
-    ends = np.ones(len(string), np.bool_)
+    breaks = np.ones(len(string), np.bool_)
     if len(string) < 2:
-        return ends
+        return breaks
     unclear = np.empty(len(string), np.int32)
     count = certain_breaks(
-        encoded(string), _KINDS, _PAIRS, _BEFORE_TAME, _WILD, _TAME, ends, unclear
+        encoded(string), _KINDS, _PAIRS, _BEFORE_TAME, _WILD, _TAME, breaks, unclear
     )
     if count:
-        cuts = np.flatnonzero(ends) + 1
+        cuts = np.flatnonzero(breaks) + 1
         pieces = sorted(set(np.searchsorted(cuts, unclear[:count], side="right").tolist()))
         bounds = [0, *cuts.tolist()]
         inner = [
@@ -129,8 +129,8 @@ def breaks(string: str) -> NDArray[np.bool_]:
                 string[bounds[piece] : bounds[piece + 1]].translate(_REPRESENTATIVES)
             )
         ]
-        ends[inner] = True
-    return ends
+        breaks[inner] = True
+    return breaks
 
 
 class _Representatives(dict[int, str]):
@@ -159,9 +159,9 @@ _REPEATED = re.compile(r"aa(a+)|00(0+)")
 def _inside(piece: str) -> tuple[int, ...]:
     """Return the breaks strictly inside a piece of representatives."""
     short = _REPEATED.sub(lambda match: match[0][:2], piece)
-    ends = _reference(short)
+    breaks = _reference(short)
     if len(short) == len(piece):
-        return ends
+        return breaks
     longer = [0] * (len(short) + 1)
     removed = 0
     for match in _REPEATED.finditer(piece):
@@ -169,7 +169,7 @@ def _inside(piece: str) -> tuple[int, ...]:
         longer[match.start() + 2 - removed] = extra
         removed += extra
     shifts = list(accumulate(longer))
-    return tuple(end + shifts[end] for end in ends)
+    return tuple(end + shifts[end] for end in breaks)
 
 
 @lru_cache(maxsize=65536)

@@ -234,7 +234,7 @@ class Compositor:
 
 def _shape(text: Text, style: Style) -> _Shaped:
     """Give each character to the type that is to show it."""
-    codes, ends = text.codes, text.ends
+    codes, ends = text.codes, text.breaks
     if style.vertical:
         codes = _upright(codes)
         own = (codes >= 0x2E80) & (codes != 0xFFFF)

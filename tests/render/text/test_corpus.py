@@ -14,10 +14,11 @@ from uniseg.linebreak import line_break_boundaries
 
 from render.plan import HAN_VARIANTS, LANGUAGES
 from render.text import corpus as module
-from render.text import han
-from render.text.breaks import Text, breaks, decoded, encoded
-from render.text.corpus import Corpus, Mixed, Prose, Words
+from render.text import han, paragraphs, sources
+from render.text.breaks import Text, break_opportunities, decoded, encoded
+from render.text.corpus import Corpus
 from render.text.han import gb2312
+from render.text.sources import Mixed, Prose, Words
 from shards import UserError
 from shards.embedded import package
 
@@ -60,9 +61,9 @@ def test_drawn_text_is_never_empty_nor_too_long(characters, seed, language):
     text = drawn(embedded(), language, characters, seed)
     assert 0 < len(text.codes) <= characters
     assert text.codes.dtype == np.uint32
-    assert text.ends.dtype == np.bool_
-    assert text.codes.shape == text.ends.shape
-    assert text.ends[-1]
+    assert text.breaks.dtype == np.bool_
+    assert text.codes.shape == text.breaks.shape
+    assert text.breaks[-1]
     assert text.string == text.string.strip()
 
 
@@ -70,7 +71,7 @@ def test_drawn_text_is_never_empty_nor_too_long(characters, seed, language):
 @given(st.integers(1, 120), st.integers(0, 999), st.sampled_from(LANGUAGES))
 def test_lines_may_end_where_uax14_says(characters, seed, language):
     text = drawn(embedded(), language, characters, seed)
-    assert text.ends.tolist() == uax14(text.string)
+    assert text.breaks.tolist() == uax14(text.string)
 
 
 @settings(deadline=None, max_examples=40)
@@ -81,7 +82,7 @@ def test_blocks_have_the_line_ends_of_the_whole(passages, data):
     codes, ends = zip(*(prose._span(i) for i in range(len(prose._blocks))), strict=True)
     size = len(prose.text)
     assert decoded(np.concatenate(codes)) == prose.text
-    assert np.concatenate(ends).tolist() == breaks(whole)[size : 2 * size].tolist()
+    assert np.concatenate(ends).tolist() == break_opportunities(whole)[size : 2 * size].tolist()
 
 
 @settings(deadline=None, max_examples=100)
@@ -95,7 +96,7 @@ def test_text_is_cut_where_a_line_may_end(characters, more, seed):
         assert long.string.startswith(short.string)
         size = len(short.codes)
         hanging = size < len(long.codes) and long.codes[size] == 0x20
-        assert long.ends[size - 1 + hanging] or not short.ends[:-1].any()
+        assert long.breaks[size - 1 + hanging] or not short.breaks[:-1].any()
 
 
 def test_a_word_longer_than_the_draw_is_cut(tmp_path):
@@ -107,7 +108,7 @@ def test_what_was_read_before_changes_no_draw(monkeypatch):
     order = np.random.default_rng(1).permutation(60)
     asked = [(LANGUAGES[i % 4], 20 + 5 * i, i) for i in range(60)]
     first = [drawn(embedded(), *each).string for each in asked]
-    monkeypatch.setattr(module, "BLOCKS_KEPT", 2)
+    monkeypatch.setattr(sources, "BLOCKS_KEPT", 2)
     fresh = Corpus.embedded(BASIC, LANGUAGES)
     again = {i: drawn(fresh, *asked[i]).string for i in order}
     assert [again[i] for i in range(60)] == first
@@ -116,7 +117,7 @@ def test_what_was_read_before_changes_no_draw(monkeypatch):
 def test_a_draw_is_its_own_to_change():
     text = drawn(embedded(), "en", 50)
     text.codes[:] = 0
-    text.ends[:] = False
+    text.breaks[:] = False
     assert drawn(embedded(), "en", 50).codes.all()
 
 
@@ -175,7 +176,7 @@ def test_what_cannot_be_drawn_is_left_out(tmp_path):
 
 
 def words_of(**counts: int) -> Words:
-    rows = np.zeros((len(counts), module.LONGEST_WORD + 1), np.uint32)
+    rows = np.zeros((len(counts), han.LONGEST_WORD + 1), np.uint32)
     for row, word in zip(rows, counts, strict=True):
         row[: len(word)] = encoded(word)
     return Words(rows, np.array([*counts.values()], np.int64))
@@ -192,9 +193,9 @@ def test_words_come_by_the_root_of_their_count():
 
 def test_words_stand_in_phrases_of_two_to_six():
     text = decoded(words_of(一=1, 二=1).draw(np.random.default_rng(0), 5000)[0])
-    phrases = text.translate({ord(mark): "|" for mark in module.MARKS}).split("|")[:-1]
+    phrases = text.translate({ord(mark): "|" for mark in sources.MARKS}).split("|")[:-1]
     assert {len(phrase) for phrase in phrases} == {2, 3, 4, 5, 6}
-    assert set(text) == set("一二" + module.MARKS)
+    assert set(text) == set("一二" + sources.MARKS)
 
 
 @settings(deadline=None, max_examples=60)
@@ -213,7 +214,7 @@ def test_the_word_list_is_read_as_it_is():
     expected = Counter(
         word
         for word, *_ in (line.split(" ") for line in lines if line)
-        if len(word) <= module.LONGEST_WORD and set(word) <= simple
+        if len(word) <= han.LONGEST_WORD and set(word) <= simple
     )
     words = embedded().sources["zh"][1][1]
     assert isinstance(words, Words)
@@ -271,7 +272,7 @@ def test_any_chinese_can_be_mixed(tmp_path, chinese):
     words = {"Some", "well-known", "words", "O’Brien's", "own", "naïve"}
     for seed in range(30):
         text = drawn(corpus, "mixed", 120, seed)
-        assert text.ends.tolist() == uax14(text.string)
+        assert text.breaks.tolist() == uax14(text.string)
         foreign = "".join(" " if is_han(one) or one in "，。" else one for one in text.string)
         *whole, _ = [*foreign.split(), ""]  # the last may be cut
         assert whole[:-1]
@@ -304,12 +305,12 @@ def test_mixed_lines_need_both(tmp_path):
 
 
 def test_only_what_the_languages_need_is_read(monkeypatch):
-    for room, name in ((module, "_jieba"), (han, "_opencc")):
+    for room, name in ((module, "word_list"), (han, "_opencc")):
         monkeypatch.setattr(room, name, lambda *_: pytest.fail("read in vain"))
     corpus = Corpus.embedded(BASIC, ["en", "mixed"])
     assert set(corpus.sources) == {"en", "mixed"}
-    monkeypatch.setattr(module, "_topics", lambda: pytest.fail("read in vain"))
-    monkeypatch.setattr(module, "_jieba", lambda *_: None)
+    monkeypatch.setattr(module, "python_manual", lambda *_: pytest.fail("read in vain"))
+    monkeypatch.setattr(module, "word_list", lambda *_: None)
     assert set(Corpus.embedded(BASIC, ["zh"]).sources) == {"zh"}
 
 
@@ -369,7 +370,7 @@ def test_a_binary_file_is_refused_by_name(tmp_path, content):
 
 def test_an_enormous_file_is_refused_by_name(tmp_path):
     path = written(tmp_path, "start", "huge.txt")
-    os.truncate(path, module.LARGEST_BYTES + 1)  # sparse: takes no room
+    os.truncate(path, paragraphs.LARGEST_BYTES + 1)  # sparse: takes no room
     with pytest.raises(UserError, match=r"huge\.txt has 1,073,741,825 bytes, more than"):
         Corpus.at(tmp_path, ASCII, ["en"])
 
