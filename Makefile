@@ -24,7 +24,7 @@ format: $(READY)
 peers: $(READY)  ## Other renderers, each in an environment of its own, for make bench.
 	$(BIN)/python -m benchmarks.peers --install
 
-bench: $(READY)  ## Every benchmark; tables on the terminal and in docs/.
+bench: $(READY)  ## Every benchmark; tables on the terminal and in docs/, every row in docs/measured/.
 	@mkdir -p runs/bench
 	@for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); \
 	  $(BIN)/python -m benchmarks.$$name --json runs/bench/$$name.json || exit 1; done
