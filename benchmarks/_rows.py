@@ -30,7 +30,9 @@ def main(measure: Callable[[bool], list[Row]]) -> None:
 
     def command(
         *,
-        quick: Annotated[bool, typer.Option("--quick", help="At most 50 s, fewer rounds.")] = False,
+        quick: Annotated[
+            bool, typer.Option("--quick", help="At most a minute on two cores: fewer rounds.")
+        ] = False,
         out: Annotated[Path | None, typer.Option("--json", help="Write the rows here.")] = None,
     ) -> None:
         rows = [asdict(row) for row in measure(quick)]

@@ -105,7 +105,7 @@ def measure(quick: bool) -> list[Row]:
     than memory. The atlas is built beforehand.
     """
     rows: list[Row] = []
-    budget = 1.5 if quick else 10.0
+    budget = 0.7 if quick else 10.0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photographs = _photographs(folder / "photographs")
@@ -118,7 +118,7 @@ def measure(quick: bool) -> list[Row]:
             rows.append(Row(f"{title}: text", characters / seconds, "characters/s"))
             rows += _stages(renderer, folder, title, budget / 2)
         rows += _growth(photographs, folder, budget / 3)
-        rows += _starts(photographs, folder)
+        rows += _starts(photographs, folder, 2 if quick else 5)
         rows.append(Row("peak memory of a worker", _peak_mb(photographs, folder), "MB"))
         rows += _peers(photographs, folder, quick)
     return rows
@@ -252,13 +252,13 @@ Renderer(settings, 0, atlas=Path(sys.argv[2])).sample(0)
 """
 
 
-def _starts(photographs: Path, folder: Path) -> list[Row]:
+def _starts(photographs: Path, folder: Path, rounds: int) -> list[Row]:
     """Return the seconds from starting Python to the first page."""
     renderer = _renderer(photographs, folder, 512, "en", languages={"en": 1, "zh": 1})
     settings = renderer.settings.model_dump_json()
     command = [sys.executable, "-c", _START, settings, str(folder / "atlas")]
     taken: list[float] = []
-    for _ in range(5):
+    for _ in range(rounds):
         start = time.perf_counter()
         subprocess.run(command, check=True)
         taken.append(time.perf_counter() - start)
@@ -300,7 +300,7 @@ def _peers(photographs: Path, folder: Path, quick: bool) -> list[Row]:
         ours = _ours(renderer, count - 1)
         title = f"{side} px {language}"
         rows.append(Row(f"{title}, ours: same lines drawn", 1 / ours, "pages/s"))
-        for peer in measure_peers(spec, count - 1, 20.0 if quick else 60.0):
+        for peer in measure_peers(spec, count - 1, 6.0 if quick else 60.0):
             rows += _against(peer, title, 1 / ours)
     return rows
 
