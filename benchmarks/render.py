@@ -133,8 +133,8 @@ def _built(photographs: Path, atlas: Path, quick: bool) -> list[Row]:
             break
         glyphs += strike.fill(codes)
         if number % 200 == 0:
-            renderer.atlas.save()
-    renderer.atlas.save()
+            renderer.material.atlas.save()
+    renderer.material.atlas.save()
     seconds = time.process_time() - start
     size = sum(file.stat().st_size for file in atlas.iterdir()) / 1e6
     return [
@@ -324,7 +324,7 @@ def _specify(renderer: Renderer, spec: Path, count: int) -> None:
         plan = renderer.plan(index)
         ground = spec.with_name(f"{spec.stem}-{index}.png")
         ground.write_bytes(encode_png(renderer.backgrounds.paint(plan.background)))
-        pages.append({"background": str(ground), "lines": _lines(renderer.fonts, plan)})
+        pages.append({"background": str(ground), "lines": _lines(renderer.material.fonts, plan)})
     side = renderer.settings.width
     language = next(iter(renderer.settings.languages))
     table = {"width": side, "height": side, "language": language, "pages": pages}

@@ -100,7 +100,7 @@ def _fill_part(job: str, folder: Path, part: int, parts: int) -> tuple[int, int]
         if number % parts == part:
             glyphs += strike.fill(codes)
             strikes += 1
-    renderer.atlas.save()
+    renderer.material.atlas.save()
     return strikes, glyphs
 
 

@@ -117,7 +117,7 @@ class Newspaper:
         head = page.style(page.size_px(low=low), like=body, colour=ink)
         column.fact(head, "headline", "heading", 0.4, most_lines=2)
         most = max(1, (column.width + gutter) // (8 * size + gutter))
-        height = min(column.room, round(page.between(0.3, 0.8) * page.height))
+        height = min(column.room, round(page.between(0.3, 0.8) * page.box.height))
         placed, bottom = 0, column.top
         for number, part in enumerate(column.split(min(page.count(2, 5), most), gutter)):
             part.bottom = part.top + height
@@ -235,10 +235,10 @@ class Poster:
         """Set centred slogans, a band of facts at the foot."""
         column = _whole(page, 0.04, 0.1)
         align = "center" if page.chance(0.7) else "left"
-        band = round(page.height * page.between(0.15, 0.35))
+        band = round(page.box.height * page.between(0.15, 0.35))
         column.bottom -= band
         style = page.style(page.sizes.high, align=align)
-        column.skip_to(column.top, page.between(0, 0.15) * page.height)
+        column.skip_to(column.top, page.between(0, 0.15) * page.box.height)
         sizes = sorted((page.size_px() for _ in range(page.count(3, 8))), reverse=True)
         for number, size in enumerate(sizes):
             one = page.style(size, align=align, like=style if page.chance(0.5) else None)
@@ -247,7 +247,9 @@ class Poster:
         foot = _whole(page, 0.04, 0.06)
         foot.top = max(column.bottom, column.top) + page.gap_px
         if page.chance(0.5) and foot.room > 3 * page.sizes.low:
-            paper = sheet(page, Box(0, foot.top, page.width, page.height), dark=0.5, tint=0.6)
+            paper = sheet(
+                page, Box(0, foot.top, page.box.right, page.box.bottom), dark=0.5, tint=0.6
+            )
             foot.plated = False
             foot.top += page.gap_px
             small = page.style(page.size_px(high=12), align=align, colour=paper.ink)
@@ -431,8 +433,8 @@ class Note:
         whole = _whole(page, 0.02, 0.08)
         count = page.count(1, 2) if whole.width > 24 * page.sizes.high else 1
         for slip in whole.split(count, 3 * page.gap_px):
-            slip.top += round(page.between(0, 0.1) * page.height)
-            slip.bottom -= round(page.between(0, 0.1) * page.height)
+            slip.top += round(page.between(0, 0.1) * page.box.height)
+            slip.bottom -= round(page.between(0, 0.1) * page.box.height)
             self._write(page, slip)
 
     def _write(self, page: Page, slip: Column) -> None:
@@ -474,7 +476,7 @@ class Web:
         style = page.style(size, colour=paper.ink)
         accent = ACCENTS[page.count(0, len(ACCENTS) - 1)]
         top = self._bar(page, style, accent, area)
-        side = round(page.between(0.2, 0.32) * page.width) if page.chance(0.6) else 0
+        side = round(page.between(0.2, 0.32) * page.box.width) if page.chance(0.6) else 0
         main = Column(page, area.left + 3, top, area.right - side - 3, area.bottom, plated=False)
         if side > 8 * size:
             rest = Column(page, main.right + size, top, area.right - 3, area.bottom, plated=False)
@@ -497,7 +499,7 @@ class Web:
 
     def _bar(self, page: Page, style: Style, accent: Colour, area: Box) -> int:
         bottom = area.top + 2 * style.size_px
-        page.lay(Box(0, 0, page.width, bottom), accent)
+        page.lay(Box(0, 0, page.box.right, bottom), accent)
         entry = page.style(style.size_px, like=style, colour=(255, 255, 255))
         left = area.left + 4
         while area.right - left > 3 * style.size_px:
@@ -521,7 +523,7 @@ class Receipt:
         """Lay a strip on the picture and print on it."""
         size = page.size_px(high=page.sizes.low + 0.6 * (page.sizes.high - page.sizes.low))
         least_x, least_y, most_x, most_y = page.area
-        width = min(most_x - least_x, max(round(page.between(14, 22) * size), page.width // 3))
+        width = min(most_x - least_x, max(round(page.between(14, 22) * size), page.box.width // 3))
         left = least_x + round(page.between(0, most_x - least_x - width))
         paper = sheet(page, Box(left, least_y, left + width, most_y), dark=0.0, tint=0.04)
         column = Column(
@@ -556,7 +558,7 @@ class Scatter:
 
     def arrange(self, page: Page) -> None:
         """Try more texts than will fit, as many as the page's side suggests."""
-        share = (page.width * page.height) ** 0.5 / 256
+        share = (page.box.width * page.box.height) ** 0.5 / 256
         for _ in range(round(page.between(8, 24) * max(1.0, share))):
             self._drop(page, plated=page.chance(0.25))
         # Over gravel or leaves nothing is legible without a plate.
@@ -602,7 +604,7 @@ def _full(page: Page) -> Box:
 
 def _whole(page: Page, low: float = 0.015, high: float = 0.06) -> Column:
     """Return the page as one column inside a margin of [low, high] of its shorter side."""
-    margin = round(page.between(low, high) * min(page.width, page.height))
+    margin = round(page.between(low, high) * min(page.box.width, page.box.height))
     left, top, right, bottom = page.area
     return Column(page, left + margin, top + margin, right - margin, bottom - margin)
 
@@ -651,7 +653,7 @@ def _sections(page: Page, column: Column, body: Style) -> None:
 
 def _picture(page: Page, column: Column) -> int:
     """Let the photograph show in a window of the sheet; return where text goes on below it."""
-    if not page.photograph:
+    if page.choices.background.source is None:
         return column.top
     column.top += page.gap_px
     height = min(column.room - 1, round(column.width * page.between(0.4, 0.8)))

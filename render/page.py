@@ -16,7 +16,7 @@ from render.kernels import CELL_PX, move
 from render.picture.canvas import Canvas
 from render.picture.ink import BLACK, PLATE_MARGIN_PX, Ink, choose, tint
 from render.picture.light import mean
-from render.plan import Block, Box, Colour, HanVariant, Hinting, Language, Line, Rect, Role
+from render.plan import Block, Box, Choices, Colour, HanVariant, Language, Line, Rect, Role
 from render.text.breaks import Text
 from render.text.corpus import Corpus
 from render.text.facts import Facts
@@ -62,31 +62,32 @@ class Sizes:
         return inside[bisect_right(ends, rng.random() * ends[-1])]
 
 
-@dataclass
-class Page:
-    """A page of `width` x `height` px with its generator, sources and what was placed so far.
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What pages are made of: read once, shared by all."""
 
-    `language` is what the page is written in, `han_variant` the standard of its Traditional Han,
-    `placed` are the glyphs of `blocks`, `taken` the boxes of their ink, `inks` the last colour of
-    each set of types: what is set alike is coloured alike. `photograph` says whether there is one
-    to show. Layouts keep to `area`, which a warp makes smaller than the page.
-    """
-
-    rng: np.random.Generator
-    width: int
-    height: int
-    language: Language
-    sizes: Sizes
-    contrast_floor: float
-    outline_share: float
-    hinting: Hinting
-    subpixel: bool
     fonts: Fonts
     atlas: Atlas
     corpus: Corpus
     facts: Facts
+
+
+@dataclass
+class Page:
+    """A page with its generator, what was chosen for it, and what was placed so far.
+
+    `han_variant` is the standard of its Traditional Han, `placed` are the glyphs of `blocks`,
+    `taken` the boxes of their ink, `inks` the last colour of each set of types: what is set alike
+    is coloured alike. Layouts keep to `area`, which a warp makes smaller than the page.
+    """
+
+    rng: np.random.Generator
+    choices: Choices
+    material: Material
+    sizes: Sizes
+    contrast_floor: float
+    outline_share: float
     canvas: Canvas
-    photograph: bool
     han_variant: HanVariant | None = None
     blocks: list[Block] = field(default_factory=list[Block])
     placed: list[Placed] = field(default_factory=list[Placed])
@@ -98,20 +99,23 @@ class Page:
     @cached_property
     def box(self) -> Box:
         """Return the box of the whole page."""
-        return Box(0, 0, self.width, self.height)
+        return self.choices.box
 
     @cached_property
     def area(self) -> Box:
         """Return the box that ink may stand in."""
         inset = MARGIN_PX
         if self.canvas.warp is not None:
-            inset = self.canvas.warp.inset(self.width, self.height, MARGIN_PX + 1)
+            inset = self.canvas.warp.inset(self.box.width, self.box.height, MARGIN_PX + 1)
         return self.box.grown(-inset)
 
     @cached_property
     def compositor(self) -> Compositor:
         """Return what sets the text of this page."""
-        return Compositor(self.fonts, self.atlas, self.hinting, subpixel=self.subpixel)
+        material, choices = self.material, self.choices
+        return Compositor(
+            material.fonts, material.atlas, choices.hinting, subpixel=choices.subpixel
+        )
 
     @cached_property
     def veil(self) -> Colour:
@@ -164,24 +168,24 @@ class Page:
             return replace(like, size_px=size_px, align=align, indent_em=0.0, colour=colour)
         language = self.spoken()
         han = language != "en"
-        types = [self.fonts.draw(self.rng, language, size_px, manner=manner, vertical=vertical)]
+        fonts = self.material.fonts
+        types = [fonts.draw(self.rng, language, size_px, manner=manner, vertical=vertical)]
         if language == "mixed" or (han and not vertical and self.chance(COMPANION)):
-            latin = self.fonts.draw(self.rng, "en", size_px, manner=manner)
-            types.append(latin)
+            types.append(fonts.draw(self.rng, "en", size_px, manner=manner))
         leading = self.between(1.25, 1.6) if han else self.between(1.15, 1.5)
         indent_em = (2.0 if han else 1.2) if indent else 0.0
         return Style(language, tuple(types), size_px, leading, align, indent_em, vertical, colour)
 
     def spoken(self) -> Language:
         """Draw the language of a block: pages of "mixed" hold blocks of either tongue too."""
-        if self.language != "mixed":
-            return self.language
+        if self.choices.language != "mixed":
+            return self.choices.language
         return ("mixed", "mixed", "zh", "en")[self.count(0, 3)]
 
     def fact(self, kind: str, language: Language) -> str:
         """Draw a short text of a kind that `facts.py` lists."""
         written = "zh" if language == "mixed" else language
-        return self.facts.draw(self.rng, kind, written, self.han_variant)
+        return self.material.facts.draw(self.rng, kind, written, self.han_variant)
 
     def prose(self, style: Style, width_px: int, height_px: int, lines: float) -> Text:
         """Draw running text for about `lines` lines, no more than the box can hold."""
@@ -190,7 +194,7 @@ class Page:
         # A quarter more than fits on average: narrow letters, and what the wrap leaves over.
         most = 1.25 * (across // style.pitch_px + 1) * per_line
         characters = max(1, int(min(lines * per_line, most)))
-        return self.corpus.draw(self.rng, style.language, characters, self.han_variant)
+        return self.material.corpus.draw(self.rng, style.language, characters, self.han_variant)
 
     def compose(
         self,
@@ -240,7 +244,13 @@ class Page:
         warped = inked = None
         if self.canvas.warp is not None:
             flat = self._block(composed, left, top, role, None, [1.0] * len(boxes))
-            warped = place(flat, self.fonts, self.atlas, self.hinting, self.canvas.warp)
+            warped = place(
+                flat,
+                self.material.fonts,
+                self.material.atlas,
+                self.choices.hinting,
+                self.canvas.warp,
+            )
             inked = warped.boxes[:, 2] > warped.boxes[:, 0]
             boxes = warped.boxes[inked]
         ink = choose(
@@ -283,7 +293,9 @@ class Page:
                 if len(composed.types) > 1
                 else slice(None)
             )
-            strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
+            strike = self.material.atlas.strike(
+                type_, style.size_px, self.choices.hinting, vertical=style.vertical
+            )
             found = composed.glyphs.found[own]
             groups.append(Glyphs(strike.masks, strike.rows, found, xs[own], ys[own]))
         boxes = np.empty_like(composed.glyphs.boxes)

@@ -7,7 +7,7 @@ in a millisecond; pydantic checks them only when they come back from a file.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
@@ -207,20 +207,19 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """One page. `language` and `layout` are the names that the recipe weighs.
+class Choices:
+    """What is chosen for a page before anything is placed on it.
 
-    `rects` are in drawing order, all of them under the ink; `marks` (rules, frames, ticks) are
-    drawn after them and are no ground for contrast. `warp` is a homography (row-major,
-    9 numbers) from the flat page, on which everything is placed, to the picture. `retries` counts
-    the arrangements that left the page empty before this one.
+    `language` and `layout` are the names that the recipe weighs. `warp` is a homography
+    (row-major, 9 numbers) from the flat page, on which everything is placed, to the picture.
+    `retries` counts the arrangements that left the page empty before this one.
     """
 
     seed: int
     index: int
     width: int
     height: int
-    language: str
+    language: Language
     layout: str
     hinting: Hinting
     subpixel: bool
@@ -228,10 +227,30 @@ class Plan:
     warp: tuple[float, ...] | None
     retries: int
     background: Background
+
+    @property
+    def box(self) -> Box:
+        """Return the box of the whole page."""
+        return Box(0, 0, self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Choices):
+    """One page: the choices, and what was placed by them.
+
+    `rects` are in drawing order, all of them under the ink; `marks` (rules, frames, ticks) are
+    drawn after them and are no ground for contrast. It inherits so that its JSON stays flat.
+    """
+
     rects: tuple[Rect, ...]
     marks: tuple[Rect, ...]
     blocks: tuple[Block, ...]
     effects: tuple[Effect, ...]
+
+    @classmethod
+    def following(cls, choices: Choices, **placed: Any) -> Self:
+        """Return the plan that adds `placed`, the other fields by name, to what was chosen."""
+        return cls(**{each.name: getattr(choices, each.name) for each in fields(choices)}, **placed)
 
     def lines(self) -> Iterator[tuple[Block, Line]]:
         """Yield (block, line) in reading order."""
@@ -270,6 +289,6 @@ def _adapter() -> TypeAdapter[Plan]:
     return TypeAdapter(Plan)
 
 
-for _class in (Background, Rect, Font, Line, Block, Effect, Plan):
+for _class in (Background, Rect, Font, Line, Block, Effect, Choices, Plan):
     # pydantic reads this name; dataclasses with slots take no other class attribute.
     _class.__pydantic_config__ = _STRICT  # pyright: ignore[reportAttributeAccessIssue]

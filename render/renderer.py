@@ -7,6 +7,7 @@ in the labels are the glyphs that were placed, and their boxes are the boxes of 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 
 from render.kernels import blend_coverage, blend_linear, blend_srgb, cover, fetch, unite
 from render.layouts import FALLBACK, LAYOUTS
-from render.page import Page, Sizes
+from render.page import Material, Page, Sizes
 from render.picture.backgrounds import Backgrounds
 from render.picture.canvas import Canvas, Warp
 from render.picture.effects import EFFECTS
 from render.picture.effects import draw as draw_effects
 from render.picture.light import TO_LINEAR, TO_SRGB
-from render.plan import Block, Box, HanVariant, Hinting, Language, Plan
+from render.plan import Blending, Block, Box, Choices, HanVariant, Hinting, Language, Plan
 from render.settings import RenderSettings
 from render.text.corpus import Corpus
 from render.text.facts import Facts
@@ -58,18 +59,17 @@ class Renderer:
         if seed < 0:
             raise UserError(f"seed {seed} must be at least 0")
         self.seed = seed
-        self.fonts = Fonts.folder(settings.fonts) if settings.fonts else Fonts.embedded(atlas)
-        self.atlas = Atlas(atlas)
-        self.facts = Facts.embedded()
-        drawable, languages = self.fonts.characters(), settings.spoken()
-        self.corpus = (
+        fonts = Fonts.folder(settings.fonts) if settings.fonts else Fonts.embedded(atlas)
+        drawable, languages = fonts.characters(), settings.spoken()
+        corpus = (
             Corpus.at(settings.corpus, drawable, languages)
             if settings.corpus
             else Corpus.embedded(drawable, languages, atlas)
         )
         for language in sorted(languages):
-            self.fonts.require(language, str(settings.fonts or "the embedded packages"))
-            self.corpus.require(language)
+            fonts.require(language, str(settings.fonts or "the embedded packages"))
+            corpus.require(language)
+        self.material = Material(fonts, Atlas(atlas), corpus, Facts.embedded())
         folder = settings.photographs
         self.source = ImageSource.at(folder) if folder else ImageSource.embedded()
         self._use(settings)
@@ -91,7 +91,7 @@ class Renderer:
             if getattr(settings, name) != getattr(self.settings, name):
                 raise UserError(f"{name}: {getattr(settings, name)} is not what was loaded")
         for language in settings.spoken():
-            self.corpus.require(language)
+            self.material.corpus.require(language)
         other = copy(self)
         other._use(settings)
         return other
@@ -131,41 +131,10 @@ class Renderer:
         background = self.backgrounds.choose(rng, self.seed, index)
         hinting: Hinting = _weighted(rng, settings.hinting)
         subpixel = bool(rng.random() < settings.subpixel_share)
-        blending = _weighted(rng, settings.blending)
+        blending: Blending = _weighted(rng, settings.blending)
         warp = self._warp(rng) if LAYOUTS[layout].warps else None
         effects = draw_effects(rng, settings.effects)
-        retries = 0
-        while True:
-            page = Page(
-                rng=rng,
-                width=settings.width,
-                height=settings.height,
-                language=language,
-                han_variant=variant,
-                sizes=self._sizes,
-                contrast_floor=settings.contrast_floor,
-                outline_share=settings.outline_share,
-                hinting=hinting,
-                subpixel=subpixel,
-                fonts=self.fonts,
-                atlas=self.atlas,
-                corpus=self.corpus,
-                facts=self.facts,
-                canvas=Canvas(partial(self.backgrounds.paint, background), warp),
-                photograph=background.source is not None,
-            )
-            LAYOUTS[layout]().arrange(page)
-            if page.blocks:
-                break
-            retries += 1
-            if retries == ATTEMPTS:
-                layout = FALLBACK
-            if retries == 2 * ATTEMPTS:
-                raise UserError(
-                    f"corpus: {retries} texts from {self.corpus.name} left nothing to draw on "
-                    f"page {index}; give longer text or a larger page"
-                )
-        plan = Plan(
+        choices = Choices(
             seed=self.seed,
             index=index,
             width=settings.width,
@@ -176,8 +145,12 @@ class Renderer:
             subpixel=subpixel,
             blending=blending,
             warp=warp.numbers if warp else None,
-            retries=retries,
+            retries=0,
             background=background,
+        )
+        page = self._filled(rng, choices, variant, warp)
+        plan = Plan.following(
+            page.choices,
             rects=tuple(page.rects),
             marks=tuple(page.marks),
             blocks=tuple(page.blocks),
@@ -186,6 +159,37 @@ class Renderer:
         for mark in plan.marks:
             page.canvas.lay(mark)
         return plan, page
+
+    def _filled(
+        self,
+        rng: np.random.Generator,
+        choices: Choices,
+        variant: HanVariant | None,
+        warp: Warp | None,
+    ) -> Page:
+        """Arrange a page as it was chosen, again or in another layout while it stays empty."""
+        while True:
+            page = Page(
+                rng=rng,
+                choices=choices,
+                han_variant=variant,
+                material=self.material,
+                sizes=self._sizes,
+                contrast_floor=self.settings.contrast_floor,
+                outline_share=self.settings.outline_share,
+                canvas=Canvas(partial(self.backgrounds.paint, choices.background), warp),
+            )
+            LAYOUTS[choices.layout]().arrange(page)
+            if page.blocks:
+                return page
+            choices = replace(choices, retries=choices.retries + 1)
+            if choices.retries == ATTEMPTS:
+                choices = replace(choices, layout=FALLBACK)
+            if choices.retries == 2 * ATTEMPTS:
+                raise UserError(
+                    f"corpus: {choices.retries} texts from {self.material.corpus.name} left "
+                    f"nothing to draw on page {choices.index}; give longer text or a larger page"
+                )
 
     def paint(self, plan: Plan) -> RGB:
         """Draw a plan: (h, w, 3) uint8 sRGB. Uses the fonts and photographs, no randomness.
@@ -208,7 +212,8 @@ class Renderer:
             UserError: as `plan` does.
         """
         plan, page = self._arranged(index)
-        meta = describe(plan, page.placed, self.fonts, self.atlas, page.han_variant)
+        material = self.material
+        meta = describe(plan, page.placed, material.fonts, material.atlas, page.han_variant)
         image = encode(_inked(plan, page.placed, page.canvas.pixels), self.settings.format)
         return Sample(f"{index:09d}", image, self.settings.format, plan.text, meta)
 
@@ -224,15 +229,16 @@ class Renderer:
             name for name, share in settings.han_variants.items() if share > 0
         ]
         characters = {
-            language: HAN_OF.get(language, frozenset()) | self.corpus.characters(language, variants)
+            language: HAN_OF.get(language, frozenset())
+            | self.material.corpus.characters(language, variants)
             for language in settings.spoken()
         }
-        for type_ in self.fonts.types_for(sorted(settings.spoken())):
+        for type_ in self.material.fonts.types_for(sorted(settings.spoken())):
             shown = [characters[one] for one in sorted(type_.face.languages & characters.keys())]
             codes = np.array(sorted((ASCII | PUNCTUATION).union(*shown)), np.uint32)
             for size_px in sizes:
                 for hinting in hintings:
-                    yield self.atlas.strike(type_, size_px, hinting), codes
+                    yield self.material.atlas.strike(type_, size_px, hinting), codes
 
     def _checked(self, plan: Plan) -> list[Placed]:
         """Return the glyphs of a plan that may come from anywhere, all inside the page.
@@ -264,9 +270,9 @@ class Renderer:
         """Digest what the settings point at: fonts, text and photographs (names and sizes)."""
         return digest(
             {
-                "fonts": self.fonts.fingerprint(),
-                "corpus": self.corpus.digest,
-                "facts": self.facts.digest,
+                "fonts": self.material.fonts.fingerprint(),
+                "corpus": self.material.corpus.digest,
+                "facts": self.material.facts.digest,
                 "photographs": self.backgrounds.source.fingerprint(),
             }
         )
@@ -284,7 +290,10 @@ class Renderer:
 
     def _placed(self, plan: Plan) -> list[Placed]:
         warp = Warp(plan.warp) if plan.warp else None
-        return [place(block, self.fonts, self.atlas, plan.hinting, warp) for block in plan.blocks]
+        return [
+            place(block, self.material.fonts, self.material.atlas, plan.hinting, warp)
+            for block in plan.blocks
+        ]
 
 
 def versions() -> dict[str, str]:

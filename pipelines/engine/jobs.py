@@ -97,7 +97,7 @@ class RenderJob(Job):
                 writer.write(sample)
             for name in sorted(broken):
                 writer.drop(name, "unreadable", detail=self.renderer.unreadable[name])
-        self.renderer.atlas.save()
+        self.renderer.material.atlas.save()
         assert writer.sidecar is not None
         return writer.sidecar
 

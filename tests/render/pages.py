@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from render import Plan, Renderer, RenderSettings
 from render.page import Page, Sizes, Style
 from render.picture.canvas import Canvas, Warp
-from render.plan import Block, Font, Hinting, Language, Line
+from render.plan import Background, Block, Choices, Font, Hinting, Language, Line
 from shards import RGB, Sample
 
 SETTINGS = RenderSettings(
@@ -83,27 +83,32 @@ def page_of(
     """Return an empty page of one grey to set text on."""
     return Page(
         rng=np.random.default_rng(0),
-        width=width,
-        height=height,
-        language=language,
+        choices=Choices(
+            seed=0,
+            index=0,
+            width=width,
+            height=height,
+            language=language,
+            layout="paragraph",
+            hinting=hinting,
+            subpixel=True,
+            blending="srgb",
+            warp=warp.numbers if warp else None,
+            retries=0,
+            background=Background(),
+        ),
+        material=renderer.material,
         sizes=Sizes({12: 1.0}),
         contrast_floor=3.0,
         outline_share=0.0,
-        hinting=hinting,
-        subpixel=True,
-        fonts=renderer.fonts,
-        atlas=renderer.atlas,
-        corpus=renderer.corpus,
-        facts=renderer.facts,
-        photograph=False,
         canvas=Canvas(lambda: np.full((height, width, 3), ground, np.uint8), warp),
     )
 
 
 def style_of(page: Page, *faces: str, size_px: int = 12, **changes: Any) -> Style:
     """Return a style of plain faces, by name."""
-    types = tuple(page.fonts.plain(page.fonts.faces[face]) for face in faces)
-    return replace(Style(page.language, types, size_px, 1.4), **changes)
+    types = tuple(page.material.fonts.plain(page.material.fonts.faces[face]) for face in faces)
+    return replace(Style(page.choices.language, types, size_px, 1.4), **changes)
 
 
 def block_of(text: str, font: Font, size_px: int, x: int, y: int) -> Block:

@@ -98,7 +98,7 @@ def test_the_text_is_what_was_placed(renderer, case):
         assert len(line.pens) == len(line.text)
         owners = line.fonts or (0,) * len(line.text)
         for character, owner in zip(line.text, owners, strict=True):
-            face = renderer.fonts.faces[block.fonts[owner].face]
+            face = renderer.material.fonts.faces[block.fonts[owner].face]
             assert character == " " or ord(character) in face.codes
 
 
@@ -183,7 +183,7 @@ def test_lines_drawn_again_from_their_boxes_give_the_page(renderer, case):
     plan = sample.meta["plan"]
     pixels = bare(one, plan).astype(float)
     for font, character, (left, top, right, bottom), pen, label in glyphs_of(sample):
-        known = renderer.fonts.faces[font.face]
+        known = renderer.material.fonts.faces[font.face]
         face = opened(known.path, known.index, font.design, label["size_px"])
         phase = 0 if known.han else pen & 3
         share = shape_of(face, character, phase, plan.hinting)[..., None].astype(float)

@@ -75,9 +75,9 @@ def test_no_warp_at_all_needs_no_inset():
 
 
 def test_through_no_warp_glyphs_are_those_of_the_flat_page(renderer):
-    font = renderer.fonts.plain(renderer.fonts.faces[PLEX]).font
+    font = renderer.material.fonts.plain(renderer.material.fonts.faces[PLEX]).font
     block = block_of("plain text, 3 x", font, 11, 10, 50)
-    flat, through = (place(block, renderer.fonts, renderer.atlas, "none", w)
+    flat, through = (place(block, renderer.material.fonts, renderer.material.atlas, "none", w)
                      for w in (None, IDENTITY))  # fmt: skip
     assert np.array_equal(with_ink(flat.boxes), with_ink(through.boxes))
     for n in range(len(block.lines[0].text)):
@@ -93,10 +93,13 @@ def mask(glyphs, n):
 
 
 def test_a_quarter_turn_turns_every_glyph(renderer):
-    font = renderer.fonts.plain(renderer.fonts.faces[PLEX]).font
+    font = renderer.material.fonts.plain(renderer.material.fonts.faces[PLEX]).font
     block = block_of("Fig", font, 24, 10, 50)
     warp = Warp.about((10, 50), np.pi / 2, (0.0, 0.0))
-    flat, turned = (place(block, renderer.fonts, renderer.atlas, "none", w) for w in (None, warp))
+    flat, turned = (
+        place(block, renderer.material.fonts, renderer.material.atlas, "none", w)
+        for w in (None, warp)
+    )
     for one, other in zip(flat.boxes, turned.boxes, strict=True):
         x0, y0, x1, y1 = one - (10, 50, 10, 50)
         assert other - (10, 50, 10, 50) == pytest.approx([-y1, x0, -y0, x1], abs=1)
@@ -181,7 +184,7 @@ def test_every_character_that_is_set_on_a_warped_page_has_ink(renderer, size_px)
     """Wherever its pen falls within a pixel, what is in the label is in the picture."""
     warp = Warp.about((200, 150), 0.02, (1e-4, 1e-4))
     blank = []
-    for face in renderer.fonts.faces.values():
+    for face in renderer.material.fonts.faces.values():
         page = page_of(renderer, warp=warp)
         composed = page.compose(style_of(page, face.name, size_px=size_px), MARKS, 300, 200)
         assert composed is not None
@@ -189,7 +192,7 @@ def test_every_character_that_is_set_on_a_warped_page_has_ink(renderer, size_px)
             page.place(composed, 50, top, "body")
         for block in page.blocks:
             text = "".join(line.text for line in block.lines)
-            boxes = place(block, page.fonts, page.atlas, "none", warp).boxes
+            boxes = place(block, page.material.fonts, page.material.atlas, "none", warp).boxes
             flat = boxes[:, 2] <= boxes[:, 0]
             blank += [(face.name, c) for c, f in zip(text, flat, strict=True) if f and c != " "]
     assert not blank

@@ -94,7 +94,7 @@ def test_pages_of_other_languages_depend_on_no_standard(renderer):
 
 
 def test_the_embedded_fonts_draw_every_form(renderer):
-    for face in renderer.fonts.faces.values():
+    for face in renderer.material.fonts.faces.values():
         if "zh-hant" in face.languages:
             assert set(map(ord, frozenset.union(*forms().values()))) <= set(face.codes.tolist())
 

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from pathlib import Path
 from render import Renderer, RenderSettings
 r = Renderer(RenderSettings.model_validate_json(sys.argv[1]), seed=5, atlas=Path(sys.argv[2]))
 data = b"".join(d for i in (0, 3, 6) for _, d in r.sample(i).files())
-r.atlas.save()
+r.material.atlas.save()
 print(hashlib.sha256(data).hexdigest())
 """
 
@@ -40,12 +41,12 @@ def expected(renderer) -> bytes:
 def sharing(renderer, folder):
     """Return a renderer like `renderer` that knows no glyph yet and uses a folder."""
     other = renderer.with_settings(SETTINGS)
-    other.atlas = Atlas(folder)
+    other.material = replace(other.material, atlas=Atlas(folder))
     return other
 
 
 def grown(renderer):
-    return [strike for strike in renderer.atlas._strikes.values() if strike.grown]
+    return [strike for strike in renderer.material.atlas._strikes.values() if strike.grown]
 
 
 def codes(text):
@@ -53,7 +54,7 @@ def codes(text):
 
 
 def strike_of(renderer, face=PLEX, size_px=12, atlas=None, **changes):
-    type_ = renderer.fonts.plain(renderer.fonts.faces[face])
+    type_ = renderer.material.fonts.plain(renderer.material.fonts.faces[face])
     return (atlas or Atlas()).strike(type_, size_px, changes.pop("hinting", "none"), **changes)
 
 
@@ -80,7 +81,7 @@ def test_a_folder_is_used_again_without_drawing(renderer, expected, tmp_path):
     writer = sharing(renderer, tmp_path)
     assert bytes_of(writer) == expected
     assert grown(writer)
-    writer.atlas.save()
+    writer.material.atlas.save()
     assert not grown(writer)
     assert bytes_of(writer) == expected
     reader = sharing(renderer, tmp_path)
@@ -93,10 +94,10 @@ def test_nothing_is_written_before_it_is_asked_for_and_nothing_else_is_left(rend
     bytes_of(writer)
     assert not (tmp_path / "atlas").exists()
     new = {strike.name for strike in grown(writer)}
-    writer.atlas.save()
+    writer.material.atlas.save()
     assert {path.name for path in (tmp_path / "atlas").iterdir()} == new
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "atlas").iterdir()}
-    writer.atlas.save()
+    writer.material.atlas.save()
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "atlas").iterdir()}
 
 
@@ -105,13 +106,13 @@ def test_processes_that_drew_different_pages_add_up(renderer, expected, tmp_path
     for writer, page in zip(writers, PAGES, strict=True):
         bytes_of(writer, [page])
     for writer in writers:
-        writer.atlas.save()
+        writer.material.atlas.save()
     reader = sharing(renderer, tmp_path)
     assert bytes_of(reader) == expected
     assert not grown(reader)
     # Those that wrote before others added to the folder go on as if nothing had happened.
     assert bytes_of(writers[0]) == expected
-    writers[0].atlas.save()
+    writers[0].material.atlas.save()
     assert bytes_of(sharing(renderer, tmp_path)) == expected
 
 
@@ -150,12 +151,12 @@ DAMAGE = {
 def test_a_damaged_file_is_drawn_anew(renderer, expected, tmp_path, damage):
     writer = sharing(renderer, tmp_path)
     bytes_of(writer)
-    writer.atlas.save()
+    writer.material.atlas.save()
     for path in list(tmp_path.iterdir()):
         DAMAGE[damage](path)
     reader = sharing(renderer, tmp_path)
     assert bytes_of(reader) == expected
-    reader.atlas.save()
+    reader.material.atlas.save()
     assert bytes_of(reader) == expected
     if damage != "a folder":
         after = sharing(renderer, tmp_path)
@@ -168,9 +169,9 @@ def test_a_folder_that_cannot_be_written_costs_no_page(renderer, expected, tmp_p
     (tmp_path / "file").write_text("not a folder")
     one = sharing(renderer, tmp_path / where)
     assert bytes_of(one, [0]) == bytes_of(renderer, [0])
-    one.atlas.save()
+    one.material.atlas.save()
     assert bytes_of(one) == expected
-    one.atlas.save()
+    one.material.atlas.save()
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
@@ -181,15 +182,15 @@ def test_a_full_disk_costs_no_page(renderer, expected, tmp_path, monkeypatch):
     one = sharing(renderer, tmp_path)
     bytes_of(one, [0])
     monkeypatch.setattr(Path, "write_bytes", full)
-    one.atlas.save()
+    one.material.atlas.save()
     assert list(tmp_path.iterdir()) == []
     assert bytes_of(one) == expected
 
 
 def test_the_atlas_of_the_constructor_is_used(expected, tmp_path):
     own = Renderer(SETTINGS, seed=5, atlas=tmp_path)
-    assert own.atlas.folder == tmp_path
-    assert own.with_settings(SETTINGS).atlas is own.atlas
+    assert own.material.atlas.folder == tmp_path
+    assert own.with_settings(SETTINGS).material.atlas is own.material.atlas
     assert bytes_of(own) == expected
 
 
@@ -198,8 +199,8 @@ def test_memory_is_bounded_and_what_is_forgotten_is_drawn_again(renderer, expect
     one = sharing(renderer, None)
     for page in PAGES:
         bytes_of(one, [page])
-        one.atlas.save()
-        assert len(one.atlas._strikes) <= 1
+        one.material.atlas.save()
+        assert len(one.material.atlas._strikes) <= 1
     assert bytes_of(one) == expected
 
 
@@ -212,7 +213,7 @@ def test_after_all_strikes_are_filled_no_glyph_is_left_to_draw(renderer, tmp_pat
     for strike, codes in one.strikes():
         strike.fill(codes)
         filled.add(strike.name)
-    one.atlas.save()
+    one.material.atlas.save()
     bytes_of(one, range(8))
     # What these faces show as blank is looked for in the faces of other languages.
     assert not filled & {strike.name for strike in grown(one)}
@@ -229,7 +230,7 @@ def test_the_order_of_drawing_changes_no_glyph(renderer):
 def test_a_strike_is_the_same_object_and_its_name_tells_all_that_matters(renderer):
     atlas = Atlas()
     assert strike_of(renderer, atlas=atlas) is strike_of(renderer, atlas=atlas)
-    fonts = renderer.fonts
+    fonts = renderer.material.fonts
     strikes = [
         strike_of(renderer),
         strike_of(renderer, size_px=13),
@@ -275,8 +276,8 @@ def test_warped_pages_need_no_folder_either(renderer, tmp_path):
     one = variant(renderer, warp_share=1)
     expected = bytes_of(one)
     writer = one.with_settings(one.settings)
-    writer.atlas = Atlas(tmp_path)
+    writer.material = replace(writer.material, atlas=Atlas(tmp_path))
     assert bytes_of(writer) == expected
-    writer.atlas.save()
-    writer.atlas = Atlas(tmp_path)
+    writer.material.atlas.save()
+    writer.material = replace(writer.material, atlas=Atlas(tmp_path))
     assert bytes_of(writer) == expected

@@ -33,7 +33,7 @@ LANGUAGES = ("en", "zh", "zh-hant", "mixed")
 
 @pytest.fixture(scope="module")
 def fonts(renderer) -> Fonts:
-    return renderer.fonts
+    return renderer.material.fonts
 
 
 def ranks(face, text):
@@ -45,7 +45,7 @@ def placed(renderer, font, text, size_px=12, hinting="none", x=20, shift=0):
     block = block_of(text, font, size_px, x, 40)
     line = block.lines[0]
     block = replace(block, lines=(replace(line, pens=line.pens + shift),))
-    return place(block, renderer.fonts, renderer.atlas, hinting, None)
+    return place(block, renderer.material.fonts, renderer.material.atlas, hinting, None)
 
 
 def mask(glyphs, n):
@@ -119,7 +119,7 @@ def test_the_x_height_is_that_of_the_drawn_x(renderer, fonts):
     for size_px in SIZES:
         for name in (PLEX, SIMPLIFIED, "Inter[opsz,wght].ttf#0"):
             font = fonts.plain(fonts.faces[name]).font
-            strike = renderer.atlas.strike(fonts.type(font), size_px, "none")
+            strike = renderer.material.atlas.strike(fonts.type(font), size_px, "none")
             boxes = placed(renderer, font, "x", size_px).boxes
             assert strike.x_height_px == boxes[0, 3] - boxes[0, 1]
     assert fonts.faces[PLEX].x_height_em == pytest.approx(0.516, abs=0.02)
@@ -143,7 +143,7 @@ def test_heights_in_the_label_are_those_of_the_ink(renderer):
 def test_no_face_draws_tofu_for_the_text(renderer, fonts, language):
     """Every character that a page keeps is mapped, has ink, and is not the glyph for "missing"."""
     page = page_of(renderer, language=language, width=3000, height=4000)
-    corpus, rng = renderer.corpus, np.random.default_rng(1)
+    corpus, rng = renderer.material.corpus, np.random.default_rng(1)
     faces = [face for family in fonts.families(language) for face in family]
     for n, face in enumerate(faces):
         style = style_of(page, face.name, size_px=SIZES[1 + n % 4], language=language)
@@ -429,6 +429,6 @@ def test_a_page_of_every_language_uses_only_its_faces(renderer):
             RenderSettings(languages={language: 1}, layouts={"paragraph": 1})
         )
         for block in one.plan(2).blocks:
-            assert wanted in renderer.fonts.faces[block.fonts[0].face].languages or (
+            assert wanted in renderer.material.fonts.faces[block.fonts[0].face].languages or (
                 language == "mixed" and block.language == "en"
             )
