@@ -20,9 +20,12 @@ from shards import ImageSource
 from vae import PRESETS, VAE, AlignmentSettings, Weights, mdms, to_image
 from vae.objective.alignment import Alignment, mdms_sampled
 from vae.objective.losses import Objective, build_objective, l1
+from vae.training.step import Step
 
 OVERHEAD = 10.0
 """Target: what the adaptive weight may add to a step, in %."""
+
+WEIGHTS = Weights(alignment=0.5)
 
 WIDTH = 1024
 """Channels of DINOv2-L."""
@@ -86,9 +89,12 @@ def _steps(model: VAE, image: Tensor) -> dict[str, Callable[[], None]]:
     def objective(adaptive: bool) -> Objective:
         settings = AlignmentSettings(match="input", adaptive=adaptive)
         alignment = Alignment(settings, channels, factor, teacher)
-        return Objective(Weights(alignment=0.5), alignment=alignment)
+        return Objective(alignment=alignment)
 
-    plain, fixed, adaptive = Objective(Weights()), objective(False), objective(True)
+    fixed, adaptive = objective(False), objective(True)
+
+    def backward(objective: Objective, weights: Weights) -> None:
+        Step(model, objective)(image, weights, rng)[0].backward()
 
     def three_passes() -> None:
         """As VA-VAE's code does: two gradients of the last weights, then the step."""
@@ -105,9 +111,9 @@ def _steps(model: VAE, image: Tensor) -> dict[str, Callable[[], None]]:
         (reconstruction + weight * (cosine.value + distance.value)).backward()
 
     return {
-        "none": lambda: plain(model, image, rng)[0].backward(),
-        "fixed": lambda: fixed(model, image, rng)[0].backward(),
-        "adaptive": lambda: adaptive(model, image, rng)[0].backward(),
+        "none": lambda: backward(Objective(), Weights()),
+        "fixed": lambda: backward(fixed, WEIGHTS),
+        "adaptive": lambda: backward(adaptive, WEIGHTS),
         "three passes": three_passes,
     }
 
@@ -205,7 +211,8 @@ def _sampling(teacher: str, quick: bool) -> list[Row]:
     side = 512 if quick else 1024
     image = _photographs(1, side)
     model = VAE(PRESETS["tiny"])
-    objective = build_objective(Weights(alignment=0.5), AlignmentSettings(teacher=teacher), model)
+    aligned = AlignmentSettings(teacher=teacher)
+    objective = build_objective(WEIGHTS, aligned, model.settings)
     alignment: Any = objective.alignment
     rng = np.random.default_rng(0)
     rows: list[Row] = []

@@ -17,6 +17,7 @@ from vae.presets import PRESETS
 from vae.settings import VAESettings
 from vae.training.checkpoint import load_model
 from vae.training.curriculum import Stage
+from vae.training.step import Step
 from vae.training.train import TrainSettings, fit
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Objective",
     "PerceptualEffLite0",
     "Stage",
+    "Step",
     "TrainSettings",
     "VAESettings",
     "Weights",

@@ -97,7 +97,8 @@ def _rows(x: Tensor) -> NDArray[Any]:
 
 
 def _gain(gain: Tensor) -> NDArray[np.float32]:
-    return gain.detach().float().flatten().numpy()
+    # A copy: NumPy pins the memory of what it looks at, and FSDP must free that of a parameter.
+    return gain.detach().flatten().to(torch.float32, copy=True).numpy()
 
 
 def _spread(kernel: Callable[..., None], pixels: int, *arrays: NDArray[Any]) -> None:

@@ -174,23 +174,34 @@ class Alignment(nn.Module):
         return z, functional.interpolate(features, latents, mode="area")
 
 
-def balance(z: Tensor, weight: float, cap: float) -> tuple[Tensor, Tensor, Tensor]:
+class Branches(NamedTuple):
+    """One latent (b, C, i, j) twice: as the decoder sees it, and as the alignment does.
+
+    `effective` is the weight that the alignment's gradient had, a scalar which the backward pass
+    fills; None where the weight is fixed.
+    """
+
+    decoded: Tensor
+    aligned: Tensor
+    effective: Tensor | None
+
+
+def balance(z: Tensor, weight: float, cap: float) -> Branches:
     """Split a latent in two, so that the second branch pulls `weight` times as hard as the first.
 
-    Returns (z for the decoder, z for the alignment, effective weight): z twice, and a scalar that
-    the backward pass fills. The second branch must enter the loss times `weight`; its gradient g_a
-    reaches the encoder times min(|g_d| / |g_a / weight|, cap), where g_d is the decoder's.
+    The second branch must enter the loss times `weight`. Its gradient g_a reaches the encoder
+    times min(|g_d| / |g_a / weight|, cap), where g_d is the decoder's.
 
-    This is VA-VAE's adaptive weight in one backward pass: there two more passes, through decoder
-    and alignment, find the norms. There they are of the encoder's last weights, here of its output:
-    that needs no knowledge of the encoder, and leaves two numbers to add over the processes, so
-    that the weight is that of the whole batch whatever their number.
+    This is VA-VAE's adaptive weight in one backward pass. VA-VAE takes two more passes, through
+    decoder and alignment, to find the norms. It takes them at the encoder's last weights; here
+    they are taken at its output. That needs no knowledge of the encoder and leaves two numbers to
+    add over the processes, so that the weight is that of the whole batch whatever their number.
 
-    W lies beyond the split and so sees the unscaled gradient; to Adam that is the same.
+    The gradient of W does not pass through the split and is not scaled; to Adam that is the same.
     """
     effective = torch.full((), torch.nan, device=z.device)
     decoded, aligned = _Balance.apply(z, weight, cap, effective)  # pyright: ignore[reportGeneralTypeIssues]
-    return decoded, aligned, effective
+    return Branches(decoded, aligned, effective)
 
 
 class _Balance(torch.autograd.Function):

@@ -13,10 +13,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from shards import Settings
-from vae.model import VAE
-from vae.objective.alignment import Alignment, AlignmentSettings, balance
+from vae.objective.alignment import Alignment, AlignmentSettings, Branches, balance
 from vae.objective.lpips import LPIPS
 from vae.objective.perceptual import PerceptualEffLite0
+from vae.settings import VAESettings
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """(reconstruction, image), both (b, 3, h, w) in [-1, 1] -> (b,)."""
@@ -43,60 +43,71 @@ def l1(reconstruction: Tensor, image: Tensor) -> Tensor:
 
 
 class Objective(nn.Module):
-    """Run a model and weigh the terms that have a weight.
+    """Weigh what a model made of images, by the terms that have a weight.
 
-    Of its parameters only the alignment's projection learns.
+    It does not run the model: vae/training/step.py does. Of its parameters only the alignment's
+    projection learns.
     """
 
     def __init__(
         self,
-        weights: Weights,
         *,
         perceptual: Distance | None = None,
         lpips: Distance | None = None,
         alignment: Alignment | None = None,
     ) -> None:
         super().__init__()
-        self.weights = weights
         self.perceptual, self.lpips, self.alignment = perceptual, lpips, alignment
 
-    def forward(
-        self, model: VAE, image: Tensor, rng: np.random.Generator, weights: Weights | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return scalars (total, {name: value, detached}) of a batch (b, colours, h, w) in [-1, 1].
+    def branches(self, z: Tensor, weights: Weights) -> Branches:
+        """Return the latent (b, C, i, j) as the decoder and as the alignment are to see it.
 
-        L1 counts alpha, where there is one; networks and teacher know RGB and see no alpha.
-        `rng` draws the positions of images too large to compare all pairs. `weights` stands in for
-        the objective's own for this step. The values are the terms before weighing, and of the
-        alignment also its parts, the shares of hinges above zero and, where it is adaptive, its
-        effective weight, which the backward pass fills in.
+        They see the same values. Where the alignment is adaptive the backward pass sees two
+        branches, whose gradients it weighs against each other.
 
         Raises:
             ValueError: when a weight asks for what was not given to the constructor.
         """
-        at = self.weights if weights is None else weights
-        self._check(at)
-        alignment = self.alignment if at.alignment else None
+        self._check(weights)
+        if weights.alignment and self.alignment is not None and self.alignment.settings.adaptive:
+            return balance(z, weights.alignment, self.alignment.settings.cap)
+        return Branches(z, z, None)
+
+    def forward(
+        self,
+        latents: Branches,
+        reconstruction: Tensor,
+        image: Tensor,
+        weights: Weights,
+        rng: np.random.Generator,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return scalars (total, {name: value, detached}) of what a model made of `image`.
+
+        `reconstruction` and `image` are (b, colours, h, w) in [-1, 1]; `latents` come from
+        `branches`. L1 counts alpha, where there is one; networks and teacher know RGB and see no
+        alpha. `rng` draws the positions of images too large to compare all pairs. The values are
+        the terms before weighing, and of the alignment also its parts, the shares of hinges above
+        zero and, where it is adaptive, its effective weight, which the backward pass fills in.
+        """
         watched: dict[str, Tensor] = {}
-        z = aligned = model.encode(image)
-        if alignment is not None and alignment.settings.adaptive:
-            z, aligned, effective = balance(z, at.alignment, alignment.settings.cap)
-            watched["alignment_weight"] = effective
-        reconstruction = model.decode(z, (image.shape[2], image.shape[3]))
         terms = {"l1": l1(reconstruction, image)}
         reconstruction, image = reconstruction[:, :3], image[:, :3]
-        if at.perceptual and self.perceptual is not None:
+        if weights.perceptual and self.perceptual is not None:
             terms["perceptual"] = self.perceptual(reconstruction, image).mean()
-        if at.lpips and self.lpips is not None:
+        if weights.lpips and self.lpips is not None:
             terms["lpips"] = self.lpips(reconstruction, image).mean()
-        if alignment is not None:
-            cosine, distance = alignment(aligned, image, at.cosine_margin, at.distance_margin, rng)
+        if weights.alignment and self.alignment is not None:
+            cosine, distance = self.alignment(
+                latents.aligned, image, weights.cosine_margin, weights.distance_margin, rng
+            )
             terms["alignment"] = cosine.value + distance.value
+            if latents.effective is not None:
+                watched["alignment_weight"] = latents.effective
             watched |= {"mcos": cosine.value, "mcos_active": cosine.active}
             watched |= {"mdms": distance.value, "mdms_active": distance.active}
         total = image.new_zeros(())
         for name, value in terms.items():
-            total = total + getattr(at, name) * value
+            total = total + getattr(weights, name) * value
         return total, {name: value.detach() for name, value in (terms | watched).items()}
 
     def learned(self) -> dict[str, nn.Parameter]:
@@ -115,7 +126,7 @@ class Objective(nn.Module):
 def build_objective(
     weights: Weights,
     alignment: AlignmentSettings,
-    model: VAE,
+    model: VAESettings,
     vgg: Path | None = None,
     seed: int = 0,
 ) -> Objective:
@@ -127,10 +138,9 @@ def build_objective(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Objective(
-            weights,
             perceptual=PerceptualEffLite0() if weights.perceptual else None,
             lpips=LPIPS(vgg) if weights.lpips else None,
-            alignment=Alignment(alignment, model.settings.channels, model.settings.factor)
+            alignment=Alignment(alignment, model.channels, model.factor)
             if weights.alignment
             else None,
         )

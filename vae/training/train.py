@@ -38,6 +38,7 @@ from vae.training.curriculum import Curriculum, Stage
 from vae.training.loader import Batches
 from vae.training.record import Record, grid
 from vae.training.schedule import Rate
+from vae.training.step import Step
 
 GALLERY = 4
 """Images in a sample grid."""
@@ -136,10 +137,11 @@ def fit(
     batches = Batches(streams, curriculum, settings.seed, resized=settings.resized)
     model = build(settings).to(device)
     objective = build_objective(
-        settings.largest_weights(), settings.alignment, model, settings.vgg, settings.seed
+        settings.largest_weights(), settings.alignment, model.settings, settings.vgg, settings.seed
     ).to(device)
     objective.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(model, objective, settings)
+    forward = Step(model, objective)
 
     out.mkdir(parents=True, exist_ok=True)
     last = latest(out)
@@ -165,7 +167,7 @@ def fit(
 
             image = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
             rng = np.random.default_rng([settings.seed, step])
-            total, terms = objective(model, image, rng, settings.weights_at(stage))
+            total, terms = forward(image, settings.weights_at(stage), rng)
             if not torch.isfinite(total):
                 raise UserError(
                     f"the loss is {total.item()} at step {step} (stage {stage.name}); "

@@ -15,6 +15,7 @@ from shards import UserError
 from vae import VAE, AlignmentSettings, TrainSettings, Weights, fit, mcos, mdms
 from vae.objective.alignment import Alignment, balance, mdms_sampled
 from vae.objective.losses import build_objective
+from vae.training.step import Step
 
 
 def noise(*shape, seed=0, dtype=torch.float32):
@@ -267,17 +268,17 @@ def test_the_cap_holds_and_dead_branches_give_no_nan():
 def test_one_pass_gives_the_gradients_of_three(tiny, aligned, images):
     weights = Weights(alignment=0.5)
     model = VAE(tiny)
-    objective = build_objective(weights, aligned, model)
-    total, terms = objective(model, images, rng())
+    objective = build_objective(weights, aligned, tiny)
+    total, terms = Step(model, objective)(images, weights, rng())
     total.backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters()}
 
-    fixed = build_objective(weights, aligned.model_copy(update={"adaptive": False}), model)
+    fixed = build_objective(weights, aligned.model_copy(update={"adaptive": False}), tiny)
     held = []
     encode = model.encode
     model.encode = lambda x: held.append(encode(x)) or held[-1]
     model.zero_grad()
-    _, parts = fixed(model, images, rng())
+    _, parts = Step(model, fixed)(images, weights, rng())
     assert "alignment_weight" not in parts
     z = held[0]
     reconstruction = (model.decode(z) - images).abs().mean()
@@ -300,27 +301,22 @@ import numpy as np, torch
 from torch.nn.parallel import DistributedDataParallel
 from vae import VAE, AlignmentSettings, VAESettings, Weights
 from vae.objective.losses import build_objective
+from vae.training.step import Step
 
-class Step(torch.nn.Module):
-    def __init__(self, settings, teacher):
-        super().__init__()
-        torch.manual_seed(0)
-        self.model = VAE(settings)
-        aligned = AlignmentSettings(teacher=teacher, match="input")
-        self.objective = build_objective(Weights(alignment=0.5), aligned, self.model)
-
-    def forward(self, image):
-        return self.objective(self.model, image, np.random.default_rng(0))
+weights = Weights(alignment=0.5)
 
 def measure(step, run, images):
-    total, terms = run(images)
+    total, terms = run(images, weights, np.random.default_rng(0))
     total.backward()
     gradients = [p.grad.norm().item() for p in step.model.parameters()]
     return {"weight": terms["alignment_weight"].item(), "gradients": gradients}
 
 rank, folder, teacher, settings = sys.argv[1:]
 torch.set_num_threads(1)
-step = Step(VAESettings.model_validate_json(settings), teacher)
+settings = VAESettings.model_validate_json(settings)
+torch.manual_seed(0)
+aligned = AlignmentSettings(teacher=teacher, match="input")
+step = Step(VAE(settings), build_objective(weights, aligned, settings))
 images = torch.rand(4, 3, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
 alone = measure(step, step, images)
 step.zero_grad()
@@ -352,20 +348,19 @@ def test_the_adaptive_weight_does_not_depend_on_the_number_of_processes(tiny, te
 
 
 def test_only_the_projection_learns_beside_the_model(tiny, aligned, images):
-    model = VAE(tiny)
-    objective = build_objective(Weights(alignment=0.5), aligned, model)
+    weights = Weights(alignment=0.5)
+    objective = build_objective(weights, aligned, tiny)
     assert list(objective.learned()) == ["alignment.projection.weight"]
     assert objective.learned()["alignment.projection.weight"].shape == (32, 6, 1, 1)
-    objective(model, images, rng())[0].backward()
+    Step(VAE(tiny), objective)(images, weights, rng())[0].backward()
     assert objective.alignment.projection.weight.grad.abs().sum() > 0
     assert all(p.grad is None for p in objective.alignment.teacher.parameters())
 
 
 def test_the_projection_follows_from_the_seed_alone(tiny, aligned):
-    model = VAE(tiny)
     before = torch.get_rng_state()
     a, b, c = (
-        build_objective(Weights(alignment=1), aligned, model, seed=seed).alignment.projection
+        build_objective(Weights(alignment=1), aligned, tiny, seed=seed).alignment.projection
         for seed in (1, 1, 2)
     )
     assert torch.equal(a.weight, b.weight)
@@ -378,18 +373,20 @@ def test_latents_can_be_aligned(adaptive, tiny, aligned, images):
     """The terms fall when only they matter, and margins decide which positions still pull."""
     settings = aligned.model_copy(update={"adaptive": adaptive})
     model = VAE(tiny.model_copy(update={"skip": "none", "mirror": False, "feed_mirror": False}))
-    objective = build_objective(Weights(alignment=20.0), settings, model)
+    weights = Weights(alignment=20.0)
+    objective = build_objective(weights, settings, model.settings)
+    forward = Step(model, objective)
     optimizer = torch.optim.Adam([*model.parameters(), *objective.learned().values()], 3e-3)
     values = []
     for step in range(40):
-        total, terms = objective(model, images, rng(step))
+        total, terms = forward(images, weights, rng(step))
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
         values.append(terms["alignment"].item())
     assert values[-1] < 0.8 * values[0]
     loose = Weights(alignment=20.0, cosine_margin=0.5, distance_margin=0.25)
-    _, relaxed = objective(model, images, rng(), loose)
+    _, relaxed = forward(images, loose, rng())
     assert relaxed["alignment"] < terms["alignment"]
     assert relaxed["mcos_active"] < terms["mcos_active"]
 

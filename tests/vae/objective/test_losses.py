@@ -19,6 +19,7 @@ from vae import LPIPS, VAE, AlignmentSettings, Objective, PerceptualEffLite0, We
 from vae.objective.alignment import Alignment
 from vae.objective.losses import build_objective, l1
 from vae.objective.perceptual import load_efficientnet_lite0
+from vae.training.step import Step
 
 
 def photograph(name, side):
@@ -172,28 +173,28 @@ def highest(x, y):
 
 def test_objective_weighs_and_names_its_terms():
     weights = Weights(l1=2.0, perceptual=0.5, lpips=0.25)
-    objective = Objective(weights, perceptual=highest, lpips=lambda x, y: 4 * highest(x, y))
+    step = Step(Faint(), Objective(perceptual=highest, lpips=lambda x, y: 4 * highest(x, y)))
     image = torch.ones(2, 3, 4, 4)
-    total, terms = objective(Faint(), image, rng())
+    total, terms = step(image, weights, rng())
     values = {name: value.item() for name, value in terms.items()}
     assert values == {"l1": 0.5, "perceptual": 0.5, "lpips": 2}
     assert total.item() == 2 * 0.5 + 0.5 * 0.5 + 0.25 * 2
-    total, terms = objective(Faint(), image, rng(), Weights(l1=4))
+    total, terms = step(image, Weights(l1=4), rng())
     assert list(terms) == ["l1"]
     assert total.item() == 2
 
 
 def test_a_weight_without_its_term_is_named():
     with pytest.raises(ValueError, match=r"weights.lpips is above 0 but .* built without it"):
-        Objective(Weights())(Faint(), torch.ones(1, 3, 4, 4), rng(), Weights(lpips=1))
+        Step(Faint(), Objective())(torch.ones(1, 3, 4, 4), Weights(lpips=1), rng())
 
 
 def test_a_weight_of_zero_loads_nothing(tiny, monkeypatch):
     for name in ("LPIPS", "PerceptualEffLite0", "Alignment"):
         monkeypatch.setattr(vae.objective.losses, name, lambda *_: pytest.fail("loaded"))
-    objective = build_objective(Weights(), AlignmentSettings(), VAE(tiny))
+    objective = build_objective(Weights(), AlignmentSettings(), tiny)
     assert not list(objective.modules())[1:]
-    _, terms = objective(Faint(), torch.ones(1, 3, 4, 4), rng())
+    _, terms = Step(Faint(), objective)(torch.ones(1, 3, 4, 4), Weights(), rng())
     assert list(terms) == ["l1"]
 
 
@@ -215,7 +216,8 @@ def test_networks_see_the_colours_of_an_image_with_alpha(tiny, teacher):
         seen.append((x, y))
         return highest(x, y)
 
-    total, terms = Objective(weights, perceptual=watch, alignment=aligned)(model, image, rng())
+    objective = Objective(perceptual=watch, alignment=aligned)
+    total, terms = Step(model, objective)(image, weights, rng())
     total.backward()
     assert terms["l1"] == (model(image) - image).abs().mean()
     [(shown, target)] = seen
@@ -238,11 +240,10 @@ def test_the_graph_has_neither_kl_nor_gan(tiny, teacher, images):
     weights = Weights(perceptual=0.1, lpips=0.1, alignment=0.5)
     model = VAE(tiny)
     settings = AlignmentSettings(teacher=teacher, match="input")
-    objective = Objective(
-        weights, perceptual=highest, lpips=highest, alignment=Alignment(settings, 6, 4)
-    )
-    total, terms = objective(model, images, rng())
-    assert total == objective(model, images, rng())[0]  # no latent is sampled
+    objective = Objective(perceptual=highest, lpips=highest, alignment=Alignment(settings, 6, 4))
+    step = Step(model, objective)
+    total, terms = step(images, weights, rng())
+    assert total == step(images, weights, rng())[0]  # no latent is sampled
     assert {"l1", "perceptual", "lpips", "alignment"} == terms.keys() & set(Weights.model_fields)
     nodes = graph(total)
     leaves = {id(node.variable) for node in nodes if hasattr(node, "variable")}

@@ -1,0 +1,33 @@
+"""One step up to its loss: what DistributedDataParallel and FSDP wrap."""
+
+import numpy as np
+from torch import Tensor, nn
+
+from vae.model import VAE
+from vae.objective.losses import Objective, Weights
+
+
+class Step(nn.Module):
+    """Model and objective as one module.
+
+    Whoever wraps it must see one forward from images to the loss: gradients of a model that is
+    called beside its wrapper are not added over the processes.
+    """
+
+    def __init__(self, model: VAE, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(
+        self, image: Tensor, weights: Weights, rng: np.random.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Reconstruct a batch (b, colours, h, w) in [-1, 1] and weigh what became of it.
+
+        Returns what `Objective` does: scalars (total, {name: value, detached}).
+
+        Raises:
+            ValueError: when a weight asks for a term that the objective was built without.
+        """
+        latents = self.objective.branches(self.model.encode(image), weights)
+        reconstruction = self.model.decode(latents.decoded, (image.shape[2], image.shape[3]))
+        return self.objective(latents, reconstruction, image, weights, rng)
