@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks._rows import Row, main
+from shards.dataset import Dataset
 from shards.inspect.check import faults
-from shards.sidecar import sidecars
 from shards.store import Folder, open_store
 
 SHARDS = 16
@@ -101,7 +101,7 @@ class Job:
 
     def sums(self) -> Sums:
         """Return the recorded SHA-256 of each finished shard."""
-        return {sidecar.shard: sidecar.sha256 for sidecar in sidecars(self.out)}
+        return {sidecar.shard: sidecar.sha256 for sidecar in Dataset(self.out).sidecars()}
 
     def tar(self, rng: np.random.Generator) -> Path:
         """Choose one tar."""
@@ -305,7 +305,7 @@ def outcome(job: Job, expected: Sums, *, repair: bool) -> dict[str, int]:
         )
     runs = job.finish()
     sums = job.sums()
-    keys = [entry.key for sidecar in sidecars(job.out) for entry in sidecar.entries]
+    keys = [entry.key for sidecar in Dataset(job.out).sidecars() for entry in sidecar.entries]
     return {
         "lost": sum(sums.get(shard) != total for shard, total in expected.items()),
         "doubled": len(keys) - len(set(keys)) + len(sums.keys() - expected.keys()),

@@ -241,19 +241,19 @@ def _examined(recipe: Path, out: Path, samples: int) -> list[Row]:
     start = time.monotonic()
     wrong = len(list(faults(out, deep=True)))
     verified = time.monotonic() - start
-    dataset = describe_dataset(out)
+    manifest = describe_dataset(out)
     keys: set[str] = set()
     read = 0
-    for url in dataset.urls:
+    for url in manifest.urls:
         for sample in webdataset.WebDataset(f"{out}/{url}", shardshuffle=False):
             keys.add(sample["__key__"])
             read += 1
     job = load(RenderJob, str(recipe))
     with tempfile.TemporaryDirectory() as name:
-        again = job.make_shard(len(dataset.shards) // 2, Folder(Path(name)))
+        again = job.make_shard(len(manifest.shards) // 2, Folder(Path(name)))
     held = read_sidecar(Folder(out), sidecar_name(again.shard))
     return [
-        Row("bytes", dataset.bytes / 1e9, "GB"),
+        Row("bytes", manifest.bytes / 1e9, "GB"),
         Row("time of shards verify --deep", verified, "s"),
         Row("faults found by shards verify --deep", wrong, "faults", 0, "lower"),
         Row("samples lost", samples - len(keys), "samples", 0, "lower"),

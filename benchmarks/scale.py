@@ -20,11 +20,12 @@ from benchmarks._empty import EmptyJob
 from benchmarks._rows import Row, main
 from pipelines.engine.jobs import RenderJob
 from pipelines.engine.run_options import RunOptions
-from pipelines.engine.tally import Tally
 from pipelines.engine.workers import Made, Run
 from shards import Sample, ShardReader, ShardWriter
-from shards.sidecar import Sidecar, finished, shard_name, sidecar_name, sidecars
+from shards.dataset import Dataset
+from shards.sidecar import Sidecar, shard_name, sidecar_name
 from shards.store import Folder
+from shards.totals import Totals
 
 SHARDS = 100_000
 """Shards of a billion samples, at SAMPLES each."""
@@ -103,13 +104,13 @@ def drive(engine: str, tasks: int) -> None:
     """Run `tasks` empty shards and print seconds, CPU seconds, and peak MB early and late."""
     with tempfile.TemporaryDirectory() as name:
         run = Run(EmptyJob(shards=tasks), Path(name) / "out", RunOptions(engine, workers=2))
-        tally, early, start, cpu = Tally(), 0.0, 0.0, 0.0
+        totals, early, start, cpu = Totals(), 0.0, 0.0, 0.0
         for outcome in run:
             assert isinstance(outcome, Made)
-            tally += outcome.tally
-            if tally.shards == 100:
+            totals += outcome.totals
+            if totals.shards == 100:
                 early, start, cpu = peak(), time.perf_counter(), time.process_time()
-        assert tally.shards == tasks
+        assert totals.shards == tasks
     sys.stdout.write(
         f"{time.perf_counter() - start} {time.process_time() - cpu} {early} {peak()}\n"
     )
@@ -148,7 +149,7 @@ def _sidecars(shards: int, copies: int) -> list[Row]:
                 for i in range(shard * SAMPLES, (shard + 1) * SAMPLES):
                     writer.write(Sample(f"{i:09d}", noise.bytes(32), "png", text="a", meta=meta))
         size = (folder / sidecar_name(0)).stat().st_size
-        read = _timed(lambda: sum(1 for _ in sidecars(folder)))
+        read = _timed(lambda: sum(1 for _ in Dataset(folder).sidecars()))
         tracemalloc.start()
         with ShardReader(folder) as reader:
             assert len(reader) == shards * SAMPLES
@@ -176,7 +177,7 @@ def _resumed(folder: Path, copies: int) -> float:
         (folder / tar).write_bytes(b"")
         whole = held | {"tar": tar, "shard": shard, "bytes": 0}
         (folder / sidecar_name(shard)).write_text(Sidecar.model_validate(whole).text())
-    return _timed(lambda: Tally.over(finished(folder)))
+    return _timed(lambda: Dataset(folder).totals())
 
 
 def _rendering(samples: int) -> list[Row]:

@@ -68,10 +68,10 @@ def evaluate_to(
         UserError: when there is no checkpoint, or `out` holds scores of other weights or data.
     """
     from filters import Recognizer
-    from pipelines.engine.progress import progress_bar, totals
+    from pipelines.engine.progress import progress_bar
     from pipelines.evaluation.scoring import codecs, score
     from pipelines.recipe import claim
-    from shards.inspect.check import sha256_of
+    from shards.dataset import Dataset
     from shards.store import Folder, write_atomically
     from vae.training.checkpoint import MODEL, newest
 
@@ -81,13 +81,14 @@ def evaluate_to(
         "data": {name: str(folder) for name, folder in data.items()},
         "ocr": ocr,
     }
-    claim(out, {"kind": "Scores", "recipe": asked, "weights": sha256_of(Folder(found), MODEL)})
+    claim(out, {"kind": "Scores", "recipe": asked, "weights": Folder(found).sha256(MODEL)})
     note = out / "scores.json"
     if note.exists():
         return json.loads(note.read_text())
     reader = Recognizer(threads=os.cpu_count() or 1) if ocr else None
     with progress_bar() as bar:
-        total = sum(min(settings.images, totals(folder)["samples"]) for folder in data.values())
+        held = (Dataset(folder).totals().samples for folder in data.values())
+        total = sum(min(settings.images, samples) for samples in held)
         task = bar.add_task("evaluate", total=total, note="")
         rows = score(
             codecs(found),

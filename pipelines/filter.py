@@ -46,14 +46,15 @@ def filter_images(
 
     Example: nonpareil filter filter_photos --images ~/photos --out runs/photos
     """
-    from pipelines.engine.jobs import FilterJob, parse_shards
+    from pipelines.engine.jobs import FilterJob
     from pipelines.engine.run_options import RunOptions
     from pipelines.engine.shard_job import make_or_plan
     from pipelines.recipe import load
+    from shards.numbers import parse_numbers
 
     override = [] if images is None else [f"images={str(images.resolve())!r}"]
     job = load(FilterJob, recipe, [*override, *settings])
-    options = RunOptions(engine, workers, parse_shards(shards, job.count()) if shards else None)
+    options = RunOptions(engine, workers, parse_numbers(shards, job.count()) if shards else None)
     make_or_plan("filter", job, out, options, dry_run=dry_run, price=price, as_json=as_json)
 
 

@@ -53,10 +53,11 @@ def render(
 
     Example: nonpareil render render_pages --out runs/pages --dry-run
     """
-    from pipelines.engine.jobs import RenderJob, parse_shards
+    from pipelines.engine.jobs import RenderJob
     from pipelines.engine.run_options import RunOptions
     from pipelines.engine.shard_job import make_or_plan
     from pipelines.recipe import load
+    from shards.numbers import parse_numbers
 
     if preview is not None:
         from pipelines.gallery import preview_recipe
@@ -71,7 +72,7 @@ def render(
     if not out:
         raise UserError("give --out DIR to make shards, or --preview FILE.html to see their pages")
     job = load(RenderJob, recipe, settings)
-    options = RunOptions(engine, workers, parse_shards(shards, job.count()) if shards else None)
+    options = RunOptions(engine, workers, parse_numbers(shards, job.count()) if shards else None)
     make_or_plan("render", job, out, options, dry_run=dry_run, price=price, as_json=as_json)
 
 

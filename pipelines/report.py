@@ -88,9 +88,9 @@ SETS = ("pages", "plain", "photos", "documents", "unseen_plain", "unseen_pages",
 
 
 def _set(folder: Path) -> dict[str, Any]:
-    from pipelines.engine.progress import totals
+    from shards.dataset import Dataset
 
-    return {"name": folder.name, **totals(folder)}
+    return {"name": folder.name, **Dataset(folder).totals().row()}
 
 
 def _pages(folder: Path) -> Iterator[dict[str, Any]]:
@@ -112,10 +112,10 @@ def _pages(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _kept(folder: Path) -> Iterator[dict[str, Any]]:
-    from pipelines.engine.progress import totals
     from shards import ShardReader
+    from shards.dataset import Dataset
 
-    if not totals(folder)["samples"]:
+    if not Dataset(folder).totals().samples:
         return
     with ShardReader(folder) as reader:
         for sample in islice(reader, THUMBNAILS):
@@ -126,13 +126,13 @@ def _rejected(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Return by reason the rejected images of a filter run, as far as their files still exist."""
     from pipelines.engine.jobs import FilterJob
     from shards import UnreadableImage
-    from shards.sidecar import sidecars
+    from shards.dataset import Dataset
 
     held = json.loads((folder / "recipe.json").read_text())
     source = FilterJob.model_validate(held["recipe"]).source
     position = {source.name(i): i for i in range(len(source))}
     found: dict[str, list[dict[str, Any]]] = {}
-    for sidecar in sidecars(folder):
+    for sidecar in Dataset(folder).sidecars():
         for drop in sidecar.dropped:
             rows = found.setdefault(drop.reason, [])
             if len(rows) == THUMBNAILS:

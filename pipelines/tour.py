@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from pipelines.engine.jobs import FilterJob, Job, RenderJob
-from pipelines.engine.progress import describe, follow, totals
+from pipelines.engine.progress import describe, follow
 from pipelines.evaluate import evaluate_to
 from pipelines.evaluation.scoring import ScoringSettings
 from pipelines.recipe import claim, load
@@ -21,6 +21,7 @@ from pipelines.report import report_on
 from pipelines.train import train_to
 from shards import UserError
 from shards.console import print_table
+from shards.dataset import Dataset
 from shards.settings import Settings
 from shards.store import write_atomically
 from vae import TrainSettings
@@ -71,7 +72,7 @@ def run_tour(out: Path, images: Path | None, corpus: Path | None, settings: Sequ
     clock.run("render unseen", lambda: make("unseen_plain", "unseen_pages"))
     streams = choose_streams(out, lambda name: clock.run("render plain", lambda: make(name)))
     clock.run("train", lambda: train_to(out / "train", tour.train, streams))
-    data = {name: out / name for name in UNSEEN if totals(out / name)["samples"]}
+    data = {name: out / name for name in UNSEEN if Dataset(out / name).totals().samples}
     rows = clock.run(
         "evaluate", lambda: evaluate_to(out / "scores", out / "train", data, tour.scoring)
     )
@@ -86,13 +87,13 @@ def choose_streams(out: Path, make: Callable[[str], None]) -> dict[str, Path]:
     Raises:
         UserError: when no photograph was kept, so that there is nothing general to learn.
     """
-    if not totals(out / "photos")["samples"]:
+    if not Dataset(out / "photos").totals().samples:
         raise UserError(
             f"no image was kept in {out / 'photos'} (nonpareil shards ls says why); give --images "
             "with clear photographs of at least 256 px"
         )
     streams = {"general": out / "photos", "real": out / "documents", "synthetic": out / "pages"}
-    if not totals(out / "documents")["samples"]:
+    if not Dataset(out / "documents").totals().samples:
         typer.echo("real: no image here is rich in text; this stream draws on rendered plain pages")
         make("plain")
         streams["real"] = out / "plain"

@@ -188,7 +188,7 @@ def read_index(store: Store) -> Index:
         ShardError: when a sidecar is broken or one of another shard.
     """
     index = Index()
-    names = sidecar_names(store)
+    names = sidecar_names(store.names())
     for name, data in zip(names, store.read_all(names), strict=True):
         try:
             sidecar = _SIDECAR.validate_json(data)

@@ -22,10 +22,11 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from shards.ahead import ahead, announced
+from shards.dataset import Dataset
 from shards.errors import ShardError, StoreError, UnreadableImage, UserError
 from shards.index import Index, Place, read_index
 from shards.sample import Sample
-from shards.store import Bucket, RandomAccessFile, Store, Where, open_store
+from shards.store import Bucket, RandomAccessFile, Where, open_store
 
 MAX_OPEN = min(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**31 // 4)
 """Tars a reader holds open, the one opened first being closed (our choice: a quarter of what
@@ -77,7 +78,7 @@ class ShardReader:
         self.index = read_index(self.store) if index is None else index
         self._samples = len(self.index)
         if not self._samples:
-            raise UserError(_nothing_in(self.store))
+            raise Dataset(self.store).nothing()
         self._begin()
 
     @classmethod
@@ -265,16 +266,3 @@ class ShardReader:
 
 
 _OF_A_PROCESS = ("_open", "_lock", "_process")
-
-
-def _nothing_in(store: Store) -> str:
-    tars = sum(name.endswith(".tar") for name in store.names())
-    if tars:
-        return (
-            f"{store} holds no finished shard, but tars without sidecar ({tars:,}); if others made "
-            "them, open them with ShardReader.foreign"
-        )
-    return (
-        f"{store} holds no finished shard (part-*.tar with its part-*.json); give the --out "
-        "folder of a render or filter run"
-    )

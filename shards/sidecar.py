@@ -7,15 +7,14 @@ each sample lies, what was dropped and why, and the digest of the recipe that ma
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, model_validator
 
 from shards.errors import ShardError
 from shards.settings import Settings
-from shards.store import Store, Where, open_store
+from shards.store import Store
 
 VERSION = 2
 """Version of the sidecar's layout; a reader refuses others."""
@@ -34,6 +33,7 @@ KEY = r"^[^./\\\x00-\x1f]+$"
 """What a sample may be called: WebDataset splits names at the first dot, a slash would lead out of
 the folder that a sample is extracted to, and control characters would reach a terminal."""
 
+TarName = Annotated[str, Field(pattern=r"^part-\d+\.tar$")]
 Ending = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")]
 
 
@@ -96,7 +96,7 @@ class Summary(Settings):
     """What is known of one shard besides its samples: the end of its sidecar."""
 
     version: Literal[2] = VERSION
-    tar: str = Field(pattern=r"^part-\d+\.tar$")
+    tar: TarName
     shard: int
     sha256: str
     bytes: int
@@ -137,13 +137,6 @@ class Sidecar(Summary):
         samples = {name: rest.pop(name) for name in ("entries", "dropped")}
         return json.dumps(samples | rest, indent=1, ensure_ascii=False) + "\n"
 
-    def drops(self) -> dict[str, int]:
-        """Count the dropped images by reason, most frequent first."""
-        counts: dict[str, int] = {}
-        for drop in self.dropped:
-            counts[drop.reason] = counts.get(drop.reason, 0) + 1
-        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-
 
 def shard_name(index: int) -> str:
     """Name shard `index` without ending: part-000123."""
@@ -166,33 +159,21 @@ def read_sidecar(store: Store, name: str) -> Sidecar:
     Raises:
         ShardError: when the file is not a sidecar of this version, or one of another shard.
     """
-    return _parse(store, name, store.read(name))
+    return sidecar_of(store, name, store.read(name))
 
 
-def sidecars(where: Where) -> Iterator[Sidecar]:
-    """Yield the sidecar of every finished shard, in order of shard index.
+def sidecar_names(names: Iterable[str]) -> list[str]:
+    """Return the names that are those of sidecars, in order of shard index."""
+    ours = (name for name in names if SIDECAR_NAME.fullmatch(name))
+    return sorted(ours, key=lambda name: (len(name), name))
+
+
+def sidecar_of(store: Store, name: str, data: bytes) -> Sidecar:
+    """Understand the bytes of a sidecar.
 
     Raises:
-        UserError: when there is no such folder.
-        ShardError: at the first broken sidecar.
+        ShardError: when they are not a sidecar of this version, or one of another shard.
     """
-    store = open_store(where)
-    names = sidecar_names(store)
-    for name, data in zip(names, store.read_all(names), strict=True):
-        yield _parse(store, name, data)
-
-
-def sidecar_names(where: Where) -> list[str]:
-    """List the files that are named as sidecars are, in order of shard index."""
-    return _in_order(open_store(where).names())
-
-
-def _in_order(names: Iterable[str]) -> list[str]:
-    found = (name for name in names if SIDECAR_NAME.fullmatch(name))
-    return sorted(found, key=lambda name: (len(name), name))
-
-
-def _parse(store: Store, name: str, data: bytes) -> Sidecar:
     try:
         sidecar = Sidecar.model_validate_json(data)
     except ValueError as error:
@@ -222,48 +203,16 @@ def require_own(store: Store, name: str, shard: int, tar: str) -> None:
         )
 
 
-def finished(where: Where) -> Iterator[Summary]:
-    """Yield the summaries of the shards that are whole, and make the others look unmade.
-
-    A sidecar whose tar is missing or of another length promises what is not there: it is removed,
-    so that the next run makes the shard again. Contents are not read, of a sidecar its end alone;
-    `shards verify` reads all.
-
-    Raises:
-        ShardError: when the end of a sidecar is broken.
-    """
-    store = open_store(where)
-    sizes = store.sizes()  # one listing: asking for each of 100,000 tars would take minutes
-    for summary in _summaries(store, sizes):
-        if sizes.get(summary.tar) == summary.bytes:
-            yield summary
-        else:
-            store.delete(summary.name)
-
-
-def summaries(where: Where) -> Iterator[Summary]:
-    """Yield the end of each sidecar, in order of shard index.
-
-    Raises:
-        UserError: when there is no such folder.
-        ShardError: at the first that is broken.
-    """
-    store = open_store(where)
-    return _summaries(store, store.sizes())
-
-
-def _summaries(store: Store, sizes: Mapping[str, int]) -> Iterator[Summary]:
-    names = _in_order(sizes)
-    tails = store.read_tails({name: sizes[name] for name in names}, TAIL_BYTES)
-    return map(partial(_summary, store), names, tails)
-
-
 _FIRST = b'\n "version": '
 """What the summary begins with, inside a sidecar as `Sidecar.text` writes it."""
 
 
-def _summary(store: Store, name: str, tail: bytes) -> Summary:
-    """Understand the end of a sidecar, or read all of it when it begins before that."""
+def summary_of(store: Store, name: str, tail: bytes) -> Summary:
+    """Understand the last TAIL_BYTES of a sidecar, or read all of it when that is not enough.
+
+    Raises:
+        ShardError: when they are not the end of a sidecar of this version, or of another shard's.
+    """
     _, first, rest = tail.rpartition(_FIRST)
     if not first:
         return read_sidecar(store, name)

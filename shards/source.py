@@ -14,11 +14,9 @@ from typing import Literal
 from shards.embedded import installed
 from shards.errors import UnreadableImage, UserError
 from shards.sample import FORMATS, Sample, open_bounded, oriented_size
+from shards.store import MAX_BYTES
 
 IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-
-MAX_BYTES = 256 * 2**20
-"""Largest image file we read, in bytes (our choice: far above any photograph)."""
 
 Part = Literal["all", "train", "heldout"]
 

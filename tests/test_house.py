@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "vae.training": {"vae", "vae.objective", "vae.inference", "shards"},
     "pipelines.recipe": {"shards"},
     "pipelines.options": {"shards"},
-    "pipelines.engine": {"pipelines.recipe", "render", "filters", "shards", "shards.inspect"},
+    "pipelines.engine": {"pipelines.recipe", "render", "filters", "shards"},
     "pipelines.evaluation": {"filters", "vae", "shards"},
     "pipelines": {"*"},
 }

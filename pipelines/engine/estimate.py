@@ -12,8 +12,9 @@ from pipelines.engine.jobs import Job
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import cores
 from pipelines.recipe import claimed
+from shards.dataset import Dataset
 from shards.errors import UserError
-from shards.sidecar import SIDECAR_NAME, TAR_NAME, sidecar_name
+from shards.sidecar import sidecar_name
 from shards.store import Folder, Where, open_store
 
 
@@ -68,7 +69,7 @@ def estimate(
     *,
     price: float | None = None,
 ) -> Estimate:
-    """Measure one of the shards to make (the first) and multiply; `out` is only listed.
+    """Measure one of the shards to make (the first) and multiply; `out` is only read.
 
     Args:
         job: what a run would make.
@@ -78,6 +79,7 @@ def estimate(
 
     Raises:
         UserError: when `out` belongs to another recipe, or the number of workers is not known.
+        ShardError: when a sidecar is broken, at which a run would stop too.
     """
     if options.engine == "ray" and not options.workers:
         raise UserError("--dry-run --engine ray: give --workers, the cores that the cluster has")
@@ -106,15 +108,12 @@ def estimate(
 
 
 def _finished(job: Job, out: Where) -> set[int]:
-    """List the shards that have tar and sidecar; nothing there is opened or tidied."""
+    """List the shards that a run would find whole; nothing there is tidied."""
     store = open_store(out)
     if isinstance(store, Folder) and not store.path.exists():
         return set()
     claimed(store, job.identity())
-    names = store.names()
-    tars = {name.removesuffix(".tar") for name in names if TAR_NAME.fullmatch(name)}
-    notes = (name.removesuffix(".json") for name in names if SIDECAR_NAME.fullmatch(name))
-    return {int(stem.removeprefix("part-")) for stem in notes if stem in tars}
+    return {summary.shard for summary in Dataset(store).whole()}
 
 
 def _measure(job: Job, shard: int) -> tuple[float, int, int]:

@@ -6,7 +6,6 @@ and make any one of them; where and in which order that happens is the business 
 """
 
 import hashlib
-import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cache, cached_property
@@ -28,11 +27,11 @@ from shards import (
     Sidecar,
     Store,
     UnreadableImage,
-    UserError,
     digest,
 )
+from shards.dataset import Dataset
 from shards.settings import Settings
-from shards.sidecar import Summary, finished
+from shards.sidecar import Summary
 from shards.source import Part
 
 
@@ -183,33 +182,17 @@ def unpack(kind: type[Job], text: str) -> Job:
 def open_output(job: Job, out: Store) -> Iterator[Summary]:
     """Claim `out` for a job, tidy what killed runs left, and sum up the shards that are whole.
 
+    A damaged shard is made to look unmade, so that the run makes it again: its sidecar is removed.
+
     Raises:
         UserError: when another recipe made what lies in `out`; nothing is touched.
+        ShardError: when a sidecar is broken.
     """
     claim(out, job.identity())
     out.sweep()
-    return finished(out)
-
-
-def parse_shards(text: str, count: int) -> list[int]:
-    """Read a choice of shards, as `7`, `123-130` or `1,4-6`, ends included.
-
-    Returns:
-        The indices in ascending order, each once.
-
-    Raises:
-        UserError: when it is not written so, or names a shard that a job of `count` has not.
-    """
-    chosen: set[int] = set()
-    for part in text.split(","):
-        ends = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part, re.ASCII)
-        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
-        if first > last:
-            raise UserError(f"--shards {text}: write it as 7, 123-130 or 1,4-6")
-        if last >= count:
-            raise UserError(
-                f"--shards {text}: the recipe has {count} shards, 0 to {count - 1}; raise its "
-                "`shards` for more"
-            )
-        chosen.update(range(first, last + 1))
-    return sorted(chosen)
+    dataset = Dataset(out)
+    for summary in dataset.summaries():
+        if dataset.damage(summary):
+            out.delete(summary.name)
+        else:
+            yield summary

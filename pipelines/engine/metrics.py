@@ -33,6 +33,7 @@ class Gauges:
             "bytes": ray.Gauge("nonpareil_bytes", "Bytes of finished tars.", tags),
             "rate": ray.Gauge("nonpareil_samples_per_second", "Samples a second.", tags),
             "dropped": ray.Gauge("nonpareil_dropped", "Images dropped.", (*tags, "reason")),
+            "unreadable": ray.Gauge("nonpareil_unreadable", "Files that cannot be opened.", tags),
             "seconds": ray.Histogram(
                 "nonpareil_shard_seconds", "Wall time of a shard.", SECONDS, tags
             ),
@@ -48,8 +49,9 @@ class Gauges:
         metrics["samples"].set(status.samples, self.output)
         metrics["bytes"].set(status.bytes, self.output)
         metrics["rate"].set(status.samples_per_second, self.output)
-        for reason, count in status.drops.items():
+        for reason, count in status.dropped.items():
             metrics["dropped"].set(count, {**self.output, "reason": reason})
+        metrics["unreadable"].set(status.unreadable, self.output)
         seconds = getattr(latest, "seconds", None)
         if seconds:
             metrics["seconds"].observe(seconds, self.output)

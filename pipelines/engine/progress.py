@@ -28,12 +28,11 @@ from pipelines.engine.metrics import Gauges
 from pipelines.engine.quarantine import Failure
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.status import State, Status
-from pipelines.engine.tally import Tally
 from pipelines.engine.workers import Made, Run
 from pipelines.recipe import PROGRESS
 from shards import StoreError
-from shards.sidecar import summaries
 from shards.store import Store, Where
+from shards.totals import Totals, in_words
 
 FILE_SECONDS = 1.0
 """`progress.json` is written at most this often: each write is a request to a bucket."""
@@ -47,8 +46,8 @@ class Watch:
 
     def __init__(self, run: Run) -> None:
         """Start the clock."""
-        self.run, self.tally, self.made, self.failed = run, Tally(), Tally(), 0
-        self.tally += run.before
+        self.run, self.totals, self.made, self.failed = run, Totals(), Totals(), 0
+        self.totals += run.before
         self._start, self._started = time.monotonic(), _now()
 
     def add(self, outcome: Made | Failure) -> None:
@@ -56,8 +55,8 @@ class Watch:
         if isinstance(outcome, Failure):
             self.failed += 1
             return
-        self.tally += outcome.tally
-        self.made += outcome.tally
+        self.totals += outcome.totals
+        self.made += outcome.totals
 
     @property
     def seconds(self) -> float:
@@ -71,12 +70,13 @@ class Watch:
         left = self.run.planned - ended
         return Status(
             state=state,
-            done=self.tally.shards,
+            done=self.totals.shards,
             total=self.run.total,
             failed=self.failed,
-            samples=self.tally.samples,
-            bytes=self.tally.bytes,
-            drops=self.tally.dropped(),
+            samples=self.totals.samples,
+            bytes=self.totals.bytes,
+            dropped=self.totals.reasons(),
+            unreadable=len(self.totals.unreadable),
             samples_per_second=round(self.made.samples / seconds, 1),
             bytes_per_second=round(self.made.bytes / seconds, 1),
             eta_seconds=round(seconds / ended * left, 1) if ended else None,
@@ -168,8 +168,8 @@ def follow(
         options: of the run.
 
     Returns:
-        shards, samples, bytes and dropped (by reason) of the whole output, and the seconds and
-        samples per second of this run alone.
+        the row of `Totals` of the whole output, and the seconds and samples per second of this run
+        alone.
 
     Raises:
         UserError: as `Run` does.
@@ -202,7 +202,7 @@ def follow(
         for view in views:
             view.close()
     return {
-        **watch.tally.row(),
+        **watch.totals.row(),
         "seconds": round(watch.seconds, 2),
         "samples_per_second": watch.status("finished").samples_per_second,
     }
@@ -221,19 +221,9 @@ def interrupted_by_sigterm() -> Generator[None, None, None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def totals(out: Where) -> dict[str, Any]:
-    """Add up the sidecars of an output; see `Tally`."""
-    return Tally.over(summaries(out)).row()
-
-
 def describe(summary: dict[str, Any]) -> str:
-    """Write totals as one line for a person."""
-    dropped = ", ".join(f"{reason} {count}" for reason, count in summary["dropped"].items())
-    return (
-        f"{summary['samples']:,} samples in {summary['shards']} shards, "
-        f"{summary['bytes'] / 1e6:,.1f} MB, {summary['samples_per_second']:,.0f} samples/s, "
-        f"dropped: {dropped or 'none'}"
-    )
+    """Write what `follow` returned for a person."""
+    return f"{in_words(summary)}, {summary['samples_per_second']:,.0f} samples/s"
 
 
 def progress_bar() -> Progress:

@@ -11,9 +11,9 @@ class Status(Settings):
     """How far a job has come; what `progress.json` holds.
 
     `done`, `total` and `failed` count shards, of them `failed` given up by this run; `samples`,
-    `bytes` (of tars) and `drops` are those of all finished shards; rates and `eta_seconds` (until
-    this run ends) are from this run alone. Times are UTC, ISO 8601. A driver that was killed
-    leaves `running` with an old `updated`.
+    `bytes`, `dropped` and `unreadable` are the `Totals` of all finished shards; rates and
+    `eta_seconds` (until this run ends) are from this run alone. Times are UTC, ISO 8601. A driver
+    that was killed leaves `running` with an old `updated`.
     """
 
     state: State
@@ -22,7 +22,8 @@ class Status(Settings):
     failed: int
     samples: int
     bytes: int
-    drops: dict[str, int]
+    dropped: dict[str, int]
+    unreadable: int
     samples_per_second: float
     bytes_per_second: float
     eta_seconds: float | None
@@ -32,6 +33,8 @@ class Status(Settings):
     def note(self) -> str:
         """Write rates and drops for a person."""
         text = f"{self.samples_per_second:,.0f} samples/s  {self.bytes_per_second / 1e6:.1f} MB/s"
-        if self.drops:
-            text += "  dropped: " + ", ".join(f"{name} {n}" for name, n in self.drops.items())
+        if self.dropped:
+            text += "  dropped: " + ", ".join(f"{name} {n}" for name, n in self.dropped.items())
+        if self.unreadable:
+            text += f"  unreadable: {self.unreadable}"
         return text + (f"  failed: {self.failed}" if self.failed else "")

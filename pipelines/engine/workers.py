@@ -26,11 +26,11 @@ from pipelines.engine.cluster import connect, require_shared
 from pipelines.engine.jobs import Job, open_output, pack, unpack
 from pipelines.engine.quarantine import Failure, Quarantine, Quarantined, describe_failures
 from pipelines.engine.run_options import RunOptions
-from pipelines.engine.tally import Tally
 from shards import Sidecar, Store, StoreError, UserError, open_store
 from shards.console import FULL_DISK
-from shards.inspect.check import MANIFEST
+from shards.manifest import MANIFEST
 from shards.store import Where
+from shards.totals import Totals
 
 TASKS_PER_SLOT = 2
 """Shard tasks in flight for each worker slot: one running, one ready to start."""
@@ -60,7 +60,7 @@ class Made:
     shard: int
     sha256: str
     versions: dict[str, str]
-    tally: Tally
+    totals: Totals
     seconds: float
 
 
@@ -135,7 +135,7 @@ class Run:
         self.job, self.out, self.options = job, open_store(out), options
         if options.engine == "ray":
             require_shared(self.out)
-        self.before = Tally()
+        self.before = Totals()
         self._replaced: dict[int, tuple[str, dict[str, str]]] = {}
         again, done = frozenset(options.only or ()), set[int]()
         for summary in open_output(job, self.out):
@@ -144,7 +144,7 @@ class Run:
                 self.out.delete(summary.name)
             else:
                 done.add(summary.shard)
-                self.before += Tally.of(summary)
+                self.before.add(summary)
         self._queue = Queue(deque(options.to_make(job.count(), done)))
         self.planned = len(self._queue.waiting)
         self.total = len(done.union(range(job.count())))
@@ -218,7 +218,7 @@ def attempt(work: Callable[[], Sidecar]) -> Made | Failed:
         shard=made.shard,
         sha256=made.sha256,
         versions=made.versions,
-        tally=Tally.of(made),
+        totals=Totals.of([made]),
         seconds=time.monotonic() - start,
     )
 

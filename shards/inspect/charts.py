@@ -52,15 +52,15 @@ def named(stats: Stats) -> dict[str, tuple[Histogram, Histogram]]:
     plain = {
         "Smallest font size, px": stats.smallest_px,
         "Largest font size, px": stats.largest_px,
-        "Characters a sample": stats.characters,
+        "Characters a sample": stats.text_length,
         "Shorter side, px": stats.short_side,
         "Width / height": stats.aspect,
     }
-    found = {title: (one, none) for title, one in plain.items()}
+    pairs = {title: (histogram, none) for title, histogram in plain.items()}
     for name in sorted({*stats.scores, *stats.dropped_scores}):
         pair = stats.scores.get(name, none), stats.dropped_scores.get(name, none)
-        found[f"Score: {name}"] = pair
-    return {title: pair for title, pair in found.items() if pair[0].count + pair[1].count}
+        pairs[f"Score: {name}"] = pair
+    return {title: pair for title, pair in pairs.items() if pair[0].count + pair[1].count}
 
 
 def charts(stats: Stats) -> list[Chart]:

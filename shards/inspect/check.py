@@ -7,7 +7,6 @@ what the sample's JSON says, and pictures that occur twice.
 """
 
 import hashlib
-import json
 import os
 import tarfile
 import zlib
@@ -16,32 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any
 
+from shards.dataset import Damage, Dataset
 from shards.errors import ShardError, UserError
-from shards.sidecar import (
-    SIDECAR_NAME,
-    TAR_NAME,
-    Entry,
-    Sidecar,
-    read_sidecar,
-    shard_name,
-    shard_number,
-)
-from shards.store import RandomAccessFile, Store, Where, open_store
-
-PIECE = 8 << 20
-"""Bytes of a tar held in memory while its SHA-256 is taken."""
-
-MANIFEST = "dataset.json"
-"""What a finalized dataset holds, in one file beside the shards; see `pipelines.finalize`."""
+from shards.inspect.extract import read_files
+from shards.manifest import MANIFEST, Manifest
+from shards.sidecar import Entry, Sidecar, shard_name, shard_number
+from shards.store import RandomAccessFile, Store, Where
 
 MAX_GAPS = 1000
 """Missing shards that are named; a single file of a high number would make them billions."""
-
-MAX_BYTES = 256 << 20
-"""Largest sample that is read, in bytes; as large as an image that a filter run takes."""
 
 Advance = Callable[[int, int], None]
 """Told (shards checked, shards in all) after each shard."""
@@ -94,81 +79,56 @@ def faults(where: Where, *, deep: bool = False, advance: Advance | None = None) 
     Raises:
         UserError: when the folder is missing or holds no shard at all.
     """
-    store = open_store(where)
-    tars, notes = shard_stems(store)
-    if not tars | notes:
-        raise UserError(f"{store} holds no shard (part-*.tar with part-*.json)")
-    for stem in sorted(tars - notes, key=shard_number):
-        yield Fault(shard_number(stem), f"{stem}.tar", "unfinished", "no sidecar: unfinished")
+    dataset = Dataset(where)
+    if not dataset.names and not dataset.unfinished:
+        raise UserError(f"{dataset.store} holds no shard (part-*.tar with part-*.json)")
+    yield from faults_of(dataset, deep=deep, advance=advance)
+
+
+def faults_of(
+    dataset: Dataset, *, deep: bool = False, advance: Advance | None = None
+) -> Iterator[Fault]:
+    """Yield as `faults` does, of a dataset that was listed already and may be empty."""
+    yield from unfinished(dataset)
+    listed = dict[str, str]()
     try:
-        listed = _listed(store)
+        manifest = Manifest.read(dataset.store)
+        listed = {shard.tar: shard.sha256 for shard in manifest.shards} if manifest else listed
     except ShardError as error:
-        listed = dict[str, str]()
         yield Fault(-1, MANIFEST, "manifest", str(error))
-    yield from _gaps(tars | notes, listed)
+    yield from _gaps(dataset, listed)
     among = _Among()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checked = pool.map(partial(_check, store, deep=deep), sorted(notes, key=shard_number))
+        checked = pool.map(partial(_check, dataset, deep=deep), dataset.names)
         try:
             for done, check in enumerate(checked, 1):
                 yield from check.faults
                 if check.sidecar:
-                    yield from _unlike(check.sidecar, listed)
+                    yield from _manifest_mismatch(check.sidecar, listed)
                     yield from among.repeated(check.sidecar, check.pictures)
                 if advance:
-                    advance(done, len(notes))
+                    advance(done, len(dataset.names))
         finally:
             pool.shutdown(cancel_futures=True)
     yield from among.other_recipes()
 
 
-def shard_stems(store: Store) -> tuple[set[str], set[str]]:
-    """Return the names, without ending, of what is named as tars and as sidecars are."""
-    names = store.names()
-    return (
-        {name.removesuffix(".tar") for name in names if TAR_NAME.fullmatch(name)},
-        {name.removesuffix(".json") for name in names if SIDECAR_NAME.fullmatch(name)},
-    )
+def unfinished(dataset: Dataset) -> Iterator[Fault]:
+    """Yield a fault for each tar that waits for its sidecar."""
+    for tar in dataset.unfinished:
+        yield Fault(shard_number(tar), tar, "unfinished", "no sidecar: unfinished")
 
 
-def sha256_of(store: Store, name: str) -> str:
-    """Return the SHA-256 of a file, read in pieces."""
-    total = hashlib.sha256()
-    with closing(store.open(name)) as file:
-        for start in range(0, file.size, PIECE):
-            total.update(file.read(start, PIECE))
-    return total.hexdigest()
-
-
-def _listed(store: Store) -> dict[str, str]:
-    """Return the SHA-256 of each tar by its stem, as the manifest has it; {} where there is none.
-
-    Raises:
-        ShardError: when it cannot be understood.
-    """
-    try:
-        if store.size(MANIFEST) > MAX_BYTES:
-            raise ShardError(f"manifest larger than {MAX_BYTES:,} bytes")
-        shards = json.loads(store.read(MANIFEST))["shards"]
-        found = {str(shard["tar"]): str(shard["sha256"]) for shard in shards}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ShardError("broken manifest") from error
-    return {tar.removesuffix(".tar"): sha for tar, sha in found.items() if TAR_NAME.fullmatch(tar)}
-
-
-def _gaps(stems: set[str], listed: dict[str, str]) -> Iterator[Fault]:
+def _gaps(dataset: Dataset, listed: dict[str, str]) -> Iterator[Fault]:
     """Yield a fault for each shard that the manifest lists, or that later ones imply."""
-    there = [-1, *sorted(map(shard_number, stems))]
-    implied = (number for a, b in pairwise(there) for number in range(a + 1, b))
-    missing = {*islice(implied, MAX_GAPS), *map(shard_number, listed.keys() - stems)}
+    there = {shard_number(name) for name in (*dataset.names, *dataset.unfinished)}
+    missing = {*islice(dataset.absent(), MAX_GAPS), *({*map(shard_number, listed)} - there)}
     for number in sorted(missing):
         yield Fault(number, f"{shard_name(number)}.tar", "gap", "missing shard")
 
 
-def _unlike(sidecar: Sidecar, listed: dict[str, str]) -> Iterator[Fault]:
-    if listed and listed.get(sidecar.tar.removesuffix(".tar")) != sidecar.sha256:
+def _manifest_mismatch(sidecar: Sidecar, listed: dict[str, str]) -> Iterator[Fault]:
+    if listed and listed.get(sidecar.tar) != sidecar.sha256:
         yield Fault(sidecar.shard, sidecar.tar, "manifest", f"not as {MANIFEST} lists it")
 
 
@@ -193,10 +153,10 @@ class _Among:
             if digest in self.pictures and key not in keys:
                 same.append(f"picture of {key} also that of {self.pictures[digest]}")
             self.pictures[digest] = key
-        for kind, found in (("key", [*keys.values()]), ("twin", same)):
-            if found:
-                more = f", and {len(found) - 1:,} more" if found[1:] else ""
-                yield Fault(sidecar.shard, sidecar.tar, kind, found[0] + more)
+        for kind, repeats in (("key", [*keys.values()]), ("twin", same)):
+            if repeats:
+                more = f", and {len(repeats) - 1:,} more" if repeats[1:] else ""
+                yield Fault(sidecar.shard, sidecar.tar, kind, repeats[0] + more)
 
     def other_recipes(self) -> Iterator[Fault]:
         """Yield a fault for each recipe but the most frequent."""
@@ -211,9 +171,6 @@ class _Among:
 Pictures = list[tuple[str, bytes]]
 """The key of each picture, and a digest of its bytes."""
 
-Wrong = tuple[str, str]
-"""Kind of a fault and what it is."""
-
 
 @dataclass(slots=True)
 class _Check:
@@ -224,35 +181,34 @@ class _Check:
     pictures: Pictures = field(default_factory=list[tuple[str, bytes]])
 
 
-def _check(store: Store, stem: str, *, deep: bool) -> _Check:
-    """Check one shard by itself."""
-    check = _Check()
-    file = f"{stem}.json"
+def _check(dataset: Dataset, name: str, *, deep: bool) -> _Check:
+    """Check one shard by itself, cheapest question first."""
+    check, file = _Check(), name
     try:
-        check.sidecar = read_sidecar(store, file)
-        file = check.sidecar.tar
-        wrong = _tar_faults(store, check.sidecar)
-        if deep and not wrong:
-            wrong = _samples_faults(store, check.sidecar, check.pictures)
-    except ShardError:
-        wrong = [("sidecar", "broken sidecar")]
-    except FileNotFoundError:
-        wrong = [("tar", "missing tar")]
+        check.sidecar, damage = dataset.examine(name)
+        if check.sidecar:
+            file = check.sidecar.tar
+        if damage:
+            damages = [damage]
+        else:
+            assert check.sidecar
+            damages = _tar_damages(dataset.store, check.sidecar)
+            if deep and not damages:
+                damages = _samples_damages(dataset.store, check.sidecar, check.pictures)
+    except FileNotFoundError:  # since it was listed
+        damages = [Damage("tar", "missing tar")]
     except OSError as error:
-        wrong = [("unreadable", f"cannot be read: {error.strerror or error}")]
-    check.faults = [Fault(shard_number(stem), file, *one) for one in wrong]
+        damages = [Damage("unreadable", f"cannot be read: {error.strerror or error}")]
+    check.faults = [Fault(shard_number(name), file, *damage) for damage in damages]
     return check
 
 
-def _tar_faults(store: Store, sidecar: Sidecar) -> list[Wrong]:
-    """Say how a tar as a whole differs from its sidecar, cheapest question first."""
-    size = store.size(sidecar.tar)
-    if size != sidecar.bytes:
-        return [("size", f"{size:,} bytes instead of {sidecar.bytes:,}")]
+def _tar_damages(store: Store, sidecar: Sidecar) -> list[Damage]:
+    """Say how a tar of the right length differs from its sidecar as a whole."""
     if not _adds_up(sidecar):
-        return [("layout", "altered sidecar: its offsets do not add up to the tar")]
-    if sha256_of(store, sidecar.tar) != sidecar.sha256:
-        return [("sha256", "sha256 differs: altered bytes")]
+        return [Damage("layout", "altered sidecar: its offsets do not add up to the tar")]
+    if store.sha256(sidecar.tar) != sidecar.sha256:
+        return [Damage("sha256", "sha256 differs: altered bytes")]
     return []
 
 
@@ -268,64 +224,46 @@ def _adds_up(sidecar: Sidecar) -> bool:
     return end + -end % tarfile.RECORDSIZE == sidecar.bytes
 
 
-def _samples_faults(store: Store, sidecar: Sidecar, pictures: Pictures) -> list[Wrong]:
+def _samples_damages(store: Store, sidecar: Sidecar, pictures: Pictures) -> list[Damage]:
     """Open every sample; digests of the pictures are added to `pictures`."""
     with closing(store.open(sidecar.tar)) as tar:
         return [
-            (kind, f"sample {entry.key}: {fault}")
+            Damage(kind, f"sample {entry.key}: {fault}")
             for entry in sidecar.entries
-            for kind, fault in _sample_faults(tar, entry, pictures)
+            for kind, fault in _sample_damages(tar, entry, pictures)
         ]
 
 
-def _sample_faults(tar: RandomAccessFile, entry: Entry, pictures: Pictures) -> Iterator[Wrong]:
+def _sample_damages(tar: RandomAccessFile, entry: Entry, pictures: Pictures) -> Iterator[Damage]:
     """Yield what is wrong with one sample, and add the digest of its picture to `pictures`."""
     from shards.sample import Sample
 
     for ending, (offset, size) in entry.files.items():
         if _member(tar, offset) != (f"{entry.key}.{ending}", size):
-            yield "layout", f"the tar has no such .{ending} at byte {offset:,}"
+            yield Damage("layout", f"the tar has no such .{ending} at byte {offset:,}")
             return
     try:
         files = read_files(tar, entry)
     except ShardError as error:
-        yield "picture", str(error)
+        yield Damage("picture", str(error))
         return
     if zlib.crc32(b"".join(files.values())) != entry.crc32:
-        yield "crc32", "crc32 differs"
+        yield Damage("crc32", "crc32 differs")
         return
     try:
         sample = Sample.of_files(entry.key, files)
         height, width, _ = sample.pixels().shape
         meta, _ = sample.meta, sample.text
     except UserError as error:
-        yield "picture", str(error)
+        yield Damage("picture", str(error))
         return
     pictures.append((entry.key, hashlib.blake2b(sample.image, digest_size=16).digest()))
     said = entry.model_dump(mode="json", exclude={"key", "files", "crc32"}, exclude_defaults=True)
     for place, truth in (("picture", {"width": width, "height": height}), ("json", meta)):
         for name in said.keys() & truth.keys():
             if said[name] != truth[name]:
-                yield (
-                    "entry",
-                    f"{name} is {truth[name]} in its {place}, {said[name]} in the sidecar",
-                )
-
-
-def read_files(tar: RandomAccessFile, entry: Entry) -> dict[str, bytes]:
-    """Read the files of one sample, by ending.
-
-    Raises:
-        ShardError: when they are larger than an image may be, or than the tar.
-    """
-    if sum(size for _, size in entry.files.values()) > MAX_BYTES:
-        raise ShardError(f"sample {entry.key} is larger than {MAX_BYTES:,} bytes")
-    files = {ending: tar.read(offset, size) for ending, (offset, size) in entry.files.items()}
-    if any(len(files[ending]) < size for ending, (_, size) in entry.files.items()):
-        raise ShardError(
-            f"the tar ends inside sample {entry.key}; nonpareil shards verify says more"
-        )
-    return files
+                differs = f"{name} is {truth[name]} in its {place}, {said[name]} in the sidecar"
+                yield Damage("entry", differs)
 
 
 def _member(tar: RandomAccessFile, offset: int) -> tuple[str, int] | None:

@@ -19,10 +19,12 @@ from shards.errors import ShardError, UserError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from shards.inspect.check import Fault
-    from shards.inspect.repair import Deed
+    from shards.dataset import Dataset
+    from shards.inspect.check import Advance, Fault
+    from shards.inspect.repair import Action
     from shards.inspect.stats import Stats
     from shards.sidecar import Sidecar
+    from shards.totals import Totals
 
 app = new_app(
     "Look into the shards of a dataset: check, repair, compare.\n\n"
@@ -56,50 +58,62 @@ def list_shards(
 
     Example: nonpareil shards ls runs/quickstart/pages
     """
-    total = Counter[str]()
-    rows = _sample_rows(path) if keys else _shard_rows(path, total, short=not as_json)
+    from shards.dataset import Dataset
+    from shards.totals import Totals
+
+    dataset, totals = Dataset(path), Totals()
+    whole = _whole(dataset)
+    rows = _sample_rows(whole) if keys else _shard_rows(whole, totals, short=not as_json)
     print_rows(rows, as_json=as_json)
-    if total and not as_json:
-        typer.echo(
-            f"{total['shards']:,} shards, {total['samples']:,} samples, "
-            f"{total['bytes'] / 1e6:,.1f} MB, {total['dropped']:,} dropped"
-        )
+    if not keys and not as_json:
+        typer.echo(_said(dataset, totals))
 
 
-def _shards_of(path: str) -> Iterator[Sidecar]:
-    from shards.sidecar import sidecars
+def _whole(dataset: Dataset, advance: Advance | None = None) -> Iterator[Sidecar]:
+    """Yield the sidecars of the whole shards; there must be one."""
+    any_whole = False
+    for done, sidecar in enumerate(dataset.sidecars(), 1):
+        if not dataset.damage(sidecar):
+            any_whole = True
+            yield sidecar
+        if advance:
+            advance(done, len(dataset.names))
+    if not any_whole:
+        raise dataset.nothing()
 
-    found = sidecars(path)
-    first = next(found, None)
-    if first is None:
-        raise UserError(f"{path} holds no finished shard (part-*.tar with part-*.json)")
-    yield first
-    yield from found
+
+def _said(dataset: Dataset, totals: Totals) -> str:
+    """Write the totals of the whole shards, and how many others there are."""
+    from shards.totals import in_words
+
+    damaged = len(dataset.names) - totals.shards
+    verify = f"; {damaged:,} damaged, nonpareil shards verify says how" if damaged else ""
+    return f"{in_words(totals.row())}{verify}"
 
 
-def _shard_rows(path: str, total: Counter[str], *, short: bool) -> Iterator[dict[str, Any]]:
-    """Yield a row for each shard and add it to `total`."""
-    for sidecar in _shards_of(path):
-        total.update(
-            shards=1,
-            samples=len(sidecar.entries),
-            bytes=sidecar.bytes,
-            dropped=len(sidecar.dropped),
-        )
+def _shard_rows(
+    sidecars: Iterable[Sidecar], totals: Totals, *, short: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each shard and add it to `totals`."""
+    from shards.totals import Totals
+
+    for sidecar in sidecars:
+        shard = Totals.of([sidecar])
+        totals += shard
         languages = Counter(entry.language for entry in sidecar.entries if entry.language)
         yield {
             "shard": sidecar.shard,
-            "samples": len(sidecar.entries),
-            "bytes": sidecar.bytes,
-            "characters": sum(entry.characters for entry in sidecar.entries),
+            "samples": shard.samples,
+            "bytes": shard.bytes,
+            "characters": shard.characters,
             "sha256": sidecar.sha256[:12] if short else sidecar.sha256,
             "languages": dict(sorted(languages.items())),
-            "dropped": sidecar.drops(),
+            "dropped": shard.reasons(),
         }
 
 
-def _sample_rows(path: str) -> Iterator[dict[str, Any]]:
-    for sidecar in _shards_of(path):
+def _sample_rows(sidecars: Iterable[Sidecar]) -> Iterator[dict[str, Any]]:
+    for sidecar in sidecars:
         for entry in sidecar.entries:
             low, high = entry.size_px or (0, 0)
             yield {
@@ -124,26 +138,21 @@ def stats(path: Where, *, as_json: Json = False) -> None:
     Example: nonpareil shards stats runs/quickstart/pages
     """
     with progress("stats") as advance:
+        from shards.dataset import Dataset
         from shards.inspect.stats import Stats
-        from shards.sidecar import sidecar_names
 
-        counted = Stats()
-        total = len(sidecar_names(path))
-        for sidecar in _shards_of(path):
+        dataset, counted = Dataset(path), Stats()
+        for sidecar in _whole(dataset, advance):
             counted.add(sidecar)
-            advance(counted.shards, total)
     if as_json:
         print_json(counted.row())
         return
-    typer.echo(
-        f"{counted.shards:,} shards, {counted.samples:,} samples, {counted.bytes / 1e6:,.1f} MB, "
-        f"{counted.dropped:,} dropped, {len(counted.recipes)} recipe(s)"
-    )
+    typer.echo(f"{_said(dataset, counted.totals)}, {len(counted.recipes)} recipe(s)")
     _draw_stats(counted)
 
 
 def _draw_stats(counted: Stats) -> None:
-    for title, counts in (("language", counted.languages), ("dropped", counted.reasons)):
+    for title, counts in (("language", counted.languages), ("dropped", counted.totals.dropped)):
         if counts:
             _draw(title, [(name, count) for name, count in counts.most_common()])
     for title, histogram in counted.histograms():
@@ -311,43 +320,34 @@ def verify(path: Where, *, deep: Deep = False, as_json: Json = False) -> None:
 
     Example: nonpareil shards verify runs/quickstart/pages --deep
     """
-    found: list[Fault] = []
+    faults: list[Fault] = []
     with progress("verify") as advance:
-        from shards.inspect.check import faults
+        from shards.inspect.check import faults as faults_in
 
-        for fault in faults(path, deep=deep, advance=advance):
-            found.append(fault)
+        for fault in faults_in(path, deep=deep, advance=advance):
+            faults.append(fault)
             if as_json:
                 print_json(fault.row())
     if not as_json:
-        _say_faults(path, found, deep)
-    raise typer.Exit(1 if found else 0)
+        _say_faults(path, faults, deep)
+    raise typer.Exit(1 if faults else 0)
 
 
-def _say_faults(path: str, found: list[Fault], deep: bool) -> None:
+def _say_faults(path: str, faults: list[Fault], deep: bool) -> None:
     """Print the faults, and for each remedy the shards that need it."""
-    if not found:
+    from shards.numbers import write_numbers
+
+    if not faults:
         typer.echo(f"{path}: every shard is what its sidecar says")
         return
-    rows = [{"file": one.file, "kind": one.kind, "fault": one.fault} for one in found]
-    print_table(f"{path}: {len(found):,} faults", rows)
+    rows = [{"file": fault.file, "kind": fault.kind, "fault": fault.fault} for fault in faults]
+    print_table(f"{path}: {len(faults):,} faults", rows)
     where = f"{shlex.quote(path)} --deep" if deep else shlex.quote(path)
-    for remedy in dict.fromkeys(one.remedy for one in found):
-        shards = {one.shard for one in found if one.remedy == remedy and one.shard >= 0}
+    for remedy in dict.fromkeys(fault.remedy for fault in faults):
+        shards = {fault.shard for fault in faults if fault.remedy == remedy and fault.shard >= 0}
         command = remedy.replace("repair PATH", f"repair {where}")
         command = command.replace("PATH", shlex.quote(path))
-        typer.echo(f"shards {_ranges(shards)}: {command}" if shards else command)
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """Write numbers as 1, 4-7, 9."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1] = [runs[-1][0], number]
-        else:
-            runs.append([number])
-    return ", ".join("-".join(map(str, run)) for run in runs)
+        typer.echo(f"shards {write_numbers(shards)}: {command}" if shards else command)
 
 
 @app.command()
@@ -373,23 +373,25 @@ def repair(
 
     Example: nonpareil shards repair runs/quickstart/pages --dry-run
     """
-    deeds: list[Deed] = []
+    actions: list[Action] = []
     with progress("repair") as advance:
         from shards.inspect.repair import repair as mend
 
-        for deed in mend(path, deep=deep, dry_run=dry_run, advance=advance):
-            deeds.append(deed)
+        for action in mend(path, deep=deep, dry_run=dry_run, advance=advance):
+            actions.append(action)
             if as_json:
-                print_json(deed.row())
+                print_json(action.row())
     if as_json:
         return
-    if not deeds:
+    if not actions:
         typer.echo(f"{path}: nothing to repair")
         return
-    print_table(path, [{"file": one.file, "done": one.done, "why": one.why} for one in deeds])
-    remade = {one.remade for one in deeds if one.remade is not None}
+    print_table(path, [{"file": row.file, "done": row.done, "why": row.why} for row in actions])
+    remade = {action.remade for action in actions if action.remade is not None}
     if remade:
-        typer.echo(f"shards {_ranges(remade)}: give the same render or filter command again")
+        from shards.numbers import write_numbers
+
+        typer.echo(f"shards {write_numbers(remade)}: give the same render or filter command again")
 
 
 @app.command()
@@ -426,7 +428,7 @@ def extract(
     for paths in write(islice(chosen, limit), out):
         samples += 1
         files += len(paths)
-        size += sum(one.stat().st_size for one in paths)
+        size += sum(path.stat().st_size for path in paths)
     more = next(chosen, None) is not None
     if as_json:
         print_json({"samples": samples, "files": files, "bytes": size, "more": more})
@@ -457,9 +459,9 @@ def diff(
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal different
-        for one in differences(first, second):
+        for difference in differences(first, second):
             different = True
-            yield one.row()
+            yield difference.row()
 
     print_rows(rows(), as_json=as_json)
     if not different and not as_json:

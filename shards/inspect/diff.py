@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shards.errors import UnreadableImage
-from shards.inspect.check import read_files
+from shards.inspect.extract import read_files
 from shards.sample import Sample
 from shards.sidecar import Entry, Sidecar, read_sidecar, sidecar_names
 from shards.store import RandomAccessFile, Where, open_store
@@ -43,7 +43,7 @@ def differences(a: Where, b: Where) -> Iterator[Difference]:
         ShardError: when a shard is not what its sidecar says.
     """
     first, second = open_store(a), open_store(b)
-    here, there = set(sidecar_names(first)), set(sidecar_names(second))
+    here, there = (set(sidecar_names(store.names())) for store in (first, second))
     for name in sorted(here ^ there, key=_by_shard):
         yield Difference(name, "", "shard", f"only in {first if name in here else second}")
     said: set[Differs] = set()

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from shards.dataset import Dataset
 from shards.errors import ShardError, UserError
-from shards.inspect.check import read_files
-from shards.sidecar import read_sidecar, sidecar_name, sidecars
-from shards.store import Where, open_store
+from shards.sidecar import Entry, read_sidecar, sidecar_name
+from shards.store import MAX_BYTES, RandomAccessFile, Where, open_store
 
 Stored = tuple[str, dict[str, bytes]]
 """A sample as it is stored: its key, and its files by ending."""
@@ -28,7 +28,7 @@ def select(
     missing = set(keys)
     try:
         wanted = (read_sidecar(store, sidecar_name(shard)) for shard in sorted(shards))
-        for sidecar in wanted if shards else sidecars(store):
+        for sidecar in wanted if shards else Dataset(store).sidecars():
             entries = [one for one in sidecar.entries if not keys or one.key in missing]
             if not entries:
                 continue
@@ -45,6 +45,22 @@ def select(
         ) from error
     if missing:
         raise UserError(f"no sample {min(missing)!r} in {store}; list them with shards ls --keys")
+
+
+def read_files(tar: RandomAccessFile, entry: Entry) -> dict[str, bytes]:
+    """Read the files of one sample, by ending.
+
+    Raises:
+        ShardError: when they are larger than an image may be, or than the tar.
+    """
+    if sum(size for _, size in entry.files.values()) > MAX_BYTES:
+        raise ShardError(f"sample {entry.key} is larger than {MAX_BYTES:,} bytes")
+    files = {ending: tar.read(offset, size) for ending, (offset, size) in entry.files.items()}
+    if any(len(files[ending]) < size for ending, (_, size) in entry.files.items()):
+        raise ShardError(
+            f"the tar ends inside sample {entry.key}; nonpareil shards verify says more"
+        )
+    return files
 
 
 def extract(samples: Iterable[Stored], folder: Path) -> Iterator[list[Path]]:

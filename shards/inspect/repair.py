@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shards.inspect.check import Advance, faults, shard_stems
-from shards.store import Where, open_store
+from shards.dataset import Dataset
+from shards.inspect.check import Advance, faults_of
+from shards.store import Where
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Action:
     """What was done about one file (removed, left) and why.
 
     `remade` is the number of the shard that the next run makes because of it.
@@ -32,7 +33,7 @@ class Deed:
 
 def repair(
     where: Where, *, deep: bool = False, dry_run: bool = False, advance: Advance | None = None
-) -> Iterator[Deed]:
+) -> Iterator[Action]:
     """Mend a folder or bucket and yield what was done, while it is done.
 
     Faults that another run would not mend, such as a key that occurs twice, are left and listed.
@@ -47,17 +48,15 @@ def repair(
     Raises:
         UserError: when there is no such folder.
     """
-    store = open_store(where)
-    tars, notes = shard_stems(store)
+    dataset = Dataset(where)
+    store = dataset.store
     removed = "would remove" if dry_run else "removed"
     for path in store.abandoned() if dry_run else store.sweep():
-        yield Deed(path.name, removed, "temporary file of a killed run")
-    if not tars | notes:
-        return
+        yield Action(path.name, removed, "temporary file of a killed run")
     gone: set[str] = set()
-    for fault in faults(store, deep=deep, advance=advance):
+    for fault in faults_of(dataset, deep=deep, advance=advance):
         if not fault.mendable:
-            yield Deed(fault.file, "left", f"{fault.fault}; {fault.remedy}")
+            yield Action(fault.file, "left", f"{fault.fault}; {fault.remedy}")
             continue
         name = f"{fault.file.partition('.')[0]}.json"
         if name in gone:
@@ -65,4 +64,4 @@ def repair(
         gone.add(name)
         if not dry_run:
             store.delete(name)
-        yield Deed(name, removed, fault.fault, fault.shard)
+        yield Action(name, removed, fault.fault, fault.shard)

@@ -1,7 +1,8 @@
 """The report: what a folder or bucket of shards holds, as one HTML page that needs nothing else.
 
-After a survey of all sidecars, only those of the samples that are shown are read again, so a
-dataset of any size can be looked at. The page carries no date: the same shards give the same bytes.
+After one pass over all sidecars, which no damage stops, only those of the samples that are shown
+are read again, so a dataset of any size can be looked at. The page carries no date: the same shards
+give the same bytes.
 """
 
 import base64
@@ -9,25 +10,38 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import accumulate, groupby
+from itertools import groupby
 from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from shards.ahead import ahead
 from shards.console import progress
-from shards.errors import ShardError, UserError
+from shards.dataset import Dataset
+from shards.errors import UserError
 from shards.inspect.charts import HEIGHT, WIDTH, bars, charts, constants
-from shards.inspect.check import Advance
+from shards.inspect.check import RERUN, Advance, Fault, unfinished
+from shards.inspect.extract import read_files
 from shards.inspect.pictures import jpeg_uri, shrunk
 from shards.inspect.sheet import choose
-from shards.inspect.survey import Survey
+from shards.inspect.stats import Stats
 from shards.sample import Sample
-from shards.sidecar import Dropped, Entry, Sidecar, read_sidecar, sidecar_name
-from shards.source import MAX_BYTES, ImageSource
-from shards.store import Folder, Store, Where, write_atomically
+from shards.sidecar import (
+    Dropped,
+    Entry,
+    Sidecar,
+    read_sidecar,
+    shard_name,
+    shard_number,
+    sidecar_name,
+)
+from shards.source import ImageSource
+from shards.store import PARALLEL_READS, Folder, Store, Where, write_atomically
+from shards.totals import Totals
 
 SAMPLES, MOST_SAMPLES = 64, 1000
 """Samples shown unless asked otherwise, and the most that may be asked for."""
@@ -41,6 +55,12 @@ SMALLEST_SIDE, LARGEST_SIDE = 128, 1024
 
 REASONS, REJECT_SIDE = 20, 240
 """Reasons whose rejected images are shown, and the longer side of these in px (our choice)."""
+
+REJECTS = 12
+"""Rejected images kept of each reason (our choice: two rows of a contact sheet)."""
+
+MAX_NOTE_BYTES = 2**24
+"""Largest recipe.json or quarantine.json that is read, in bytes."""
 
 ROWS, CHARTS = 200, 40
 """Lines of a table, and charts (our choice: `shards ls` and `shards stats` list them all)."""
@@ -72,28 +92,128 @@ def write_report(
     _make_room(file)
     given = ImageSource.at(images) if images else None
     with progress("sidecars") as advance:
-        survey = Survey.of(where, advance)
-    recipe = survey.note("recipe.json")
+        contents = Contents.of(where, advance)
+    recipe = contents.note("recipe.json")
     source = given or _source(recipe)
     with progress("pictures") as advance:
-        cards = list(_cards(survey, samples, advance))
-    groups = list(_groups(survey, source))
+        cards = list(_cards(contents, samples, advance))
+    groups = list(_groups(contents, source))
     text = _page(
-        name=_name(survey.store),
-        survey=survey,
+        name=_name(contents.store),
+        contents=contents,
         recipe=recipe,
         cards=cards,
         groups=groups,
-        found=source is not None,
+        has_source=source is not None,
     )
     write_atomically(file, text)
     return {
         "file": str(file),
         "samples": len(cards),
-        "rejects": sum(bool(one["image"]) for group in groups for one in group["images"]),
-        "faults": len(survey.faults),
+        "rejects": sum(bool(row["image"]) for group in groups for row in group["images"]),
+        "faults": len(contents.faults),
         "bytes": len(text.encode()),
     }
+
+
+@dataclass
+class Contents:
+    """What is in a dataset and what is wrong with it, as far as its sidecars tell.
+
+    `stats` count the whole shards; `numbers` has the index of each, `ends` the samples up to its
+    end, `rows` what a table says of the first ROWS. `faults` have the fields of `Fault.row`.
+    `rejects` maps a reason to at most REJECTS images: those whose names have the smallest digests,
+    which is a fair sample and the same every time.
+    """
+
+    store: Store
+    stats: Stats = field(default_factory=Stats)
+    numbers: list[int] = field(default_factory=list[int])
+    ends: list[int] = field(default_factory=list[int])
+    rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    faults: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    rejects: dict[str, dict[bytes, Dropped]] = field(
+        default_factory=dict[str, dict[bytes, Dropped]]
+    )
+
+    @classmethod
+    def of(cls, where: Where, advance: Advance) -> "Contents":
+        """Read every sidecar of a folder or bucket.
+
+        Raises:
+            UserError: when it is missing or holds no finished shard.
+        """
+        dataset = Dataset(where)
+        contents = cls(dataset.store)
+        contents.faults += [fault.row() for fault in (*unfinished(dataset), *gap(dataset))]
+        # With the one in use PARALLEL_READS sidecars are held, each of which may be large.
+        examined = ahead(dataset.examine, dataset.names, PARALLEL_READS - 1)
+        for done, (name, (sidecar, damage)) in enumerate(
+            zip(dataset.names, examined, strict=True), 1
+        ):
+            if damage:
+                file = sidecar.tar if sidecar else name
+                contents.faults.append(Fault(shard_number(name), file, *damage).row())
+            elif sidecar:
+                contents.add(sidecar)
+            advance(done, len(dataset.names))
+        if not contents.numbers:
+            raise dataset.nothing()
+        for recipe, shards in contents.stats.recipes.most_common()[1:]:
+            fault = f"{shards} of the shards were made by another recipe, {recipe[:12]}"
+            contents.faults.append(Fault(-1, "*.json", "recipe", fault).row())
+        contents.faults += _given_up(contents.note("quarantine.json"))
+        return contents
+
+    def add(self, sidecar: Sidecar) -> None:
+        """Count one shard."""
+        self.stats.add(sidecar)
+        self.numbers.append(sidecar.shard)
+        self.ends.append(self.stats.totals.samples)
+        if len(self.rows) < ROWS:
+            named = {"shard": sidecar.shard, "tar": sidecar.tar, "sha256": sidecar.sha256}
+            self.rows.append(Totals.of([sidecar]).row() | named)
+        for drop in sidecar.dropped:
+            kept = self.rejects.setdefault(drop.reason, {})
+            kept[hashlib.sha256(drop.source.encode()).digest()] = drop
+            if len(kept) > REJECTS:
+                del kept[max(kept)]
+
+    def note(self, name: str) -> Any:
+        """Read a JSON file beside the shards; None, and a fault, where it cannot be read."""
+        try:
+            size = self.store.size(name)
+            if size > MAX_NOTE_BYTES:
+                raise ValueError(f"{size:,} bytes exceed {MAX_NOTE_BYTES:,}")
+            return orjson.loads(self.store.read(name))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            remedy = "move it away; the next run writes another"
+            self.faults.append({"file": name, "fault": f"no JSON: {error}", "remedy": remedy})
+            return None
+
+
+def gap(dataset: Dataset) -> Iterator[Fault]:
+    """Yield a fault where shards are missing. They are counted: there may be billions of them."""
+    present = {shard_number(name) for name in (*dataset.names, *dataset.unfinished)}
+    last = max(present, default=-1)
+    if missing := last + 1 - len(present):
+        yield Fault(last, "part-*.tar", "gap", f"{missing:,} shards below {last} are missing")
+
+
+def _given_up(quarantine: Any) -> list[dict[str, Any]]:
+    """List the shards that a run gave up, from what its quarantine.json holds."""
+    rows = quarantine if isinstance(quarantine, list) else []
+    return [
+        {
+            "file": f"{shard_name(row['shard'])}.tar",
+            "fault": f"given up after {row.get('attempts', '?')} attempts: {row.get('error', '?')}",
+            "remedy": RERUN,
+        }
+        for row in rows
+        if isinstance(row, dict) and isinstance(row.get("shard"), int)
+    ]
 
 
 def _name(store: Store) -> str:
@@ -115,17 +235,16 @@ def _make_room(file: Path) -> None:
         raise UserError(f"--out {file}: {file.parent} is a file; give a folder") from error
 
 
-def _cards(survey: Survey, wanted: int, advance: Advance) -> Iterator[dict[str, Any]]:
+def _cards(contents: Contents, wanted: int, advance: Advance) -> Iterator[dict[str, Any]]:
     """Yield what is shown of each chosen sample, in order; a shard's sidecar is read once."""
-    chosen = choose(survey.stats.samples, wanted)
+    chosen = choose(contents.stats.totals.samples, wanted)
     side = min(max(isqrt(PIXELS // max(1, len(chosen))), SMALLEST_SIDE), LARGEST_SIDE)
-    ends = list(accumulate(row.samples for row in survey.shards))
-    done = 0
+    ends, done = contents.ends, 0
     for shard, numbers in groupby(chosen, partial(bisect_right, ends)):
-        sidecar = read_sidecar(survey.store, sidecar_name(survey.shards[shard].shard))
+        sidecar = read_sidecar(contents.store, sidecar_name(contents.numbers[shard]))
         for i in numbers:
             # Counted from the end: sample ends[shard] - 1 is the last of its shard.
-            yield _card(survey.store, sidecar, sidecar.entries[i - ends[shard]], side)
+            yield _card(contents.store, sidecar, sidecar.entries[i - ends[shard]], side)
             advance(done := done + 1, len(chosen))
 
 
@@ -139,26 +258,12 @@ def _card(store: Store, sidecar: Sidecar, entry: Entry, side: int) -> dict[str, 
         "sizes": entry.size_px or (min(entry.width, entry.height),) * 2,
     }
     try:
-        sample = _sample(store, sidecar, entry)
+        with closing(store.open(sidecar.tar)) as tar:
+            sample = Sample.of_files(entry.key, read_files(tar, entry))
         card |= {"text": _cut(sample.text, TEXT), "facts": _facts(sample.meta)}
         return card | _picture(sample, side)
     except (UserError, ValueError, OSError) as error:
         return card | {"error": _cut(" ".join(str(error).split()), VALUE)}
-
-
-def _sample(store: Store, sidecar: Sidecar, entry: Entry) -> Sample:
-    """Read one sample of a sidecar that may promise anything.
-
-    Raises:
-        ShardError: when it is larger than MAX_BYTES or lies outside the tar.
-    """
-    if sum(size for _, size in entry.files.values()) > MAX_BYTES:
-        raise ShardError(f"larger than {MAX_BYTES:,} bytes")
-    with closing(store.open(sidecar.tar)) as tar:
-        files = {name: tar.read(*at) for name, at in entry.files.items()}
-    if any(len(files[name]) != size for name, (_, size) in entry.files.items()):
-        raise ShardError(f"{sidecar.tar} ends inside this sample; remake this shard")
-    return Sample.of_files(entry.key, files)
 
 
 def _picture(sample: Sample, side: int) -> dict[str, Any]:
@@ -181,7 +286,7 @@ def _said(value: Any) -> str:
     if isinstance(value, list) and len(value) <= 4 and not any(map(_nested, value)):
         return ", ".join(map(_said, value))
     if isinstance(value, dict) and not any(map(_nested, value.values())):
-        return "\n".join(f"{name} {_said(one)}" for name, one in value.items())
+        return "\n".join(f"{name} {_said(part)}" for name, part in value.items())
     return value if isinstance(value, str) else ""
 
 
@@ -207,20 +312,21 @@ def _source(recipe: Any) -> ImageSource | None:
         return None
 
 
-def _groups(survey: Survey, source: ImageSource | None) -> Iterator[dict[str, Any]]:
+def _groups(contents: Contents, source: ImageSource | None) -> Iterator[dict[str, Any]]:
     """Yield the reasons, most frequent first, each with some of its rejected images."""
-    shown = [reason for reason, _ in survey.stats.reasons.most_common(REASONS)]
+    counts = contents.stats.totals.dropped
+    shown = [reason for reason, _ in counts.most_common(REASONS)]
     drops = {
-        reason: sorted(survey.rejects[reason].values(), key=lambda one: one.source)
+        reason: sorted(contents.rejects[reason].values(), key=lambda drop: drop.source)
         for reason in shown
     }
-    wanted = {drop.source for some in drops.values() for drop in some}
+    wanted = {drop.source for rejects in drops.values() for drop in rejects}
     place = {}
     if source:
         place = {name: i for i in range(len(source)) if (name := source.name(i)) in wanted}
     for reason in shown:
         images = [_reject(drop, source, place.get(drop.source)) for drop in drops[reason]]
-        yield {"reason": reason, "count": survey.stats.reasons[reason], "images": images}
+        yield {"reason": reason, "count": counts[reason], "images": images}
 
 
 def _reject(drop: Dropped, source: ImageSource | None, place: int | None) -> dict[str, Any]:
@@ -233,7 +339,7 @@ def _reject(drop: Dropped, source: ImageSource | None, place: int | None) -> dic
         return row
 
 
-def _page(*, survey: Survey, recipe: Any, **rest: Any) -> str:
+def _page(*, contents: Contents, recipe: Any, **rest: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -244,20 +350,21 @@ def _page(*, survey: Survey, recipe: Any, **rest: Any) -> str:
         undefined=StrictUndefined,
     )
     environment.filters["csp"] = _csp
-    stats = survey.stats
+    stats = contents.stats
     return environment.get_template("shards.html").render(
+        totals=stats.totals,
         stats=stats,
         digests=stats.recipes.most_common(ROWS),
         languages=bars(stats.languages),
-        reasons=bars(stats.reasons),
+        reasons=bars(stats.totals.dropped),
         charts=charts(stats)[:CHARTS],
         constants=dict(list(constants(stats).items())[:CHARTS]),
         plot={"width": WIDTH, "height": HEIGHT},
-        shards=survey.shards[:ROWS],
-        faults=survey.faults,
+        rows=contents.rows,
+        faults=contents.faults,
         most_rows=ROWS,
         most_facts=FACTS,
-        versions=sorted(survey.versions.items())[:ROWS],
+        versions=sorted(stats.versions.items())[:ROWS],
         recipe=orjson.dumps(recipe, option=orjson.OPT_INDENT_2).decode() if recipe else "",
         **rest,
     )

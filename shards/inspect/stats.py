@@ -8,8 +8,8 @@ from itertools import accumulate, count, pairwise
 from math import floor, log10
 from typing import Any, NamedTuple
 
-from shards.sidecar import Sidecar, sidecars
-from shards.store import Where
+from shards.sidecar import Sidecar
+from shards.totals import Totals
 
 BINS = 20
 """Most bins of a histogram (our choice: what fits on a screen)."""
@@ -86,10 +86,10 @@ class Histogram:
             return [Bin(value, value, self.counts[value]) for value in values]
         wide = values[0] >= 0 and values[-1] > WIDE * self.quantile(0.5)
         edges = (_series if wide else _even)(values, most)
-        found = [0] * (len(edges) - 1)
+        counts = [0] * (len(edges) - 1)
         for value in values:
-            found[bisect_right(edges, value) - 1] += self.counts[value]
-        return [Bin(*edge, count) for edge, count in zip(pairwise(edges), found, strict=True)]
+            counts[bisect_right(edges, value) - 1] += self.counts[value]
+        return [Bin(*edge, count) for edge, count in zip(pairwise(edges), counts, strict=True)]
 
     def row(self) -> dict[str, Any]:
         """Return the histogram as JSON can hold it; quantiles are left out where it is empty."""
@@ -109,49 +109,31 @@ class Histogram:
 
 @dataclass
 class Stats:
-    """Counts and histograms of a dataset.
+    """The totals of a dataset, and what only whole sidecars tell: counts and histograms.
 
-    `bytes` are those of the tars. `languages` and `reasons` (why images were dropped) count
-    samples. `smallest_px` and `largest_px` are the ems of each rendered sample in px,
-    `short_side` and `aspect` (width / height) describe the pictures, `scores` holds one histogram
-    by score of what was kept and `dropped_scores` of what was not.
+    `recipes` and `versions`, by (library, version), count shards; `languages` counts samples.
+    `smallest_px` and `largest_px` are the ems of each rendered sample in px, `text_length` its
+    characters, `short_side` and `aspect` (width / height) describe the pictures, `scores` holds one
+    histogram by score of what was kept and `dropped_scores` of what was not.
     """
 
-    shards: int = 0
-    samples: int = 0
-    dropped: int = 0
-    bytes: int = 0
+    totals: Totals = field(default_factory=Totals)
     recipes: Counter[str] = field(default_factory=Counter[str])
+    versions: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     languages: Counter[str] = field(default_factory=Counter[str])
-    reasons: Counter[str] = field(default_factory=Counter[str])
     smallest_px: Histogram = field(default_factory=Histogram)
     largest_px: Histogram = field(default_factory=Histogram)
-    characters: Histogram = field(default_factory=Histogram)
+    text_length: Histogram = field(default_factory=Histogram)
     short_side: Histogram = field(default_factory=Histogram)
     aspect: Histogram = field(default_factory=Histogram)
     scores: dict[str, Histogram] = field(default_factory=dict[str, Histogram])
     dropped_scores: dict[str, Histogram] = field(default_factory=dict[str, Histogram])
 
-    @classmethod
-    def of(cls, where: Where) -> "Stats":
-        """Count a folder or bucket.
-
-        Raises:
-            UserError: when there is no such folder.
-            ShardError: when a sidecar is broken.
-        """
-        stats = cls()
-        for sidecar in sidecars(where):
-            stats.add(sidecar)
-        return stats
-
     def add(self, sidecar: Sidecar) -> None:
         """Count one shard."""
-        self.shards += 1
-        self.samples += len(sidecar.entries)
-        self.dropped += len(sidecar.dropped)
-        self.bytes += sidecar.bytes
+        self.totals.add(sidecar)
         self.recipes[sidecar.recipe] += 1
+        self.versions.update(sidecar.versions.items())
         for entry in sidecar.entries:
             if entry.language:
                 self.languages[entry.language] += 1
@@ -159,13 +141,12 @@ class Stats:
                 self.smallest_px.add(entry.size_px[0])
                 self.largest_px.add(entry.size_px[1])
             if entry.characters:
-                self.characters.add(entry.characters)
+                self.text_length.add(entry.characters)
             if entry.width > 0 and entry.height > 0:
                 self.short_side.add(min(entry.width, entry.height))
                 self.aspect.add(entry.width / entry.height)
             _add_scores(self.scores, entry.scores)
         for drop in sidecar.dropped:
-            self.reasons[drop.reason] += 1
             _add_scores(self.dropped_scores, drop.scores)
 
     def histograms(self) -> Iterator[tuple[str, Histogram]]:
@@ -173,7 +154,7 @@ class Stats:
         named = {
             "smallest font size, px": self.smallest_px,
             "largest font size, px": self.largest_px,
-            "characters a sample": self.characters,
+            "characters a sample": self.text_length,
             "shorter side, px": self.short_side,
             "width / height": self.aspect,
             **{f"score {name}": one for name, one in sorted(self.scores.items())},
@@ -183,11 +164,10 @@ class Stats:
 
     def row(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
-        plain = ("shards", "samples", "dropped", "bytes")
-        counted = ("recipes", "languages", "reasons")
-        drawn = ("smallest_px", "largest_px", "characters", "short_side", "aspect")
+        counted = ("recipes", "languages")
+        drawn = ("smallest_px", "largest_px", "text_length", "short_side", "aspect")
         return {
-            **{name: getattr(self, name) for name in plain},
+            **self.totals.row(),
             **{name: dict(getattr(self, name).most_common()) for name in counted},
             **{name: getattr(self, name).row() for name in drawn},
             "scores": {name: one.row() for name, one in sorted(self.scores.items())},

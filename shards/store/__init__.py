@@ -9,11 +9,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from shards.errors import UserError
-from shards.store.base import RandomAccessFile, Store
+from shards.store.base import MAX_BYTES, RandomAccessFile, Store
 from shards.store.bucket import BUCKETS, PARALLEL_READS, Bucket
 from shards.store.folder import Folder
 
 __all__ = [
+    "MAX_BYTES",
     "PARALLEL_READS",
     "Bucket",
     "Folder",

@@ -1,13 +1,21 @@
 """What a store can do, whatever it is: verbs on plain file names, without folders."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from mmap import mmap
 from pathlib import Path
 from typing import Protocol
 
 from shards.errors import UserError
+
+MAX_BYTES = 256 * 2**20
+"""Largest file that is read whole, in bytes (our choice: far above any photograph)."""
+
+PIECE = 8 * 2**20
+"""Bytes of a large file that are held in memory at once."""
 
 
 class RandomAccessFile(Protocol):
@@ -100,11 +108,20 @@ class Store(ABC):
         Raises:
             FileNotFoundError: when there is none.
         """
-        file = self.open(name)
-        try:
+        with closing(self.open(name)) as file:
             return file.read(0, file.size)
-        finally:
-            file.close()
+
+    def sha256(self, name: str) -> str:
+        """Return the SHA-256 of a file, read in pieces, in 64 hexadecimal digits.
+
+        Raises:
+            FileNotFoundError: when there is none.
+        """
+        state = hashlib.sha256()
+        with closing(self.open(name)) as file:
+            for start in range(0, file.size, PIECE):
+                state.update(file.read(start, PIECE))
+        return state.hexdigest()
 
     def exists(self, name: str) -> bool:
         """Is there a file of this name?"""

@@ -28,10 +28,10 @@ class Folder(Store):
     def sizes(self) -> dict[str, int]:
         """Ask for each; a file that goes meanwhile is left out."""
         sizes: dict[str, int] = {}
-        for entry in sorted(self._entries(), key=lambda entry: entry.name):
+        for entry in self._entries():
             with suppress(FileNotFoundError):
                 sizes[entry.name] = entry.stat().st_size
-        return sizes
+        return dict(sorted(sizes.items()))
 
     def _entries(self) -> list[os.DirEntry[str]]:
         try:

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from pipelines.engine.jobs import RenderJob, parse_shards
+from pipelines.engine.jobs import RenderJob
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Changed, Run
 from shards import UserError
 from shards.inspect.check import faults
+from shards.numbers import parse_numbers
 from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.engine.test_workers import sums
 
@@ -18,19 +19,19 @@ from tests.pipelines.engine.test_workers import sums
     [("7", [7]), ("1,4-6", [1, 4, 5, 6]), (" 3 - 4 , 3", [3, 4]), ("0-9", list(range(10)))],
 )
 def test_choices_are_read(text, chosen):
-    assert parse_shards(text, 10) == chosen
+    assert parse_numbers(text, 10) == chosen
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "-1", "5-3", "1,,2", "1..3", "0x1", "٣", "1-2-3"])
 def test_other_words_are_one_line(text):
     with pytest.raises(UserError, match=r"write it as 7, 123-130 or 1,4-6"):
-        parse_shards(text, 10)
+        parse_numbers(text, 10)
 
 
 @pytest.mark.parametrize("text", ["10", "0-99999999"])
 def test_shards_that_the_job_has_not_are_refused(text):
     with pytest.raises(UserError, match=r"the recipe has 10 shards, 0 to 9"):
-        parse_shards(text, 10)
+        parse_numbers(text, 10)
 
 
 def test_only_the_chosen_shards_are_made(job, tmp_path):

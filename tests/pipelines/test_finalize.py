@@ -1,7 +1,6 @@
 """The manifest says what lies there, or is not written."""
 
 import json
-import re
 import subprocess
 import sys
 
@@ -92,15 +91,3 @@ def test_broken_shards_are_refused_in_any_case(out):
 def test_other_folders_are_one_line(tmp_path):
     assert "is not a folder" in mistake("finalize", tmp_path / "nowhere")
     assert "holds no recipe.json" in mistake("finalize", tmp_path)
-
-
-def test_patterns_do_not_cross_a_change_of_width(out):
-    from pipelines.finalize import _patterns
-
-    found = list(_patterns([999_998, 999_999, 1_000_000, 1_000_001, 1_000_003]))
-    assert found == [
-        "part-{999998..999999}.tar",
-        "part-{1000000..1000001}.tar",
-        "part-1000003.tar",
-    ]
-    assert all(re.fullmatch(r"part-\d+\.tar", name) for name in expanded(found))

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.faults import DAMAGES, MOMENTS, RECIPE, Job, ended, failing_store, outcome
 from shards import ShardError, ShardWriter
-from shards.sidecar import finished, sidecars
+from shards.dataset import Dataset
 from tests.conftest import make_sample
 
 NOTHING = {"lost": 0, "doubled": 0, "silent": 0, "left": 0}
@@ -68,7 +68,7 @@ def test_full_disk_is_one_line_and_a_rerun_with_space_finishes(expected, tmp_pat
     assert told.stdout.startswith("code 2\n")
     assert "error: the disk is full" in told.stderr
     assert ".tmp" not in told.stderr.replace("progress", "")
-    assert {sidecar.shard: sidecar.sha256 for sidecar in sidecars(kept)} == expected
+    assert {sidecar.shard: sidecar.sha256 for sidecar in Dataset(kept).sidecars()} == expected
 
 
 def write(folder, seed=0):
@@ -105,12 +105,13 @@ def test_a_sidecar_that_appears_while_the_tar_is_put_in_place_is_kept(tmp_path, 
     )
     with pytest.raises(ShardError, match="written meanwhile"):
         write(tmp_path, seed=0)
-    assert list(sidecars(tmp_path)) == list(sidecars(other))
+    assert list(Dataset(tmp_path).sidecars()) == list(Dataset(other).sidecars())
 
 
 def test_a_sidecar_whose_tar_is_gone_or_short_is_not_finished(shard_folder):
-    assert [sidecar.shard for sidecar in finished(shard_folder)] == [0, 1]
+    assert [summary.shard for summary in Dataset(shard_folder).whole()] == [0, 1]
     (shard_folder / "part-000000.tar").unlink()
     os.truncate(shard_folder / "part-000001.tar", 100)
-    assert list(finished(shard_folder)) == []
-    assert list(shard_folder.glob("*.json")) == []
+    dataset = Dataset(shard_folder)
+    assert list(dataset.whole()) == []
+    assert [dataset.damage(summary).kind for summary in dataset.summaries()] == ["tar", "size"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from shards import ShardReader, ShardWriter, StoreError, UserError, open_store
+from shards.dataset import Dataset
 from shards.inspect.check import faults
-from shards.sidecar import finished, sidecars
 from shards.store import Bucket, Folder
 from tests.conftest import make_sample
 
@@ -115,8 +115,9 @@ def test_shards_are_the_same_bytes_in_both(s3, tmp_path):
         for shard in range(2):
             with ShardWriter(place, shard, recipe="r") as writer:
                 writer.extend(make_sample(i) for i in range(3 * shard, 3 * shard + 3))
-    assert list(sidecars(where[0])) == list(sidecars(where[1]))
-    assert [sidecar.shard for sidecar in finished(where[1])] == [0, 1]
+    ours, theirs = map(Dataset, where)
+    assert list(ours.sidecars()) == list(theirs.sidecars())
+    assert [summary.shard for summary in theirs.whole()] == [0, 1]
     assert list(faults(where[1])) == []
     with ShardReader(where[0]) as ours, ShardReader(where[1]) as theirs:
         assert [sample.key for sample in theirs] == [sample.key for sample in ours]

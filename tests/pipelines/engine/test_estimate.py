@@ -1,13 +1,14 @@
 """--dry-run: one real shard elsewhere, and nothing touched where the shards belong."""
 
 import json
+import os
 
 import pytest
 
 from pipelines.engine.estimate import estimate
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Run
-from shards import UserError
+from shards import ShardError, UserError
 from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.test_cli import mistake, nonpareil
 
@@ -36,6 +37,27 @@ def test_nothing_is_touched(job, tmp_path):
     plan = estimate(job, tmp_path, RunOptions(workers=2))
     assert (plan.finished, plan.to_make, plan.sampled, plan.workers) == (1, 2, 1, 2)
     assert contents(tmp_path) == before
+
+
+def test_a_damaged_shard_is_planned_as_the_run_then_makes_it(job, tmp_path):
+    list(Run(job, tmp_path, INLINE))
+    whole = contents(tmp_path)
+    tar = tmp_path / "part-000001.tar"
+    os.truncate(tar, tar.stat().st_size - 512)
+    plan = estimate(job, tmp_path, INLINE)
+    assert (plan.finished, plan.to_make, plan.sampled) == (2, 1, 1)
+    assert [made.shard for made in Run(job, tmp_path, INLINE)] == [1]
+    assert {name: data for name, (data, _) in contents(tmp_path).items()} == {
+        name: data for name, (data, _) in whole.items()
+    }
+
+
+def test_a_broken_sidecar_stops_the_plan_as_it_stops_the_run(job, tmp_path):
+    list(Run(job, tmp_path, INLINE))
+    (tmp_path / "part-000001.json").write_text("{")
+    for begin in (estimate, Run):
+        with pytest.raises(ShardError, match=r"part-000001\.json is not a sidecar"):
+            begin(job, tmp_path, INLINE)
 
 
 def test_workers_divide_the_time_but_not_below_a_shard(job, tmp_path):

@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 
 from pipelines.engine.jobs import FilterJob, RenderJob
-from pipelines.engine.progress import totals
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Run
 from shards import ShardReader, UserError, encode_png
+from shards.dataset import Dataset
 from shards.inspect.check import faults
-from shards.sidecar import sidecars
 from shards.store import Folder
 from tests.conftest import picture
 from tests.pipelines.conftest import INLINE, SMALL_PAGES
 
 
 def sums(folder):
-    return {sidecar.shard: sidecar.sha256 for sidecar in sidecars(folder)}
+    return {sidecar.shard: sidecar.sha256 for sidecar in Dataset(folder).sidecars()}
 
 
 def test_processes_write_what_one_process_writes(job, tmp_path):
@@ -106,7 +105,7 @@ def test_filter_keeps_the_bytes_and_names_every_drop(tmp_path):
         }
     )
     list(Run(job, tmp_path / "out", INLINE))
-    (sidecar,) = sidecars(tmp_path / "out")
+    (sidecar,) = Dataset(tmp_path / "out").sidecars()
     with ShardReader(tmp_path / "out") as reader:
         assert [sample.image for sample in reader] == [(images / "a_sharp.png").read_bytes()]
     dropped = {drop.source: drop for drop in sidecar.dropped}
@@ -126,8 +125,10 @@ def test_unreadable_photograph_under_pages_is_counted_and_named(tmp_path):
     page = SMALL_PAGES["render"] | {"photographs": str(images), "flat_share": 0.0}
     settings = SMALL_PAGES | {"samples_per_shard": 16, "render": page}
     list(Run(RenderJob.model_validate(settings), tmp_path / "warm", INLINE))
-    assert totals(tmp_path / "warm")["dropped"] == {"unreadable": 1}
-    assert totals(tmp_path / "warm")["samples"] == 48
+    totals = Dataset(tmp_path / "warm").totals()
+    assert totals.dropped == {"unreadable": 1}
+    assert totals.unreadable == {"bad.png"}
+    assert totals.samples == 48
     # The sidecar must not depend on what a worker met before.
     (tmp_path / "cold").mkdir()
     RenderJob.model_validate(settings).make_shard(2, Folder(tmp_path / "cold"))
@@ -147,6 +148,6 @@ def test_recipe_lies_beside_the_output(tmp_path):
 def test_a_sidecar_names_the_code_and_the_libraries_that_made_it(tmp_path):
     job = RenderJob.model_validate(SMALL_PAGES | {"shards": 1})
     list(Run(job, tmp_path, INLINE))
-    (sidecar,) = sidecars(tmp_path)
+    (sidecar,) = Dataset(tmp_path).sidecars()
     assert len(sidecar.versions["code"]) == 12
     assert {"pillow", "numpy", "freetype"} < sidecar.versions.keys()

@@ -7,9 +7,12 @@ import os
 import pytest
 
 from shards import Sample, ShardWriter, UserError
-from shards.inspect.check import MANIFEST, MAX_GAPS, REMEDIES, faults, read_files
+from shards.dataset import Dataset
+from shards.inspect.check import MAX_GAPS, REMEDIES, faults
+from shards.inspect.extract import read_files
 from shards.inspect.repair import repair
-from shards.sidecar import read_sidecar, sidecars
+from shards.manifest import MANIFEST, Manifest
+from shards.sidecar import read_sidecar
 from shards.store import Folder
 from tests.conftest import make_sample
 
@@ -105,12 +108,9 @@ LEFT = {
 
 def list_shards(folder, **changes):
     """Write the manifest of a folder, then let it say something else."""
-    rows = [
-        {"tar": sidecar.tar, "sha256": sidecar.sha256, "bytes": sidecar.bytes, "samples": 3}
-        for sidecar in sidecars(folder)
-    ]
-    rows[-1] |= changes
-    (folder / MANIFEST).write_text(json.dumps({"version": 1, "shards": rows}))
+    held = Manifest.of(Dataset(folder), recipe="r" * 64, planned=2).row()
+    held["shards"][-1] |= changes
+    (folder / MANIFEST).write_text(json.dumps(held))
 
 
 LEFT["manifest"] = lambda folder: list_shards(folder, sha256="0" * 64)
@@ -167,10 +167,10 @@ def test_what_repair_cannot_mend_is_left_and_named(shard_folder, kind, deep):
     (LEFT | LEFT_DEEP)[kind](shard_folder)
     before = everything(shard_folder)
     assert kinds(shard_folder, deep=deep) == [kind]
-    (deed,) = repair(shard_folder, deep=deep)
-    assert deed.done == "left"
-    assert deed.remade is None
-    assert deed.why.endswith(REMEDIES[kind])
+    (action,) = repair(shard_folder, deep=deep)
+    assert action.done == "left"
+    assert action.remade is None
+    assert action.why.endswith(REMEDIES[kind])
     assert everything(shard_folder) == before
 
 
@@ -183,10 +183,10 @@ def test_a_disk_that_fails_is_named_and_nothing_is_removed(shard_folder, monkeyp
     def fail(store, name):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("shards.inspect.check.sha256_of", fail)
+    monkeypatch.setattr("shards.store.Folder.sha256", fail)
     found = list(faults(shard_folder))
     assert [fault.fault for fault in found] == ["cannot be read: Input/output error"] * 2
-    assert {deed.done for deed in repair(shard_folder)} == {"left"}
+    assert {action.done for action in repair(shard_folder)} == {"left"}
     assert kinds(shard_folder) == ["unreadable"] * 2
 
 
@@ -194,9 +194,9 @@ def test_repair_sweeps_what_killed_runs_left(shard_folder):
     left = shard_folder / ".part-000009.tar.elsewhere.1.1.tmp"
     left.write_bytes(b"x")
     os.utime(left, (0, 0))
-    assert [deed.file for deed in repair(shard_folder, dry_run=True)] == [left.name]
+    assert [action.file for action in repair(shard_folder, dry_run=True)] == [left.name]
     assert left.exists()
-    assert [deed.done for deed in repair(shard_folder)] == ["removed"]
+    assert [action.done for action in repair(shard_folder)] == ["removed"]
     assert not left.exists()
 
 

@@ -111,8 +111,8 @@ def test_stats_are_drawn_and_are_json(shard_folder):
     assert "blurry   2  ██" in said
     assert "width / height: 1.5 in all 6" in said
     (counted,) = rows(shards("stats", shard_folder, "--json"))
-    assert counted["reasons"] == {"blurry": 2}
-    assert counted["characters"]["bins"] == [[i, i, 1] for i in range(5, 11)]
+    assert counted["dropped"] == {"blurry": 2}
+    assert counted["text_length"]["bins"] == [[i, i, 1] for i in range(5, 11)]
 
 
 def test_show_writes_the_picture(shard_folder, tmp_path):

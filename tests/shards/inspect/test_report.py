@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from shards import ImageSource, Sample, ShardWriter, UserError, encode_png
-from shards.inspect import survey
+from shards import dataset as datasets
+from shards.inspect import report as reports
 from shards.inspect.charts import chart
 from shards.inspect.report import LARGEST_SIDE, PIXELS, write_report
 from shards.inspect.stats import Histogram
@@ -227,16 +228,16 @@ def test_only_some_rejects_are_kept_whatever_their_number(tmp_path):
 
 
 def test_no_more_than_a_few_sidecars_are_held(dataset, tmp_path, monkeypatch):
-    read, held = survey.read_sidecar, []
+    read, held = datasets.read_sidecar, []
 
     def watched(store, name):
         held.append(name)
         return read(store, name)
 
-    monkeypatch.setattr(survey, "read_sidecar", watched)
-    monkeypatch.setattr(survey, "PARALLEL_READS", 2)
+    monkeypatch.setattr(datasets, "read_sidecar", watched)
+    monkeypatch.setattr(reports, "PARALLEL_READS", 2)
     seen = []
-    survey.Survey.of(dataset, lambda done, total: seen.append((done, len(held), total)))
+    reports.Contents.of(dataset, lambda done, total: seen.append((done, len(held), total)))
     assert [(done, total) for done, _, total in seen] == [(1, 3), (2, 3), (3, 3)]
     assert all(reads - done < 2 for done, reads, _ in seen)
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards import ShardWriter, UserError
+from shards import ShardWriter
+from shards.dataset import Dataset
 from shards.inspect.stats import Histogram, Stats
 from tests.conftest import make_sample
 
@@ -72,23 +73,20 @@ def test_stats_count_what_the_sidecars_say(shard_folder):
                 {"size_px": size_px, "language": "zh", "scores": {"contrast": 3.5 + i}}
             )
             writer.write(sample)
-    stats = Stats.of(shard_folder)
-    assert (stats.shards, stats.samples, stats.dropped) == (3, 8, 2)
-    assert stats.bytes == sum(path.stat().st_size for path in shard_folder.glob("*.tar"))
+    stats = Stats()
+    for sidecar in Dataset(shard_folder).sidecars():
+        stats.add(sidecar)
+    totals = stats.totals
+    assert (totals.shards, totals.samples, totals.dropped) == (3, 8, {"blurry": 2})
+    assert totals.bytes == sum(path.stat().st_size for path in shard_folder.glob("*.tar"))
     assert stats.languages == {"en": 6, "zh": 2}
-    assert stats.reasons == {"blurry": 2}
     assert stats.recipes == {"r" * 64: 2, "s": 1}
     assert stats.smallest_px.counts == {7: 1, 8: 1}
     assert stats.largest_px.counts == {9: 1, 12: 1}
-    assert stats.characters.count == 8
+    assert stats.text_length.count == 8
     assert stats.short_side.counts == {40: 8}
     assert stats.aspect.counts == {1.5: 8}
     assert stats.scores["contrast"].counts == {3.5: 1, 4.5: 1}
     assert stats.dropped_scores["sharpness"].counts == {0.1: 2}
     assert json.loads(json.dumps(stats.row()))["languages"] == {"en": 6, "zh": 2}
     assert [title for title, _ in stats.histograms()][-1] == "dropped: sharpness"
-
-
-def test_a_missing_folder_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="is not a folder"):
-        Stats.of(tmp_path / "no")

@@ -1,0 +1,136 @@
+"""Dataset: the shards of a folder or bucket, and the state of each as far as lengths tell.
+
+Whether a shard is finished is decided here alone, so that a plan, a run, a manifest, a report and
+a trainer say the same. Bytes are not read: `shards verify` does that.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property, partial
+from itertools import pairwise
+from typing import NamedTuple
+
+from shards.errors import ShardError, UserError
+from shards.sidecar import (
+    TAIL_BYTES,
+    TAR_NAME,
+    Sidecar,
+    Summary,
+    read_sidecar,
+    shard_number,
+    sidecar_names,
+    sidecar_of,
+    summary_of,
+)
+from shards.store import Where, open_store
+from shards.totals import Totals
+
+
+class Damage(NamedTuple):
+    """What is wrong with a shard: `kind` in one word, and how it shows."""
+
+    kind: str
+    fault: str
+
+
+class Dataset:
+    """A folder or bucket as it was listed once; what is read later is held against that.
+
+    A shard is in one of four states:
+
+    whole     its sidecar speaks for a tar of the right length: `whole`
+    damaged   its sidecar is broken, or speaks for a tar that is missing or cut: `damage`, `examine`
+    foreign   a tar without a sidecar, unfinished or made by others: `foreign`, `unfinished`
+    absent    nothing of it is there: `absent`
+    """
+
+    def __init__(self, where: Where) -> None:
+        """List it, in one go: asking for each of 100,000 tars would take minutes.
+
+        Raises:
+            UserError: when there is no such folder.
+        """
+        self.store = open_store(where)
+        self.sizes = self.store.sizes()
+        self.names = sidecar_names(self.sizes)
+
+    def summaries(self) -> Iterator[Summary]:
+        """Yield the end of each sidecar, in order of shard index; nothing else of it is read.
+
+        Raises:
+            ShardError: at the first that is broken.
+        """
+        tails = self.store.read_tails({name: self.sizes[name] for name in self.names}, TAIL_BYTES)
+        return map(partial(summary_of, self.store), self.names, tails)
+
+    def sidecars(self) -> Iterator[Sidecar]:
+        """Yield every sidecar, in order of shard index.
+
+        Raises:
+            ShardError: at the first that is broken.
+        """
+        data = self.store.read_all(self.names)
+        return map(partial(sidecar_of, self.store), self.names, data)
+
+    def damage(self, summary: Summary) -> Damage | None:
+        """Say what is wrong with the tar of a sidecar, or None: the shard is whole."""
+        size = self.sizes.get(summary.tar)
+        if size == summary.bytes:
+            return None
+        if size is None:
+            return Damage("tar", "missing tar")
+        return Damage("size", f"{size:,} bytes instead of {summary.bytes:,}")
+
+    def whole(self) -> Iterator[Summary]:
+        """Yield the end of the sidecar of every whole shard, in order of shard index.
+
+        Raises:
+            ShardError: at the first sidecar that is broken.
+        """
+        return (summary for summary in self.summaries() if not self.damage(summary))
+
+    def totals(self) -> Totals:
+        """Add up the whole shards.
+
+        Raises:
+            ShardError: at the first sidecar that is broken.
+        """
+        return Totals.of(self.whole())
+
+    def examine(self, name: str) -> tuple[Sidecar | None, Damage | None]:
+        """Read one sidecar, and say what is wrong with its shard."""
+        try:
+            sidecar = read_sidecar(self.store, name)
+        except (ShardError, FileNotFoundError):  # it may be gone since it was listed
+            return None, Damage("sidecar", "broken sidecar")
+        except OSError as error:
+            return None, Damage("unreadable", f"cannot be read: {error.strerror or error}")
+        return sidecar, self.damage(sidecar)
+
+    @cached_property
+    def unfinished(self) -> list[str]:
+        """Our tars without a sidecar, which a run makes again, in order of shard index."""
+        tars = (name for name in self.foreign if TAR_NAME.fullmatch(name))
+        return sorted(tars, key=shard_number)
+
+    @cached_property
+    def foreign(self) -> list[str]:
+        """All tars that no sidecar speaks for."""
+        tars = (name for name in self.sizes if name.endswith(".tar"))
+        return [name for name in tars if f"{name.removesuffix('.tar')}.json" not in self.sizes]
+
+    def absent(self) -> Iterator[int]:
+        """Yield the shards below the last of which nothing is there; they may be billions."""
+        there = [-1, *sorted({shard_number(name) for name in (*self.names, *self.unfinished)})]
+        return (number for a, b in pairwise(there) for number in range(a + 1, b))
+
+    def nothing(self) -> UserError:
+        """Make the error of a folder or bucket without a finished shard."""
+        if self.foreign:
+            return UserError(
+                f"{self.store} holds no finished shard, but tars without sidecar "
+                f"({len(self.foreign):,}); if others made them, open them with ShardReader.foreign"
+            )
+        return UserError(
+            f"{self.store} holds no finished shard (part-*.tar with its part-*.json); give the "
+            "--out folder of a render or filter run"
+        )

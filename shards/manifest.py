@@ -1,0 +1,137 @@
+"""The manifest: what a finished dataset is, in one file beside its shards.
+
+It lists every shard with its checksum, the sums, and under which pattern WebDataset opens it. The
+same shards give the same bytes.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, Literal, Self
+
+from shards.dataset import Dataset
+from shards.errors import ShardError, UserError
+from shards.numbers import runs
+from shards.settings import Settings
+from shards.sidecar import Sidecar, Summary, TarName, shard_name
+from shards.store import MAX_BYTES, Store
+from shards.totals import Totals
+
+MANIFEST = "dataset.json"
+"""The name of its file."""
+
+
+class Listed(Settings):
+    """One shard of a manifest."""
+
+    tar: TarName
+    sha256: str
+    bytes: int
+    samples: int
+
+    @classmethod
+    def of(cls, summary: Summary) -> Self:
+        """List a shard."""
+        return cls(
+            tar=summary.tar,
+            sha256=summary.sha256,
+            bytes=summary.bytes,
+            samples=summary.sums.samples,
+        )
+
+
+class Manifest(Settings):
+    """What `dataset.json` holds.
+
+    `urls` are patterns for WebDataset, relative to the folder or bucket: more than one only where
+    shards are `missing`. `bytes`, `dropped` and `unreadable` are as in `Totals`; the last is left
+    out of the file where it is 0. `versions` lists, by library, every version that made a shard;
+    one each is what to expect.
+    """
+
+    version: Literal[1] = 1
+    recipe: str
+    urls: list[str]
+    shards: list[Listed]
+    missing: list[int]
+    samples: int
+    bytes: int
+    characters: int
+    languages: dict[str, int]
+    dropped: dict[str, int]
+    unreadable: int = 0
+    versions: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, dataset: Dataset, *, recipe: str, planned: int) -> Self:
+        """Describe a dataset of which a run had `planned` shards in view; none needs to be there.
+
+        Raises:
+            UserError: when a shard is damaged or of another recipe than `recipe` (a digest).
+        """
+        listed: list[Listed] = []
+        numbers: list[int] = []
+        totals, languages = Totals(), Counter[str]()
+        versions: dict[str, set[str]] = {}
+        for sidecar in _flawless(dataset, recipe):
+            listed.append(Listed.of(sidecar))
+            numbers.append(sidecar.shard)
+            totals.add(sidecar)
+            languages.update(entry.language for entry in sidecar.entries if entry.language)
+            for name, value in sidecar.versions.items():
+                versions.setdefault(name, set()).add(value)
+        return cls(
+            recipe=recipe,
+            urls=list(patterns(numbers)),
+            shards=listed,
+            missing=sorted({*range(planned), *range(max(numbers, default=-1))} - {*numbers}),
+            languages=dict(languages),
+            versions={name: sorted(values) for name, values in versions.items()},
+            **{name: value for name, value in totals.row().items() if name != "shards"},
+        )
+
+    @classmethod
+    def read(cls, store: Store) -> Self | None:
+        """Read the manifest of a folder or bucket; None where there is none.
+
+        Raises:
+            ShardError: when it cannot be understood.
+        """
+        try:
+            if store.size(MANIFEST) > MAX_BYTES:
+                raise ShardError(f"manifest larger than {MAX_BYTES:,} bytes")
+            return cls.model_validate_json(store.read(MANIFEST))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ShardError("broken manifest") from error
+
+    def text(self) -> str:
+        """Write it readably for a person."""
+        return json.dumps(self.row(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+    def row(self) -> dict[str, Any]:
+        """Return what the file holds."""
+        return self.model_dump(exclude=None if self.unreadable else {"unreadable"})
+
+
+def _flawless(dataset: Dataset, recipe: str) -> Iterator[Sidecar]:
+    for sidecar in dataset.sidecars():
+        if dataset.damage(sidecar):
+            raise UserError(
+                f"{dataset.store}/{sidecar.tar} is missing or cut short; run the same command "
+                "again to remake it, then finalize"
+            )
+        if sidecar.recipe != recipe:
+            raise UserError(f"{dataset.store}/{sidecar.tar} was made by another recipe; remake it")
+        yield sidecar
+
+
+def patterns(numbers: Iterable[int]) -> Iterator[str]:
+    """Write the names of tars, in order of shard index, as braces that WebDataset expands."""
+    # A pattern pads all its numbers alike; names of more than six digits are not padded.
+    for _, alike in groupby(numbers, key=lambda i: len(shard_name(i))):
+        for ends in runs(alike):
+            a, b = (shard_name(i).removeprefix("part-") for i in ends)
+            yield f"part-{a}.tar" if a == b else f"part-{{{a}..{b}}}.tar"
