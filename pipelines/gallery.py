@@ -25,8 +25,9 @@ from render.page import OUTLINE_PX
 from render.picture.backgrounds import PAGES_PER_PHOTOGRAPH
 from render.picture.canvas import Warp
 from render.picture.effects import EFFECTS
-from render.plan import LANGUAGES, Block, Box, Effect, Language, Plan
+from render.plan import LANGUAGES, Block, Effect, Language, Plan
 from shards import RGB, UserError
+from shards.boxes import COLOURS, cut, outlines, window
 from shards.store import write_atomically
 
 if TYPE_CHECKING:
@@ -53,15 +54,8 @@ COMPARED_PX = 10
 TRIES = 40
 """Pages looked at for one that needs a plate and is turned well; about one in four is."""
 
-Corner = Sequence[int]
-"""Where something begins, (x, y) px; what follows is not read, so a box will do."""
-
-RED, BLUE = 1, 2
-"""The colours of boxes, as places in PALETTE."""
-
-PALETTE = (0, 0, 0, 230, 30, 30, 40, 90, 255)
 OPACITIES = bytes((0, 255, 128))
-"""The colours of boxes, red, green and blue in turn, and how far each hides what is below."""
+"""How far nothing, the outline of a line and that of a character hide what is below."""
 
 
 def preview_recipe(job: RenderJob, recipe: str, file: Path) -> dict[str, Any]:
@@ -228,7 +222,7 @@ def _card(renderer: Renderer, index: int) -> dict[str, Any]:
     height, width = pixels.shape[:2]
     return {
         "index": index,
-        "picture": _picture(pixels, _boxes(sample.meta, Box(0, 0, width, height))),
+        "picture": _picture(pixels, outlines(sample.meta["lines"], (0, 0, width, height))),
         "detail": _enlarged(pixels, line["box"], sample.meta),
         "smallest": line,
         "text": sample.text,
@@ -239,36 +233,6 @@ def _card(renderer: Renderer, index: int) -> dict[str, Any]:
 def _smallest(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the line of the smallest type, the longest where several are."""
     return min(lines, key=lambda line: (line["size_px"], -len(line["text"])))
-
-
-def _boxes(meta: dict[str, Any], window: Box, times: int = 1) -> RGB:
-    """Draw the boxes of lines and characters within a window of the page, enlarged.
-
-    Returns (h, w) uint8, places in PALETTE. Lines stay one px wide, so that the ink they bound can
-    be seen in an enlarged detail.
-    """
-    drawn = np.zeros((times * window.height, times * window.width), np.uint8)
-    shift = np.array([window.left, window.top, window.left, window.top])
-    for line in meta["lines"]:
-        boxes = line["characters"]
-        for box in (times * (boxes[boxes[:, 2] > boxes[:, 0]] - shift)).tolist():
-            _frame(drawn, box, BLUE)
-    for line in meta["lines"]:
-        _frame(drawn, (times * (np.array(line["box"]) - shift)).tolist(), RED)
-    return drawn
-
-
-def _frame(drawn: RGB, box: list[int], colour: int) -> None:
-    """Draw the outline of a box, inside it; what lies outside the drawing is cut off."""
-    height, width = drawn.shape
-    left, top, right, bottom = box
-    rows, columns = slice(max(0, top), max(0, bottom)), slice(max(0, left), max(0, right))
-    for x in (left, right - 1):
-        if 0 <= x < width:
-            drawn[rows, x] = colour
-    for y in (top, bottom - 1):
-        if 0 <= y < height:
-            drawn[y, columns] = colour
 
 
 @dataclass(frozen=True)
@@ -305,7 +269,7 @@ def _variations(studio: _Studio) -> Iterator[dict[str, Any]]:
         }
 
 
-def _variant(painter: Renderer, one: _Variant, corner: Corner) -> dict[str, Any]:
+def _variant(painter: Renderer, one: _Variant, corner: Sequence[int]) -> dict[str, Any]:
     pixels = painter.paint(one.plan)
     card = {"name": one.name, "meaning": one.meaning, "detail": _enlarged(pixels, corner)}
     # Only a whole page shows how it is turned.
@@ -386,7 +350,7 @@ def _on_whole_pixels(block: Block) -> Block:
     return replace(block, lines=tuple(lines))
 
 
-def _corner(plan: Plan, block: Block) -> Corner:
+def _corner(plan: Plan, block: Block) -> tuple[int, int]:
     """Return where the first line of a block begins in the picture, px."""
     line = block.lines[0]
     x, y = line.pens[0] / 4, float(line.baseline_px - block.size_px)
@@ -407,22 +371,12 @@ def _picture(pixels: RGB, boxes: RGB | None = None, *, times: int = 1) -> dict[s
     }
 
 
-def _enlarged(pixels: RGB, corner: Corner, meta: dict[str, Any] | None = None) -> dict[str, Any]:
-    window = _window(pixels, corner, *DETAIL)
-    boxes = None if meta is None else _boxes(meta, window, TIMES)
-    return _picture(pixels[window.slices], boxes, times=TIMES)
-
-
-def _window(pixels: RGB, corner: Corner, width: int, height: int) -> Box:
-    """Return the part of a picture at most this large that begins near (x, y), inside it."""
-    high, wide = pixels.shape[:2]
-    left = min(max(0, corner[0] - 4), max(0, wide - width))
-    top = min(max(0, corner[1] - 4), max(0, high - height))
-    return Box(left, top, min(wide, left + width), min(high, top + height))
-
-
-def _cut(pixels: RGB, corner: Corner, width: int, height: int) -> RGB:
-    return pixels[_window(pixels, corner, width, height).slices]
+def _enlarged(
+    pixels: RGB, corner: Sequence[int], meta: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    left, top, right, bottom = part = window(pixels, corner, *DETAIL)
+    boxes = None if meta is None else outlines(meta["lines"], part, times=TIMES)
+    return _picture(pixels[top:bottom, left:right], boxes, times=TIMES)
 
 
 def _webp_uri(pixels: RGB) -> str:
@@ -437,9 +391,9 @@ def _webp_uri(pixels: RGB) -> str:
 
 
 def _boxes_uri(boxes: RGB) -> str:
-    """Encode places in PALETTE (h, w) as a PNG data URI, nothing where there is no box."""
+    """Encode outlines (h, w) as a PNG data URI, nothing where there is no box."""
     image = Image.fromarray(boxes)
-    image.putpalette(PALETTE)
+    image.putpalette(COLOURS.tobytes())
     stream = io.BytesIO()
     image.save(stream, "PNG", transparency=OPACITIES, bits=2, optimize=True)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
@@ -493,10 +447,10 @@ def _crops(studio: _Studio) -> Iterator[_Crop]:
         pixels = sample.pixels()
         side = min(SHEET_PX, *pixels.shape[:2])
         line = _smallest(sample.meta["lines"])
-        part = _cut(pixels, line["box"], side // TIMES, side // TIMES // 2)
+        part = cut(pixels, line["box"], side // TIMES, side // TIMES // 2)
         yield _Crop(
             title=f"{name}, {language}",
-            page=_cut(pixels, _first_corner(sample.meta, side), side, side),
+            page=cut(pixels, _first_corner(sample.meta, side), side, side),
             detail=part.repeat(TIMES, axis=0).repeat(TIMES, axis=1),
             smallest=line,
         )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from shards import RGB
+from shards.boxes import cut
 from shards.inspect.pictures import data_uri
 
 DETAIL = 64
@@ -17,15 +18,9 @@ to see the pixels; stored small, it costs a sixteenth."""
 COLOURS = ("#1f5fa8", "#c2571a", "#3c7d3f", "#7a4fa3")
 
 
-def detail(
-    pixels: RGB, corner: Sequence[float] = (0, 0), *, width: int = DETAIL, height: int = DETAIL
-) -> RGB:
-    """Cut (height, width) px out of (h, w, 3) uint8, from (x, y) near `corner`."""
-    left, top = (
-        min(max(0, round(at) - 4), max(0, size - side))
-        for at, size, side in zip(corner[:2], pixels.shape[1::-1], (width, height), strict=True)
-    )
-    return pixels[top : top + height, left : left + width]
+def detail(pixels: RGB, corner: Sequence[float] = (0, 0), *, width: int = DETAIL) -> RGB:
+    """Cut a detail (DETAIL, width) px out of (h, w, 3) uint8, from (x, y) near `corner`."""
+    return cut(pixels, corner, width, DETAIL)
 
 
 def preview(rows: Sequence[Sequence[RGB]]) -> RGB:

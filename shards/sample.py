@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageOps
 
 from shards.errors import ShardError, UnreadableImage
 
@@ -246,20 +246,3 @@ ENCODERS = {"png": encode_png, "jpg": encode_jpeg, "webp": encode_webp}
 def encode(pixels: RGB, ending: str) -> bytes:
     """Encode (h, w, 3) uint8 sRGB by the ending that its file will have, one of FORMATS."""
     return ENCODERS[ending](pixels)
-
-
-def draw_boxes(sample: Sample) -> RGB:
-    """Return the picture with its line boxes in red and its character boxes in blue.
-
-    Boxes are [x0, y0, x1, y1] in px as the renderer stores them in `meta["lines"]`; that of a
-    space has no area, and a sample without lines is returned as it is.
-    """
-    image = Image.fromarray(sample.pixels())
-    pen = ImageDraw.Draw(image)
-    for line in sample.meta.get("lines", []):
-        for x0, y0, x1, y1 in line.get("characters", []):
-            if x0 < x1 and y0 < y1:
-                pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline=(40, 90, 255))
-        x0, y0, x1, y1 = line["box"]
-        pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline=(230, 30, 30))
-    return np.asarray(image)

@@ -198,8 +198,9 @@ def show(
 
     Example: nonpareil shards show runs/quickstart/pages 000000007 --boxes
     """
+    from shards.boxes import draw_boxes
     from shards.inspect.extract import select, write_new
-    from shards.sample import Sample, draw_boxes, encode_png
+    from shards.sample import Sample, encode_png
 
     _, files = next(select(path, [key]))
     sample = Sample.of_files(key, files)

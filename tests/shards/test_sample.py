@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from shards import Sample, UnreadableImage, decode, encode_png
-from shards.sample import draw_boxes, encode_jpeg, open_bounded
-from tests.conftest import make_sample, picture
+from shards.sample import encode_jpeg, open_bounded
+from tests.conftest import picture
 
 pixels = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
 
@@ -64,17 +64,6 @@ def test_too_many_pixels_are_refused_before_decoding():
 def test_files_without_image_are_named():
     with pytest.raises(UnreadableImage, match=r"k: no image among \['txt'\]"):
         Sample.of_files("k", {"txt": b"x"})
-
-
-def test_boxes_are_drawn_where_they_are():
-    sample = make_sample(0)
-    sample.meta["lines"] = [
-        {"box": [5, 5, 20, 15], "characters": [[6, 6, 10, 14], [10, 14, 10, 14]]}
-    ]
-    drawn = draw_boxes(sample)
-    assert tuple(drawn[5, 5]) == (230, 30, 30)
-    assert tuple(drawn[6, 6]) == (40, 90, 255)
-    assert np.array_equal(drawn[20:], picture(0)[20:])
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
