@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from pydantic import ValidationError
 
 from pipelines.engine.progress import progress_bar
@@ -25,9 +25,10 @@ from render.page import OUTLINE_PX
 from render.picture.backgrounds import PAGES_PER_PHOTOGRAPH
 from render.picture.canvas import Warp
 from render.picture.effects import EFFECTS
-from render.plan import LANGUAGES, Block, Effect, Language, Plan
+from render.plan import LANGUAGES, Block, Box, Effect, Language, Plan
 from shards import RGB, UserError
 from shards.boxes import COLOURS, cut, outlines, window
+from shards.inspect.sheet import lay_out
 from shards.store import write_atomically
 
 if TYPE_CHECKING:
@@ -414,7 +415,7 @@ def _write_png(studio: _Studio, name: str, file: Path) -> int:
             for i in range(0, len(shown), columns)]  # fmt: skip
     rows.append([(crop.detail, crop.caption) for crop in smallest])
     stream = io.BytesIO()
-    _table(rows).save(stream, "PNG", optimize=True)
+    Image.fromarray(lay_out(rows)).save(stream, "PNG", optimize=True)
     file.write_bytes(stream.getvalue())
     return len(shown)
 
@@ -460,24 +461,6 @@ def _first_corner(meta: dict[str, Any], side: int) -> tuple[int, int]:
     """Return the corner of a crop that has the top of the text in its middle."""
     text = Box.union(block["box"] for block in meta["blocks"])
     return (text.left + text.right - side) // 2, text.top - 4
-
-
-def _table(rows: list[list[tuple[RGB, str]]]) -> Image.Image:
-    """Lay captioned pictures out in rows, on white."""
-    gap, label = 8, 16
-    width = max(sum(cell.shape[1] + gap for cell, _ in row) for row in rows) + gap
-    height = sum(max(cell.shape[0] for cell, _ in row) + label + gap for row in rows) + gap
-    table = Image.new("RGB", (width, height), "white")
-    pen, font = ImageDraw.Draw(table), ImageFont.load_default(12)
-    y = gap
-    for row in rows:
-        x = gap
-        for cell, caption in row:
-            table.paste(Image.fromarray(cell), (x, y))
-            pen.text((x, y + cell.shape[0] + 2), caption, fill=(60, 62, 66), font=font)
-            x += cell.shape[1] + gap
-        y += max(cell.shape[0] for cell, _ in row) + label + gap
-    return table
 
 
 MAKERS = {".html": _write_html, ".png": _write_png}

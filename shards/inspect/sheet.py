@@ -11,12 +11,18 @@ from shards.sample import RGB
 COLUMNS = 6
 """Pictures side by side."""
 
-GAP, LABEL, LABEL_WIDTH = 8, 28, 96
-"""Space in px between pictures, below each for two lines of text, and the least width of these."""
+GAP, LINE = 8, 14
+"""Space in px between pictures, and the height of a line of their captions."""
+
+CAPTION_WIDTH = 96
+"""Least width in px of the caption of a sample."""
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 PAPER, INK = "white", (60, 62, 66)
+
+Captioned = tuple[RGB, str]
+"""A picture (h, w, 3) uint8 sRGB, and what stands below it, in one line or several."""
 
 
 def choose(samples: int, count: int, *, rng: np.random.Generator | None = None) -> list[int]:
@@ -39,35 +45,46 @@ def contact_sheet(reader: ShardReader, numbers: Sequence[int], cell: int) -> RGB
         ShardError: when a shard is not what its sidecar says.
         UnreadableImage: when a picture cannot be decoded.
     """
-    shown: list[_Cell] = []
+    shown: list[Captioned] = []
     for i in numbers:
         sample = reader[i]
         picture = Image.fromarray(sample.pixels())
-        size = f"{picture.width} x {picture.height}"
+        caption = f"{sample.key}\n{picture.width} x {picture.height}"
         picture.thumbnail((cell, cell), Image.Resampling.LANCZOS)
-        shown.append((picture, sample.key, size))
-    largest = max(max(picture.size) for picture, _, _ in shown)
-    return np.asarray(_table(shown, min(cell, max(largest, LABEL_WIDTH))))
+        shown.append((np.asarray(picture), caption))
+    largest = max(max(picture.shape) for picture, _ in shown)
+    side = min(cell, max(largest, CAPTION_WIDTH))
+    rows = [shown[i : i + COLUMNS] for i in range(0, len(shown), COLUMNS)]
+    return lay_out(rows, width=side, height=side)
 
 
-_Cell = tuple[Image.Image, str, str]
-"""A picture, its key, and its size before it was reduced."""
+def lay_out(rows: Sequence[Sequence[Captioned]], *, width: int = 0, height: int = 0) -> RGB:
+    """Lay captioned pictures out in rows on white; the result is (h, w, 3) uint8 sRGB.
 
-
-def _table(shown: list[_Cell], cell: int) -> Image.Image:
-    """Lay pictures out, each at the lower left of its square, above its label."""
-    columns = min(COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
-    extent = (columns * (cell + GAP) + GAP, rows * (cell + LABEL + GAP) + GAP)
-    table = Image.new("RGB", extent, PAPER)
-    pen, font = ImageDraw.Draw(table), ImageFont.load_default(11)
-    for place, (picture, key, size) in enumerate(shown):
-        x = GAP + place % columns * (cell + GAP)
-        bottom = (place // columns + 1) * (cell + LABEL + GAP) - LABEL
-        table.paste(picture, (x, bottom - picture.height))
-        label = f"{_fitting(key, font, cell)}\n{size}"
-        pen.text((x, bottom + 2), label, fill=INK, font=font, spacing=2)
-    return table
+    Each picture has a place as wide as the widest of all and as high as the highest of its row, at
+    least `width` and `height` px. It stands at the lower left of it, above its caption, of which
+    the end is shown where it is too long.
+    """
+    width = max(width, *(picture.shape[1] for row in rows for picture, _ in row))
+    heights = [max(height, *(picture.shape[0] for picture, _ in row)) for row in rows]
+    lines = 1 + max(caption.count("\n") for row in rows for _, caption in row)
+    label = LINE * lines + 2
+    extent = (
+        GAP + max(map(len, rows)) * (width + GAP),
+        GAP + sum(heights) + len(rows) * (label + GAP),
+    )
+    sheet = Image.new("RGB", extent, PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    bottom = 0
+    for row, high in zip(rows, heights, strict=True):
+        bottom += GAP + high
+        for column, (picture, caption) in enumerate(row):
+            x = GAP + column * (width + GAP)
+            sheet.paste(Image.fromarray(picture), (x, bottom - picture.shape[0]))
+            fitting = "\n".join(_fitting(line, font, width) for line in caption.split("\n"))
+            pen.text((x, bottom + 2), fitting, fill=INK, font=font, spacing=2)
+        bottom += label
+    return np.asarray(sheet)
 
 
 def _fitting(text: str, font: Font, width: int) -> str:
