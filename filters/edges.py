@@ -39,6 +39,7 @@ WEIGHTS = EdgeMarks(sharp_edges=5.77, spectral_gap=0.65, edge_slope=19.54)
 BIAS = -19.19
 """Constants of `sharpness`: a logistic regression, classes weighted equally, on 85 crops of 17
 CC0 photographs reduced to 0.4-0.6 and 79 crops of documents, all saved as JPEG q95.
+benchmarks/sharpness.py repeats the fit on images that pip brings.
 
 Sharp: as they are, noise of 6 grey levels, q85. Not sharp: gaussian of 0.8 to 8 px, enlarged 1.5
 to 4 times, motion of 5 and 9 px, blur with noise, blur with q60. At 0.3, leaving one photograph
