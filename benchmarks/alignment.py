@@ -123,9 +123,9 @@ def _overhead(title: str, cost: dict[str, float], unit: str, target: float | Non
     fixed = shares["fixed"]
     ours, theirs = shares["adaptive"] - fixed, shares["three passes"] - fixed
     return [
-        Row(f"{title}: alignment, teacher apart", fixed - 100, unit),
-        Row(f"{title}: adaptive weight on top", ours, unit, target, "lower"),
-        Row(f"{title}: the same as VA-VAE does it", theirs, unit),
+        Row(f"{title}: alignment without the teacher", fixed - 100, unit),
+        Row(f"{title}: adaptive weight, in addition", ours, unit, target, "lower"),
+        Row(f"{title}: adaptive weight as in VA-VAE, in addition", theirs, unit),
     ]
 
 

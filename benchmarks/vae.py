@@ -45,7 +45,7 @@ def _memory() -> list[Row]:
     rows: list[Row] = []
     for preset in ("f16c64", "f32c128"):
         for blocks in (False, True):
-            how = "every block again" if blocks else "every conv's input again"
+            how = "blocks recomputed" if blocks else "inputs of convs recomputed"
             for side in (256, 512, 1024, 2048):
                 kept = kept_bytes(PRESETS[preset], side, blocks=blocks) / GIB
                 wanted = 0.5 if (preset, side) == ("f16c64", 256) else None
@@ -188,7 +188,7 @@ def _step(
 
 
 def _checkpointed(side: int, rounds: int) -> list[Row]:
-    """CPU time of a step that computes every block again, over that of one that does not."""
+    """CPU time of a step that recomputes every block, over that of one that does not."""
     model = _models()["ours"]().to(memory_format=torch.channels_last)
     x = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last)
     step = _step(model, _autoencode, x, torch.bfloat16)
@@ -200,7 +200,7 @@ def _checkpointed(side: int, rounds: int) -> list[Row]:
             step()
             seconds[on] = min(seconds[on], time.process_time() - start)
     ratio = seconds[True] / seconds[False]
-    return [Row("memory: time of a step, every block again / not", ratio, "ratio")]
+    return [Row("memory: time of a step, blocks recomputed / not", ratio, "ratio")]
 
 
 GLIBC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
