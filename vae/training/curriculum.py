@@ -1,25 +1,23 @@
-"""The curriculum: stages in order, and which stream every batch slot draws from.
+"""The curriculum: stages in order, and what every slot of every batch draws.
 
 The report goes from general photographs over real text-rich images to synthetic text while the
 resolution rises; it gives no numbers. Here a curriculum is data, and every question
-("what holds at step s", "where does slot k of step s come from") is a pure function, so that a
-run resumes at any step without hidden state.
+("what holds at step s", "what does slot k of step s draw") is a pure function, so that a run
+resumes at any step without hidden state.
 """
 
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from shards import Settings, UserError
 from vae.objective.losses import Weights
-
-GOLDEN = (math.sqrt(5) - 1) / 2
-"""Steps of the golden ratio modulo 1 fill [0, 1) more evenly than any random sequence."""
+from vae.training.mixture import Mixture
 
 
 class Stage(Settings):
@@ -66,10 +64,17 @@ class Stage(Settings):
         }
 
 
-class Curriculum:
-    """Stages one after the other; `seed` shifts which slot draws from which stream."""
+class Draw(NamedTuple):
+    """What one slot of a batch draws: number `number`, from 0, of all draws from a stream."""
 
-    def __init__(self, stages: Sequence[Stage], seed: int = 0) -> None:
+    stream: str
+    number: int
+
+
+class Curriculum:
+    """Stages one after the other."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
         """Line up the stages.
 
         Raises:
@@ -82,18 +87,14 @@ class Curriculum:
             raise UserError(f"stages: names {', '.join(names)} repeat; give each its own")
         self.stages = tuple(stages)
         self.ends = list(accumulate(stage.steps for stage in stages))
-        self._slots = [0, *accumulate(stage.steps * stage.batch_size for stage in stages)]
-        self._offset = float(np.random.default_rng([seed, 0]).random())
+        self.streams = sorted({name for stage in stages for name in stage.shares_at(0.5)})
+        """Names of all streams that any stage draws from."""
+        self._mixture = self._mixed()
 
     @property
     def steps(self) -> int:
         """Length of the whole curriculum."""
         return self.ends[-1]
-
-    @property
-    def streams(self) -> list[str]:
-        """Names of all streams that any stage draws from, sorted."""
-        return sorted({name for stage in self.stages for name in stage.shares_at(0.5)})
 
     def check_streams(self, known: Mapping[str, object]) -> None:
         """Raise UserError naming the streams that a stage wants and `known` lacks."""
@@ -114,19 +115,36 @@ class Curriculum:
         stage = self.stages[position]
         return stage, stage.shares_at((step - first) / max(1, stage.steps - 1))
 
-    def stream_of(self, step: int, slot: int) -> str:
-        """Return the stream that slot `slot` of the batch of `step` draws from.
+    def draws(self, step: int) -> list[Draw]:
+        """Return what each slot of the batch of `step` draws.
 
-        An additive golden-ratio sequence over the cumulated shares: at constant shares the count
-        of each stream follows its share to within a few samples at any time, not on average only.
+        Of all slots before any given one, each stream has had its share to within one (see
+        vae/training/mixture.py), and its draws are numbered without a gap.
+
+        Raises:
+            IndexError: when `step` lies outside the curriculum.
         """
-        position, first = self._locate(step)
-        stage, shares = self.at(step)
-        number = self._slots[position] + (step - first) * stage.batch_size + slot
-        point = (self._offset + number * GOLDEN) % 1.0
-        names = [name for name, share in shares.items() if share > 0]
-        bounds = list(accumulate(shares[name] for name in names))
-        return names[min(bisect_right(bounds, point), len(names) - 1)]
+        self._locate(step)
+        counts = self._mixture.counts[step].copy()
+        draws: list[Draw] = []
+        for column in self._mixture.streams(step):
+            draws.append(Draw(self.streams[column], int(counts[column])))
+            counts[column] += 1
+        return draws
+
+    def _mixed(self) -> Mixture:
+        shares = np.zeros((self.steps, len(self.streams)))
+        for stage, end in zip(self.stages, self.ends, strict=True):
+            progress = np.arange(stage.steps) / max(1, stage.steps - 1)
+            starts, ends = (stage.shares_at(at) for at in (0.0, 1.0))
+            for column, name in enumerate(self.streams):
+                if name in starts:
+                    moving = (1 - progress) * starts[name] + progress * ends[name]
+                    shares[end - stage.steps : end, column] = moving
+        batch = np.repeat(
+            [stage.batch_size for stage in self.stages], [stage.steps for stage in self.stages]
+        )
+        return Mixture(shares, batch)
 
     def _locate(self, step: int) -> tuple[int, int]:
         if not 0 <= step < self.steps:

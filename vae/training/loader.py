@@ -2,27 +2,31 @@
 
 There is no iterator state: batch s is what it is on any worker, before or after a resume. Use it
 as DataLoader(batches, batch_size=None, sampler=range(start, end), num_workers=n).
+
+Draw d of a stream is sample `Order(len(stream), seed)[d]`, as `shards.Stream` reads it: every
+epoch of every stream holds each of its samples once.
 """
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import cv2
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from shards import RGB, Sample, ShardError, ShardReader, UnreadableImage
+from shards import RGB, Order, Sample, ShardError, ShardReader, UnreadableImage
 from vae.pixels import to_image
-from vae.training.curriculum import Curriculum
+from vae.training.curriculum import Curriculum, Draw
 
 CACHE_BYTES = 256 * 2**20
 """Decoded images each worker keeps, in bytes (our choice: 1,300 pages of 256 x 256)."""
 
 TRIES = 4
-"""Samples drawn for one slot before broken images stop the run (our choice)."""
+"""Samples tried for one draw before broken images stop the run (our choice)."""
 
 
 class Batches(Dataset[Tensor]):
@@ -51,6 +55,7 @@ class Batches(Dataset[Tensor]):
         self.curriculum, self.seed = curriculum, seed
         self.resized = frozenset(resized)
         self.readers = {name: ShardReader(streams[name]) for name in curriculum.streams}
+        self.orders = {name: Order(len(reader), seed) for name, reader in self.readers.items()}
         self._cache = ImageCache(cache_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -68,26 +73,29 @@ class Batches(Dataset[Tensor]):
             ShardError: when a shard is damaged or TRIES images in a row cannot be opened.
         """
         stage, _ = self.curriculum.at(step)
-        crops = [self._draw(step, slot, stage.resolution) for slot in range(stage.batch_size)]
+        crops = [self._crop(draw, stage.resolution) for draw in self.curriculum.draws(step)]
         return to_image(np.stack(crops))
 
-    def _draw(self, step: int, slot: int, side: int) -> RGB:
-        rng = np.random.default_rng([self.seed, step, slot])
-        stream = self.curriculum.stream_of(step, slot)
+    def _crop(self, draw: Draw, side: int) -> RGB:
+        """Cut a square from the sample of a draw, at a place that the seed and the draw decide."""
+        pixels, photograph = self._sample(draw)
+        rng = np.random.default_rng([self.seed, crc32(draw.stream.encode()), draw.number])
+        if photograph and draw.stream in self.resized:
+            return resized_crop(pixels, side, rng)
+        return native_crop(pixels, side, rng)
+
+    def _sample(self, draw: Draw) -> tuple[RGB, bool]:
+        """Open the sample of a draw, or if it is broken the one the draw has an epoch later."""
+        order = self.orders[draw.stream]
         cause: UnreadableImage | None = None
-        for _ in range(TRIES):
-            index = int(rng.integers(len(self.readers[stream])))
+        for epoch in range(TRIES):
             try:
-                pixels, photograph = self._open(stream, index)
+                return self._open(draw.stream, order[draw.number + epoch * order.samples])
             except UnreadableImage as error:
                 cause = error
-                continue
-            if photograph and stream in self.resized:
-                return resized_crop(pixels, side, rng)
-            return native_crop(pixels, side, rng)
         raise ShardError(
-            f"stream {stream}: {TRIES} images in a row cannot be opened, the last one "
-            f"{cause}; filter or remake {self.readers[stream].store}"
+            f"stream {draw.stream}: {TRIES} images in a row cannot be opened, the last one "
+            f"{cause}; filter or remake {self.readers[draw.stream].store}"
         ) from cause
 
     def _open(self, stream: str, index: int) -> tuple[RGB, bool]:

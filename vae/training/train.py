@@ -133,7 +133,7 @@ def fit(
         UserError: for streams or checkpoints that do not fit, or a loss that is not finite.
         KeyboardInterrupt: on SIGINT, after a checkpoint of the step in hand.
     """
-    curriculum = Curriculum(settings.stages, settings.seed)
+    curriculum = Curriculum(settings.stages)
     batches = Batches(streams, curriculum, settings.seed, resized=settings.resized)
     model = build(settings).to(device)
     objective = build_objective(
@@ -241,7 +241,7 @@ def _spread(steps: range, count: int) -> list[int]:
 def _gallery(settings: TrainSettings, streams: Mapping[str, Path]) -> Tensor:
     """Draw a few images as the last step would, by another seed, to watch through the run."""
     seed = settings.seed + 1
-    curriculum = Curriculum(settings.stages, seed)
+    curriculum = Curriculum(settings.stages)
     batches = Batches(streams, curriculum, seed, resized=settings.resized)
     return batches[curriculum.steps - 1][:GALLERY]
 

@@ -1,6 +1,8 @@
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shards import UserError
@@ -51,29 +53,61 @@ def test_a_step_outside_is_an_index_error(step):
         THREE.at(step)
 
 
-def test_stream_counts_follow_the_shares_at_any_time():
-    shares = {"x": 0.5, "y": 0.3, "z": 0.2}
-    curriculum = Curriculum([stage(steps=500, batch_size=7, shares=shares)], seed=3)
-    counts = Counter()
-    for step in range(500):
-        counts.update(curriculum.stream_of(step, slot) for slot in range(7))
-        drawn = 7 * (step + 1)
-        assert all(abs(counts[name] - share * drawn) < 6 for name, share in shares.items())
-
-
 def test_streams_of_a_ramp_end_where_the_shares_end():
-    assert {THREE.stream_of(14, slot) for slot in range(4)} == {"y"}
+    assert {draw.stream for draw in THREE.draws(14)} == {"y"}
 
 
-def test_another_seed_gives_another_order():
-    def order(seed):
-        curriculum = Curriculum([stage(shares={"x": 1.0, "y": 1.0})], seed)
-        return [curriculum.stream_of(0, slot) for slot in range(4)] + [
-            curriculum.stream_of(5, slot) for slot in range(4)
-        ]
+def farthest(curriculum):
+    """How far any stream ever is from its integral share, in samples; checks the numbers too."""
+    owed, counts, far = Counter(), Counter(), 0.0
+    for step in range(curriculum.steps):
+        _, shares = curriculum.at(step)
+        for draw in curriculum.draws(step):
+            assert shares[draw.stream] > 0
+            assert draw.number == counts[draw.stream]
+            counts[draw.stream] += 1
+            owed.update(shares)
+            far = max(far, *(abs(counts[name] - owed[name]) for name in owed))
+    return far
 
-    assert order(0) == order(0)
-    assert len({tuple(order(seed)) for seed in range(5)}) > 1
+
+def curricula(names, smallest):
+    """Stages of shares for all of `names`, each constant or a ramp, none below `smallest`."""
+    share = st.one_of(st.floats(smallest, 1), st.sampled_from([smallest, 0.5, 1.0]))
+    shares = st.fixed_dictionaries(dict.fromkeys(names, share)).filter(lambda s: sum(s.values()))
+    kinds = st.tuples(st.integers(1, 12), st.integers(1, 7), shares, st.none() | shares)
+    return st.lists(kinds, min_size=1, max_size=4).map(
+        lambda stages: Curriculum(
+            [stage(f"{k}", *values, shares_end=end) for k, (*values, end) in enumerate(stages)]
+        )
+    )
+
+
+@given(curricula("xyz", 0.0))
+def test_every_stream_has_its_integral_share_to_within_one_at_any_time(curriculum):
+    assert farthest(curriculum) <= 1 + 1e-5
+
+
+@given(st.integers(1, 8).flatmap(lambda count: curricula("abcdefgh"[:count], 0.01)))
+def test_so_it_has_among_many_streams_of_which_none_leaves(curriculum):
+    assert farthest(curriculum) <= 1 + 1e-5
+
+
+def test_constant_shares_and_ramps_are_exact_over_thousands_of_draws():
+    shares = {"x": 0.5, "y": 0.3, "z": 0.2}
+    for end in (None, {"x": 0.1, "y": 0.2, "z": 0.7}):
+        curriculum = Curriculum([stage("a", 1500, 7, shares, shares_end=end)])
+        assert farthest(curriculum) <= 1 + 1e-5
+
+
+def test_a_stream_that_comes_back_counts_on():
+    curriculum = Curriculum([stage("a", 2), stage("b", 1, shares={"y": 1.0}), stage("c", 1)])
+    assert [draw.number for draw in curriculum.draws(3)] == [8, 9, 10, 11]
+
+
+def test_draws_outside_are_an_index_error():
+    with pytest.raises(IndexError, match="16 steps"):
+        THREE.draws(16)
 
 
 def test_missing_streams_are_named():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from shards import Sample, ShardError, ShardWriter, UserError, encode_png
+from shards import Sample, ShardError, ShardWriter, Stream, UserError, encode_png
 from vae import Stage, to_pixels
 from vae.training.curriculum import Curriculum
 from vae.training.loader import Batches, ImageCache, native_crop, resized_crop
@@ -33,6 +33,74 @@ def test_batches_depend_on_seed_and_step_alone(streams):
     assert all(torch.equal(first[step], backwards[step]) for step in range(6))
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first[0], Batches(streams, curriculum(BOTH), 8)[0])
+
+
+class Drawn(Batches):
+    """Notes the number of each sample it opens, by stream."""
+
+    def _open(self, stream, index):
+        self.opened = getattr(self, "opened", {})
+        self.opened.setdefault(stream, []).append(index)
+        return super()._open(stream, index)
+
+
+def mixed():
+    """Two stages whose shares move, 72 draws."""
+    ramp = Stage(
+        name="a",
+        steps=12,
+        resolution=16,
+        batch_size=4,
+        shares={"general": 1.0},
+        shares_end={"synthetic": 1.0},
+    )
+    rest = Stage(name="b", steps=8, resolution=8, batch_size=3, shares=BOTH)
+    return Curriculum([ramp, rest])
+
+
+def test_every_epoch_of_every_stream_sees_each_sample_once(make_shard):
+    sizes = {"general": 7, "synthetic": 5}
+    streams = {name: make_shard(name, "text", count, (20, 20)) for name, count in sizes.items()}
+    batches = Drawn(streams, mixed(), 3)
+    for step in range(len(batches)):
+        batches[step]
+    for name, count in sizes.items():
+        numbers = batches.opened[name]
+        epochs = [numbers[start : start + count] for start in range(0, len(numbers), count)]
+        assert len(epochs) > 3
+        assert all(sorted(epoch) == list(range(count)) for epoch in epochs[:-1])
+        assert len({*epochs[-1]}) == len(epochs[-1])
+        assert epochs[0] != epochs[1]
+
+
+def test_a_stream_is_drawn_in_the_order_in_which_stream_reads_it(streams):
+    batches = Drawn(streams, mixed(), 3)
+    for step in range(len(batches)):
+        batches[step]
+    for name, numbers in batches.opened.items():
+        reader = batches.readers[name]
+        stream = Stream(reader, 3)
+        assert [reader[number].key for number in numbers] == [next(stream).key for _ in numbers]
+
+
+def test_a_run_that_begins_at_any_step_draws_what_an_undisturbed_one_does(streams):
+    whole = Drawn(streams, mixed(), 3)
+    expected = {}
+    for step in range(len(whole)):
+        whole.opened = {}
+        expected[step] = (whole[step], whole.opened)
+    for step in reversed(range(len(whole))):
+        resumed = Drawn(streams, mixed(), 3)
+        assert torch.equal(resumed[step], expected[step][0])
+        assert resumed.opened == expected[step][1]
+
+
+def test_a_draw_is_cropped_alike_in_any_curriculum(streams):
+    alone = Batches(streams, curriculum({"general": 1.0}), 5)
+    beside = Batches(streams, curriculum(BOTH), 5)
+    taken = [k for k, draw in enumerate(beside.curriculum.draws(0)) if draw.stream == "general"]
+    assert taken
+    assert torch.equal(beside[0][taken], alone[0][: len(taken)])
 
 
 def test_worker_processes_draw_the_same_batches(streams):
