@@ -4,6 +4,7 @@ A seed counts when every arm of a model has finished it, so that arms are never 
 different seeds. Spread is the range over seeds: of four numbers it says more than a deviation.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ from benchmarks.ablation.crops import KINDS, PAGE_EMS
 from benchmarks.ablation.runs import Point, Reading, Result, best_rate
 from shards import UserError
 from shards.console import print_table, run_command
+
+DOCUMENTS = (Path("docs/ablation.md"), Path("docs/measured/ablation.md"))
+"""What there is to say, and every table."""
+
+CURVES = "CURVES/"
+"""Stands for the folder of the pictures, which each document sees from elsewhere."""
 
 SLOT = re.compile(r"(<!-- ablation (\S+) -->\n).*?(<!-- end -->)", re.S)
 
@@ -120,6 +127,21 @@ def state(found: dict[str, Study]) -> str:
         hours = sum(result.cpu_seconds for result in results) / 3600
         places = sorted({f"{result.machine}, torch {result.torch}" for result in results})
         lines.append(f"- {hours:.1f} hours of one core in all; {'; '.join(places)}.")
+    return "\n".join(lines)
+
+
+def means(found: dict[str, Study]) -> str:
+    """Tabulate the mean PSNR at the end of the curves: arms down, models and kinds across."""
+    columns = [(study, kind) for study in found.values() for kind in KINDS]
+    lines = [_head("dB", *(f"{study.model}, {kind}" for study, kind in columns))]
+    for arm in (*ARMS, *EXTRA):
+        ends = [[one.end.psnr[kind] for one in study.arm(arm).values()] for study, kind in columns]
+        lines.append(_line(arm, *(f"{np.mean(end):.2f}" if end else "" for end in ends)))
+    for codec in dict.fromkeys(one.codec for study in found.values() for one in study.codecs):
+        cells = [
+            one.psnr[kind] for study, kind in columns for one in study.codecs if one.codec == codec
+        ]
+        lines.append(_line(f"{codec} alone", *(f"{cell:.2f}" for cell in cells)))
     return "\n".join(lines)
 
 
@@ -284,23 +306,28 @@ def fill(document: Path, parts: dict[str, str]) -> None:
 
 def main(
     runs: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("docs/ablation"),
-    document: Annotated[
-        Path, typer.Argument(help="The page beside that folder whose tables are filled.")
-    ] = Path("docs/ablation.md"),
+    documents: Annotated[
+        list[Path] | None, typer.Argument(help="Pages whose tables are filled.", show_default=False)
+    ] = None,
 ) -> None:
-    """Print every finished run, draw the curves beside the results, fill the tables of the page."""
+    """Print every finished run, draw the curves beside the results, fill the tables of the pages.
+
+    Without pages those of docs/ are filled.
+    """
     found = studies(runs)
     rows = [_row(result) for study in found.values() for result in study.results]
     print_table("Finished runs, scores on held-out images", rows)
     print(state(found))
-    parts = {"state": state(found), "rates": rates(found)}
+    parts = {"state": state(found), "rates": rates(found), "means": means(found)}
     for model, study in found.items():
         parts |= {f"{model}-order": order(study), f"{model}-pairs": pairs(study)}
         for name, arms in ((model, ARMS), (f"{model}-learned", LEARNED)):
             parts[name], picture = scores(study, arms), runs / f"{name}.png"
             if curves(study, arms, picture):
-                parts[name] += f"\n\n![Curves of {name}]({runs.name}/{picture.name})"
-    fill(document, parts)
+                parts[f"{name}-curves"] = f"![Curves of {name}]({CURVES}{picture.name})"
+    for document in documents or DOCUMENTS:
+        place = Path(os.path.relpath(runs, document.parent)).as_posix()
+        fill(document, {name: part.replace(CURVES, f"{place}/") for name, part in parts.items()})
 
 
 def _row(result: Result) -> dict[str, Any]:

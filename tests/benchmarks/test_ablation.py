@@ -25,6 +25,7 @@ from benchmarks.ablation.arms import (
 )
 from benchmarks.ablation.codecs import CodecScores, PCACodec, measure_codecs
 from benchmarks.ablation.report import (
+    DOCUMENTS,
     NOTHING,
     curves,
     fill,
@@ -362,7 +363,8 @@ def test_slots_of_a_page_are_filled_again_and_again(tmp_path):
 
 
 def test_the_page_has_a_slot_for_every_table():
-    text = (Path(__file__).parents[2] / "docs/ablation.md").read_text("utf-8")
+    texts = [(Path(__file__).parents[2] / name).read_text("utf-8") for name in DOCUMENTS]
+    assert "<!-- ablation means -->" in texts[0]
     for model in MODELS:
-        for part in ("", "-order", "-pairs", "-learned"):
-            assert f"<!-- ablation {model}{part} -->" in text
+        for part in ("", "-order", "-pairs", "-learned", "-curves", "-learned-curves"):
+            assert f"<!-- ablation {model}{part} -->" in texts[1]
