@@ -72,7 +72,7 @@ def evaluate_to(
     from pipelines.evaluation.scoring import codecs, score
     from pipelines.recipe import claim
     from shards.dataset import Dataset
-    from shards.store import Folder, write_atomically
+    from shards.store import sha256_of, write_atomically
     from vae.training.checkpoint import MODEL, newest
 
     found = newest(checkpoint)
@@ -81,7 +81,7 @@ def evaluate_to(
         "data": {name: str(folder) for name, folder in data.items()},
         "ocr": ocr,
     }
-    claim(out, {"kind": "Scores", "recipe": asked, "weights": Folder(found).sha256(MODEL)})
+    claim(out, {"kind": "Scores", "recipe": asked, "weights": sha256_of(found / MODEL)})
     note = out / "scores.json"
     if note.exists():
         return json.loads(note.read_text())

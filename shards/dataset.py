@@ -59,7 +59,7 @@ class Dataset:
         Raises:
             ShardError: at the first that is broken.
         """
-        tails = self.store.read_tails({name: self.sizes[name] for name in self.names}, TAIL_BYTES)
+        tails = self.store.read_tails(self.names, TAIL_BYTES, self.sizes)
         return map(partial(summary_of, self.store), self.names, tails)
 
     def sidecars(self) -> Iterator[Sidecar]:

@@ -6,7 +6,6 @@ every font, word list and weight file with its SHA-256, and a file is compared b
 use. `python -m shards.embedded docs/dependencies.md` writes the same table for people.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from typing import Literal
 
 from shards.errors import UserError
 from shards.settings import Settings
+from shards.store import sha256_of
 
 Purpose = Literal["fonts", "words", "weights"]
 
@@ -83,8 +83,7 @@ class Checksums:
 def _sha256(path: Path, *state: int) -> str:
     """Read a file, once a process for each `state` that it is found in."""
     del state
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def installed(module: str) -> Path | None:

@@ -98,17 +98,16 @@ def _shard_rows(
     from shards.totals import Totals
 
     for sidecar in sidecars:
-        shard = Totals.of([sidecar])
-        totals += shard
+        totals.add(sidecar)
         languages = Counter(entry.language for entry in sidecar.entries if entry.language)
         yield {
             "shard": sidecar.shard,
-            "samples": shard.samples,
-            "bytes": shard.bytes,
-            "characters": shard.characters,
+            "samples": sidecar.sums.samples,
+            "bytes": sidecar.bytes,
+            "characters": sidecar.sums.characters,
             "sha256": sidecar.sha256[:12] if short else sidecar.sha256,
             "languages": dict(sorted(languages.items())),
-            "dropped": shard.reasons(),
+            "dropped": Totals.of([sidecar]).reasons() if sidecar.dropped else {},
         }
 
 
@@ -170,9 +169,9 @@ def _range(low: float, high: float) -> str:
 
 def _draw(title: str, counts: list[tuple[str, int]]) -> None:
     """Print counts as bars, the largest as long as a bar may be."""
-    most = max(count for _, count in counts)
+    largest = max(count for _, count in counts)
     typer.echo()
-    print_table("", [{title: name, "n": count, "": bar(count / most)} for name, count in counts])
+    print_table("", [{title: name, "n": count, "": bar(count / largest)} for name, count in counts])
 
 
 @app.command()

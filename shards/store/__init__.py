@@ -22,6 +22,7 @@ __all__ = [
     "Store",
     "Where",
     "open_store",
+    "sha256_of",
     "write_atomically",
 ]
 
@@ -49,6 +50,15 @@ def open_store(where: Where) -> Store:
             "gs://BUCKET/PREFIX"
         )
     return Bucket(where)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a local file, read in pieces, in 64 hexadecimal digits.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    return Folder(path.parent).sha256(path.name)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -48,8 +48,8 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def sizes(self) -> dict[str, int]:
-        """Return the bytes of every file that `names` lists, in one go.
+    def sizes(self) -> Mapping[str, int]:
+        """List the files as `names` does, in one go, with the bytes of each.
 
         Raises:
             UserError: when there is no such folder.
@@ -135,15 +135,20 @@ class Store(ABC):
         """Read many small files, in the order of `names`."""
         return map(self.read, names)
 
-    def read_tails(self, sizes: Mapping[str, int], length: int) -> Iterator[bytes]:
-        """Read the last `length` bytes of many files of known sizes, or all of a shorter one."""
-        return map(partial(self._tail, length=length), sizes.items())
+    def read_tails(
+        self, names: Iterable[str], length: int, sizes: Mapping[str, int]
+    ) -> Iterator[bytes]:
+        """Read the last `length` bytes of many files, or all of a shorter one.
 
-    def _tail(self, named: tuple[str, int], *, length: int) -> bytes:
-        name, size = named
+        `sizes` is what lists them; a bucket is not asked again for those.
+        """
+        del sizes
+        return map(partial(self._tail, length=length), names)
+
+    def _tail(self, name: str, *, length: int) -> bytes:
         file = self.open(name)
         try:
-            return file.read(max(0, size - length), length)
+            return file.read(max(0, file.size - length), length)
         finally:
             file.close()
 

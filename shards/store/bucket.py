@@ -5,7 +5,7 @@ import re
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,13 +96,16 @@ class Bucket(Store):
         """Fetch PARALLEL_READS objects at a time."""
         return ahead(self.read, names, PARALLEL_READS)
 
-    def read_tails(self, sizes: Mapping[str, int], length: int) -> Iterator[bytes]:
+    def read_tails(
+        self, names: Iterable[str], length: int, sizes: Mapping[str, int]
+    ) -> Iterator[bytes]:
         """Fetch the ends of PARALLEL_READS objects at a time."""
-        return ahead(partial(self._tail, length=length), sizes.items(), PARALLEL_READS)
 
-    def _tail(self, named: tuple[str, int], *, length: int) -> bytes:
-        name, size = named
-        return _RemoteFile(self, plain(name), size).read(max(0, size - length), length)
+        def tail(name: str) -> bytes:
+            file = _RemoteFile(self, plain(name), sizes[name])
+            return file.read(max(0, file.size - length), length)
+
+        return ahead(tail, names, PARALLEL_READS)
 
     def replace(self, name: str, data: bytes) -> None:
         """Put an object; readers see the old one or the new one."""

@@ -1,7 +1,7 @@
 """Folder: a store on the local or a shared file system."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -25,13 +25,9 @@ class Folder(Store):
         """List the folder."""
         return sorted(entry.name for entry in self._entries())
 
-    def sizes(self) -> dict[str, int]:
-        """Ask for each; a file that goes meanwhile is left out."""
-        sizes: dict[str, int] = {}
-        for entry in self._entries():
-            with suppress(FileNotFoundError):
-                sizes[entry.name] = entry.stat().st_size
-        return dict(sorted(sizes.items()))
+    def sizes(self) -> Mapping[str, int]:
+        """List the folder; a file is asked for its size when that is looked up."""
+        return _Sizes(self._entries())
 
     def _entries(self) -> list[os.DirEntry[str]]:
         try:
@@ -91,6 +87,28 @@ class Folder(Store):
     def abandoned(self) -> list[Path]:
         """List the hidden files that killed processes left in the folder."""
         return abandoned_in(self.path)
+
+
+class _Sizes(Mapping[str, int]):
+    """Bytes by name, in order of name; asking costs more than listing, so it is put off."""
+
+    def __init__(self, entries: Iterable[os.DirEntry[str]]) -> None:
+        self._entries = {entry.name: entry for entry in entries}
+
+    def __getitem__(self, name: str) -> int:
+        try:
+            return self._entries[name].stat().st_size
+        except FileNotFoundError as error:
+            raise KeyError(name) from error  # it is gone since
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
 
 
 class _LocalFile:

@@ -25,6 +25,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from shards import Settings, UserError
+from shards.store import sha256_of
 from vae.model import VAE
 from vae.objective.losses import Objective
 from vae.settings import VAESettings
@@ -104,7 +105,7 @@ def read_state(checkpoint: Path) -> State:
     try:
         state = State.model_validate_json((checkpoint / STATE).read_bytes())
         for name, digest in state.sha256.items():
-            if _sha256(checkpoint / name) != digest:
+            if sha256_of(checkpoint / name) != digest:
                 raise ValueError(f"{name} does not have the digest in {STATE}")
     except (OSError, ValueError, ValidationError) as error:
         reason = str(error).splitlines()[0]
@@ -189,8 +190,3 @@ def _load_learned(objective: Objective, held: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in held.items():
             learned[name].copy_(value)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
