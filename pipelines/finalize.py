@@ -75,7 +75,7 @@ def describe_dataset(out: Where, *, allow_missing: bool = False) -> Manifest:
         given_up = len(Quarantine(store).failures.keys() & {*missing})
         raise UserError(
             f"{out} has {made} of {made + len(missing)} shards (missing "
-            f"{write_numbers(missing, most=5)}"
+            f"{write_numbers(missing, limit=5)}"
             f"{f'; {given_up} in quarantine.json' if given_up else ''}); run the same command "
             "again, or give --allow-missing"
         )

@@ -61,7 +61,7 @@ _MODULES = (
 def __getattr__(name: str) -> Any:
     if name in __all__:
         for module in _MODULES:
-            found = import_module(f"shards.{module}")
-            if name in vars(found):
-                return vars(found)[name]
+            offered = vars(import_module(f"shards.{module}"))
+            if name in offered:
+                return offered[name]
     raise AttributeError(f"module 'shards' has no attribute {name!r}")

@@ -57,8 +57,8 @@ def scan(store: Store) -> Index:
 
     index = Index()
     names = [name for name in store.names() if name.endswith(".tar")]
-    for found in ahead(samples, names, PARALLEL_READS if isinstance(store, Bucket) else 0):
-        index.add_tar(*found)
+    for scanned in ahead(samples, names, PARALLEL_READS if isinstance(store, Bucket) else 0):
+        index.add_tar(*scanned)
     return index
 
 
@@ -143,6 +143,6 @@ class _Window(RawIOBase):
         end = self._at + size
         if not self._start <= self._at <= end <= self._start + len(self._data):
             self._start, self._data = self._at, self._file.read(self._at, max(size, WINDOW))
-        found = self._data[self._at - self._start : end - self._start]
-        self._at += len(found)
-        return found
+        data = self._data[self._at - self._start : end - self._start]
+        self._at += len(data)
+        return data

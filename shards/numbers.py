@@ -16,11 +16,11 @@ def runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
             yield ascending[start], ascending[end - 1]
 
 
-def write_numbers(numbers: Iterable[int], *, most: int | None = None) -> str:
-    """Write numbers as 1, 4-7, 9; after `most` runs, that there are more."""
+def write_numbers(numbers: Iterable[int], *, limit: int | None = None) -> str:
+    """Write numbers as 1, 4-7, 9; after `limit` runs, that there are more."""
     texts = [str(a) if a == b else f"{a}-{b}" for a, b in runs(sorted(numbers))]
-    more = most is not None and len(texts) > most
-    return ", ".join(texts[:most]) + (" and more" if more else "")
+    more = limit is not None and len(texts) > limit
+    return ", ".join(texts[:limit]) + (" and more" if more else "")
 
 
 def parse_numbers(text: str, count: int) -> list[int]:

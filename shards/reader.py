@@ -105,10 +105,10 @@ class ShardReader:
         Raises:
             UserError: when there is none.
         """
-        found = self.index.find(key)
-        if found is None:
+        number = self.index.find(key)
+        if number is None:
             raise UserError(f"no sample {key!r} in {self.store}; list them with shards ls --keys")
-        return found
+        return number
 
     def __getitem__(self, i: int) -> Sample:
         """Read sample `i`.
@@ -202,10 +202,10 @@ class ShardReader:
         )
 
     def _compare(self, i: int, files: dict[str, bytes]) -> None:
-        found = 0
+        crc = 0
         for data in files.values():
-            found = zlib.crc32(data, found)
-        if found != self.index.crc32(i):
+            crc = zlib.crc32(data, crc)
+        if crc != self.index.crc32(i):
             raise ShardError(
                 f"{self.store}/{self.index.tar_of(i)}: the bytes of sample {self.index.key(i)} "
                 "are not those written; remake this shard"

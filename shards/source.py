@@ -132,10 +132,10 @@ class ImageSource:
             if file.suffix.lower() in {*IMAGE_ENDINGS, ".tar"} and file.is_file()
         ]
         names = [file.relative_to(root).as_posix() for file in files]
-        found = [
+        places = [
             place for name, file in zip(names, files, strict=True) for place in _within(name, file)
         ]
-        return cls._filled(root, found)
+        return cls._filled(root, places)
 
     @classmethod
     def _filled(cls, root: Path, places: Sequence[Place]) -> "ImageSource":

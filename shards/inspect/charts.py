@@ -35,7 +35,7 @@ class Bar:
 class Chart:
     """A histogram to draw in WIDTH x HEIGHT, the origin at the upper left.
 
-    `ticks` are (x, label); `most` is the number of samples that the full height stands for.
+    `ticks` are (x, label); `tallest` is the number of samples that the full height stands for.
     `captions` say in words how the kept, the dropped, or all lie, whichever there are.
     """
 
@@ -43,7 +43,7 @@ class Chart:
     captions: dict[str, str]
     bars: tuple[Bar, ...]
     ticks: tuple[tuple[float, str], ...]
-    most: int
+    tallest: int
 
 
 def named(stats: Stats) -> dict[str, tuple[Histogram, Histogram]]:
@@ -81,15 +81,15 @@ def _constant(kept: Histogram, dropped: Histogram) -> bool:
 def chart(title: str, kept: Histogram, dropped: Histogram) -> Chart:
     """Lay out two histograms in the same bins, the second stacked on the first."""
     bins = _together(kept, dropped).bins()
-    below, above = ([_within(one, part) for part in bins] for one in (kept, dropped))
-    most = max(a + b for a, b in zip(below, above, strict=True))
+    below, above = ([_within(histogram, part) for part in bins] for histogram in (kept, dropped))
+    tallest = max(a + b for a, b in zip(below, above, strict=True))
     step = WIDTH / len(bins)
     bars = tuple(
         Bar(
             x=_short(i * step + step * (1 - SHARE_OF_COLUMN) / 2),
             width=_short(step * SHARE_OF_COLUMN),
-            kept=_short(HEIGHT * a / most),
-            dropped=_short(HEIGHT * b / most),
+            kept=_short(HEIGHT * a / tallest),
+            dropped=_short(HEIGHT * b / tallest),
             note=_note(part, a, b),
         )
         for i, (part, a, b) in enumerate(zip(bins, below, above, strict=True))
@@ -99,7 +99,7 @@ def chart(title: str, kept: Histogram, dropped: Histogram) -> Chart:
         captions=_captions(kept, dropped),
         bars=bars,
         ticks=tuple(_ticks(bins, step)),
-        most=most,
+        tallest=tallest,
     )
 
 
@@ -113,11 +113,11 @@ def _together(a: Histogram, b: Histogram) -> Histogram:
     )
 
 
-def _within(one: Histogram, part: Bin) -> int:
+def _within(histogram: Histogram, part: Bin) -> int:
     """Count the values in a bin, which holds `low` alone where both its ends are equal."""
     return sum(
         count
-        for value, count in one.counts.items()
+        for value, count in histogram.counts.items()
         if part.low <= value < part.high or value == part.low
     )
 
@@ -125,10 +125,10 @@ def _within(one: Histogram, part: Bin) -> int:
 def _ticks(bins: list[Bin], step: float) -> Iterator[tuple[float, str]]:
     """Label bins of one value in their middle, others at their lower edge, and the last edge."""
     single = bins[0].low == bins[0].high
-    every = -(-len(bins) // LABELS)
-    for i in range(0, len(bins), every):
+    step_bins = -(-len(bins) // LABELS)
+    for i in range(0, len(bins), step_bins):
         yield _short(i * step + (step / 2 if single else 0)), _label(bins[i].low)
-    if not single and len(bins) % every == 0:
+    if not single and len(bins) % step_bins == 0:
         yield WIDTH, _label(bins[-1].high)
 
 
@@ -142,14 +142,14 @@ def _captions(kept: Histogram, dropped: Histogram) -> dict[str, str]:
     if not dropped.count:
         return {"all": _spread(kept)}
     pairs = {"kept": kept, "dropped": dropped}
-    return {name: _spread(one) for name, one in pairs.items() if one.count}
+    return {name: _spread(held) for name, held in pairs.items() if held.count}
 
 
-def _spread(one: Histogram) -> str:
-    if one.low == one.high:
-        return _label(one.low)
-    low, median, high = (_label(one.quantile(share)) for share in (0.05, 0.5, 0.95))
-    ends = f"{_label(one.low)} to {_label(one.high)}"
+def _spread(histogram: Histogram) -> str:
+    if histogram.low == histogram.high:
+        return _label(histogram.low)
+    low, median, high = (_label(histogram.quantile(share)) for share in (0.05, 0.5, 0.95))
+    ends = f"{_label(histogram.low)} to {_label(histogram.high)}"
     return f"{ends}, median {median}, 90 % between {low} and {high}"
 
 
@@ -162,8 +162,8 @@ def _short(number: float) -> float:
     return round(number, 2)
 
 
-def bars(counts: Mapping[str, int], most: int = 12) -> list[dict[str, Any]]:
+def bars(counts: Mapping[str, int], limit: int = 12) -> list[dict[str, Any]]:
     """Lay out counts by name as (name, count, width of its bar of 100), the largest first."""
     largest = max(counts.values(), default=1)
-    rows = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:most]
+    rows = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
     return [{"name": name, "count": n, "width": _short(100 * n / largest)} for name, n in rows]

@@ -96,7 +96,7 @@ def _samples(
 
 def _alike(a: Entry, b: Entry) -> bool:
     """Whether two entries describe the same bytes; where these lie does not matter."""
-    sizes = ([(ending, size) for ending, (_, size) in one.files.items()] for one in (a, b))
+    sizes = ([(ending, size) for ending, (_, size) in entry.files.items()] for entry in (a, b))
     return next(sizes) == next(sizes) and _described(a) == _described(b)
 
 
@@ -110,27 +110,27 @@ def _fields(a: Entry, b: Entry) -> str:
 
 def _file_differences(key: str, old: dict[str, bytes], new: dict[str, bytes]) -> list[Differs]:
     """Compare the files of a sample: the picture by its pixels, text and metadata by content."""
-    found: list[Differs] = []
+    differences: list[Differs] = []
     if old == new:
-        return found
+        return differences
     a, b = Sample.of_files(key, old), Sample.of_files(key, new)
     if (a.format, a.image) != (b.format, b.image):
-        found.append(("picture", _pixel_difference(a, b)))
+        differences.append(("picture", _pixel_difference(a, b)))
     if a.text != b.text:
-        found.append(("text", f"{a.text[:60]!r} → {b.text[:60]!r}"))
+        differences.append(("text", f"{a.text[:60]!r} → {b.text[:60]!r}"))
     if a.meta != b.meta:
-        found.append(("json", _changes(a.meta, b.meta)))
-    return found or [("bytes", "written differently, the same content")]
+        differences.append(("json", _changes(a.meta, b.meta)))
+    return differences or [("bytes", "written differently, the same content")]
 
 
 def _pixel_difference(a: Sample, b: Sample) -> str:
     try:
-        one, two = a.pixels().astype(np.int16), b.pixels().astype(np.int16)
+        first, second = a.pixels().astype(np.int16), b.pixels().astype(np.int16)
     except UnreadableImage as error:
         return f"cannot be decoded: {error.reason}"
-    if one.shape != two.shape:
-        return f"{one.shape[1]}x{one.shape[0]} → {two.shape[1]}x{two.shape[0]}"
-    apart = np.abs(one - two).max(axis=2)
+    if first.shape != second.shape:
+        return f"{first.shape[1]}x{first.shape[0]} → {second.shape[1]}x{second.shape[0]}"
+    apart = np.abs(first - second).max(axis=2)
     if not apart.any():
         return "other bytes, the same pixels"
     return f"{(apart > 0).mean():.1%} of the pixels, by up to {apart.max()} of 255"

@@ -29,7 +29,7 @@ def select(
     try:
         wanted = (read_sidecar(store, sidecar_name(shard)) for shard in sorted(shards))
         for sidecar in wanted if shards else Dataset(store).sidecars():
-            entries = [one for one in sidecar.entries if not keys or one.key in missing]
+            entries = [entry for entry in sidecar.entries if not keys or entry.key in missing]
             if not entries:
                 continue
             with closing(store.open(sidecar.tar)) as tar:

@@ -294,8 +294,8 @@ def _nested(value: Any) -> bool:
     return isinstance(value, list | dict)
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]} …"
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]} …"
 
 
 def _source(recipe: Any) -> ImageSource | None:

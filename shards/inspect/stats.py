@@ -74,18 +74,18 @@ class Histogram:
         place = sum(below < share * self.count for below in reached)
         return min(max(values[place], self.low), self.high)
 
-    def bins(self, most: int = BINS) -> list[Bin]:
-        """Group the values into at most `most` bins without gaps, smallest first.
+    def bins(self, limit: int = BINS) -> list[Bin]:
+        """Group the values into at most `limit` bins without gaps, smallest first.
 
         One bin a value where there are few and whole values. Otherwise all bins are equally wide
         or, where a few values are WIDE times larger than most, lie between 1, 2, 5, 10, 20, …,
         with all that is too small for these in the first.
         """
         values = sorted(self.counts)
-        if len(values) <= most and (len(values) == 1 or not any(value % 1 for value in values)):
+        if len(values) <= limit and (len(values) == 1 or not any(value % 1 for value in values)):
             return [Bin(value, value, self.counts[value]) for value in values]
         wide = values[0] >= 0 and values[-1] > WIDE * self.quantile(0.5)
-        edges = (_series if wide else _even)(values, most)
+        edges = (_series if wide else _even)(values, limit)
         counts = [0] * (len(edges) - 1)
         for value in values:
             counts[bisect_right(edges, value) - 1] += self.counts[value]
@@ -103,7 +103,7 @@ class Histogram:
             "median": self.quantile(0.5),
             "p95": self.quantile(0.95),
             "max": self.high,
-            "bins": [list(one) for one in self.bins()],
+            "bins": [list(edges) for edges in self.bins()],
         }
 
 
@@ -157,10 +157,10 @@ class Stats:
             "characters a sample": self.text_length,
             "shorter side, px": self.short_side,
             "width / height": self.aspect,
-            **{f"score {name}": one for name, one in sorted(self.scores.items())},
-            **{f"dropped: {name}": one for name, one in sorted(self.dropped_scores.items())},
+            **{f"score {name}": scores for name, scores in sorted(self.scores.items())},
+            **{f"dropped: {name}": scores for name, scores in sorted(self.dropped_scores.items())},
         }
-        return ((name, one) for name, one in named.items() if one.count)
+        return ((name, histogram) for name, histogram in named.items() if histogram.count)
 
     def row(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -170,9 +170,9 @@ class Stats:
             **self.totals.row(),
             **{name: dict(getattr(self, name).most_common()) for name in counted},
             **{name: getattr(self, name).row() for name in drawn},
-            "scores": {name: one.row() for name, one in sorted(self.scores.items())},
+            "scores": {name: scores.row() for name, scores in sorted(self.scores.items())},
             "dropped_scores": {
-                name: one.row() for name, one in sorted(self.dropped_scores.items())
+                name: scores.row() for name, scores in sorted(self.dropped_scores.items())
             },
         }
 
@@ -186,25 +186,25 @@ def _add_scores(histograms: dict[str, Histogram], scores: dict[str, float]) -> N
         histograms.setdefault(name, Histogram()).add(score)
 
 
-def _even(values: list[float], most: int) -> list[float]:
-    """Return edges at multiples of the finest nice step that needs no more than `most` bins."""
-    for step in _nice((values[-1] - values[0]) / most):
+def _even(values: list[float], limit: int) -> list[float]:
+    """Return edges at multiples of the finest nice step that needs no more than `limit` bins."""
+    for step in _nice((values[-1] - values[0]) / limit):
         # Rounded: the value 0.3 must lie on the edge 3 x 0.1.
         first, last = (floor(round(value / step, 9)) for value in (values[0], values[-1]))
-        if last - first < most:
+        if last - first < limit:
             return [float(f"{i * step:.12g}") for i in range(first, last + 2)]
     raise AssertionError("nice numbers have no end")
 
 
-def _series(values: list[float], most: int) -> list[float]:
-    """Return the nice numbers around the values, at most `most` + 1; 0 covers what is below."""
+def _series(values: list[float], limit: int) -> list[float]:
+    """Return the nice numbers around the values, at most `limit` + 1; 0 covers what is below."""
     smallest = next(value for value in values if value > 0)
     edges: list[float] = []
     for edge in _nice(smallest):
         edges.append(edge)
         if edge > values[-1]:
             break
-    edges = edges[bisect_right(edges, smallest) - 1 :][-most:]
+    edges = edges[bisect_right(edges, smallest) - 1 :][-limit:]
     return edges if values[0] >= edges[0] else [0.0, *edges]
 
 

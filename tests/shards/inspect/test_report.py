@@ -192,7 +192,7 @@ def test_kept_and_dropped_are_counted_in_the_same_bins():
     assert drawn.captions.keys() == {"kept", "dropped"}
     for name, one in (("kept", kept), ("dropped", dropped)):
         heights = sum(getattr(bar, name) for bar in drawn.bars)
-        assert heights * drawn.most / 120 == pytest.approx(one.count, abs=0.1)
+        assert heights * drawn.tallest / 120 == pytest.approx(one.count, abs=0.1)
     assert all(bar.kept + bar.dropped <= 120.02 for bar in drawn.bars)
 
 
