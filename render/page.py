@@ -48,6 +48,10 @@ class Sizes:
         self.low, self.high = min(self._shares), max(self._shares)
         self._cut: dict[tuple[int, int], tuple[list[int], list[float]]] = {}
 
+    def at(self, part: float) -> float:
+        """Return the px that lie this part of the way from the smallest size to the largest."""
+        return self.low + part * (self.high - self.low)
+
     def near(self, size_px: float) -> int:
         """Return the size nearest to `size_px`."""
         return min(self._shares, key=lambda size: abs(size - size_px))

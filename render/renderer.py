@@ -179,7 +179,7 @@ class Renderer:
                 outline_share=self.settings.outline_share,
                 canvas=Canvas(partial(self.backgrounds.paint, choices.background), warp),
             )
-            LAYOUTS[choices.layout]().arrange(page)
+            self.settings.layout_of(choices.layout).arrange(page)
             if page.blocks:
                 return page
             choices = replace(choices, retries=choices.retries + 1)

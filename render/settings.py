@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
-from render.layouts import LAYOUTS
+from render.layouts import LAYOUTS, Layout
+from render.layouts.layout import Share
 from render.page import MARGIN_PX
 from render.picture.effects import EFFECTS
 from render.plan import Blending, HanVariant, Hinting, Language
@@ -44,7 +45,16 @@ def _effects(shares: dict[str, float]) -> dict[str, float]:
     return shares
 
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+if TYPE_CHECKING:
+    LayoutSettings = Settings
+else:
+    LayoutSettings = create_model(
+        "LayoutSettings",
+        __base__=Settings,
+        __module__=__name__,
+        **{name: (layout, layout()) for name, layout in LAYOUTS.items()},
+    )
+"""The settings of every layout in LAYOUTS, by its name there."""
 
 
 class RenderSettings(Settings):
@@ -60,6 +70,9 @@ class RenderSettings(Settings):
     `han_variants` are the standards of Traditional Chinese; a page of zh-hant keeps to one of them.
     Ours are weighed by their readers, 23 million in Taiwan and 8 in Hong Kong and Macau; OpenCC's
     own is printed nowhere today.
+
+    `layouts` are shares of pages; `layout.NAME` holds the shares and counts inside one layout,
+    which docs/layouts.md lists.
 
     `hinting`, `blending`, `subpixel_share`, `warp_share` and `effects` vary what a VAE would
     otherwise learn by heart; each is in the label of the page. A warped page is turned by at most
@@ -81,6 +94,7 @@ class RenderSettings(Settings):
     layouts: Annotated[dict[str, float], AfterValidator(_known), AfterValidator(_shares)] = Field(
         default={"paragraph": 1.0, "article": 0.5, "scatter": 1.0}
     )
+    layout: LayoutSettings = LayoutSettings()
     flat_share: Share = 0.1
     contrast_floor: float = Field(default=3.0, ge=1.0, le=15.0)
     outline_share: Share = 0.3
@@ -109,6 +123,10 @@ class RenderSettings(Settings):
             return given
         low, high = DIFFICULTY[given] if isinstance(given, str) else given
         return dict.fromkeys(range(low, high + 1), 1.0)
+
+    def layout_of(self, name: str) -> Layout:
+        """Return the layout of this name as it is set here."""
+        return getattr(self.layout, name)
 
     def spoken(self) -> frozenset[Language]:
         """Return the languages in which blocks can be written."""

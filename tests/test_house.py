@@ -23,6 +23,11 @@ MAY_IMPORT = {
     "render.text": {"render.plan", "render.kernels", "shards"},
     "render.picture": {"render.plan", "render.kernels", "shards"},
     "render.type": {"render.text", "render.picture", "render.plan", "render.kernels", "shards"},
+    "render.page": {
+        *("render.text", "render.type", "render.picture"),
+        *("render.plan", "render.kernels", "shards"),
+    },
+    "render.layouts": {"render.page", "render.picture", "render.plan", "shards"},
     "render": {"render.*", "shards"},
     "filters": {"shards"},
     "vae": {"shards"},

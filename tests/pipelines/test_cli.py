@@ -152,6 +152,14 @@ def test_wrong_words_are_one_line(tmp_path):
     assert "not one of" in mistake(
         "render", "render_pages", "--out", tmp_path / "o", "--engine", "spark"
     )
+    for setting, why in {
+        "table.columns=1": "greater than or equal to 2",
+        "statement.years=[4, 2]": "must be [least, most]",
+        "tabel.columns=3": "did you mean table?",
+        "table.rows=3": "allowed: body_size, caption, columns,",
+    }.items():
+        override = ("--set", f"render.layout.{setting}")
+        assert why in mistake("render", "render_pages", "--out", tmp_path / "o", *override)
     for verb, option in (("train", "--stream"), ("evaluate", "--data")):
         for pair in ("general", "=runs/photos", "general="):
             said = mistake(verb, "train_nano", option, pair, "--out", tmp_path / "o")

@@ -1,15 +1,17 @@
 """Layouts: each fills a page of any size in every language it knows, and keeps things apart."""
 
+import inspect
+import json
 from dataclasses import replace
 from itertools import pairwise
-from typing import ClassVar
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from render import LAYOUTS
-from render.flow import Column, shade, sheet
 from render.layouts import FALLBACK
+from render.layouts.column import Column, Paper, lay_paper, shade
 from render.page import MARGIN_PX, Sizes
 from render.picture.canvas import Canvas
 from render.picture.light import contrast, extremes
@@ -19,10 +21,11 @@ from shards import UserError
 from tests.render.pages import PLEX, bare, covered, ground, page_of, style_of, variant, with_ink
 
 CASES = [(name, language) for name, one in LAYOUTS.items() for language in one.languages]
+ROOT = Path(__file__).parent.parent.parent
 PAGES = {"small": (96, 96), "square": (256, 256), "wide": (640, 320)}
 
 
-def only(renderer, layout, language="en", **changes):
+def only(renderer, layout, /, language="en", **changes):
     given = {"width": 256, "height": 256, "languages": {language: 1}, "layouts": {layout: 1}}
     return variant(renderer, **(given | changes))
 
@@ -147,36 +150,27 @@ def test_rules_and_frames_pass_between_the_lines(renderer, warp_share):
                 assert marked[under].mean() < 0.25, (layout, i, line["text"])
 
 
-class Nothing:
-    languages: ClassVar = LANGUAGES
-    warps: ClassVar = True
-
-    def arrange(self, page):
-        """Leave the page empty."""
-
-
-class Late:
-    """Places something at the third try only."""
-
-    languages: ClassVar = LANGUAGES
-    warps: ClassVar = True
-    tries: ClassVar = 0
-
-    def arrange(self, page):
-        Late.tries += 1
-        if Late.tries % 3 == 0:
-            Column(page, 5, 5, 200, 200).text(page.style(12), "at last", "body")
+def nothing(self, page):
+    """Leave the page empty."""
 
 
 def test_a_page_that_stays_empty_is_arranged_again_and_says_so(renderer, monkeypatch):
-    monkeypatch.setitem(LAYOUTS, "paragraph", Late)
+    tries = []
+
+    def late(self, page):
+        """Place something at the third try only."""
+        tries.append(page)
+        if len(tries) == 3:
+            Column(page, 5, 5, 200, 200, page.style(12)).text("at last")
+
+    monkeypatch.setattr(LAYOUTS["paragraph"], "arrange", late)
     sample = only(renderer, "paragraph").sample(0)
     assert sample.text == "at last"
     assert sample.meta["scores"]["retries"] == 2
 
 
 def test_another_layout_is_taken_where_one_places_nothing(renderer, monkeypatch):
-    monkeypatch.setitem(LAYOUTS, "paragraph", Nothing)
+    monkeypatch.setattr(LAYOUTS["paragraph"], "arrange", nothing)
     plan = only(renderer, "paragraph").plan(0)
     assert (plan.layout, plan.retries) == (FALLBACK, ATTEMPTS)
     assert plan.blocks
@@ -184,16 +178,15 @@ def test_another_layout_is_taken_where_one_places_nothing(renderer, monkeypatch)
 
 def test_text_of_which_nothing_can_be_placed_is_an_error(renderer, monkeypatch):
     for name in ("paragraph", FALLBACK):
-        monkeypatch.setitem(LAYOUTS, name, Nothing)
+        monkeypatch.setattr(LAYOUTS[name], "arrange", nothing)
     with pytest.raises(UserError, match="left nothing to draw on page 0; give longer text"):
         only(renderer, "paragraph").plan(0)
 
 
 def test_a_column_fills_from_its_top_and_keeps_blocks_apart(renderer):
     page = page_of(renderer)
-    column = Column(page, 20, 20, 200, 120)
-    style = style_of(page, PLEX)
-    while column.text(style, "one line", "body", 0):
+    column = Column(page, 20, 20, 200, 120, style_of(page, PLEX))
+    while column.text("one line", "body", 0):
         pass
     boxes = page.taken
     assert len(boxes) == column.placed > 3
@@ -205,7 +198,8 @@ def test_a_column_fills_from_its_top_and_keeps_blocks_apart(renderer):
 
 
 def test_columns_are_split_with_a_gutter(renderer):
-    column = Column(page_of(renderer), 10, 10, 210, 100)
+    page = page_of(renderer)
+    column = Column(page, 10, 10, 210, 100, style_of(page, PLEX))
     parts = column.split(3, 10)
     assert [(part.left, part.right) for part in parts] == [(10, 70), (80, 140), (150, 210)]
     assert all((part.top, part.bottom) == (10, 100) for part in parts)
@@ -213,7 +207,8 @@ def test_columns_are_split_with_a_gutter(renderer):
 
 def test_a_rule_needs_room_and_takes_it(renderer):
     page = page_of(renderer)
-    column = Column(page, 10, 10, 110, 20, plated=False)
+    paper = Paper(page.box, (0, 0, 0), (255, 255, 255))
+    column = Column(page, 10, 10, 110, 20, style_of(page, PLEX), paper)
     column.rule((1, 2, 3), 2, 4)
     assert [mark.box for mark in page.marks] == [(10, 10, 110, 12)]
     assert column.top == 16
@@ -222,18 +217,18 @@ def test_a_rule_needs_room_and_takes_it(renderer):
 
 
 @pytest.mark.parametrize("dark", [0.0, 1.0])
-def test_a_sheet_carries_its_ink_everywhere(renderer, dark):
+def test_paper_carries_its_ink_everywhere(renderer, dark):
     one = variant(renderer, flat_share=0)
     for seed in range(6):
         page = page_of(renderer, width=160, height=128)
         photograph = one.backgrounds.paint(one.plan(8 * seed).background)
         page.canvas = Canvas(photograph.copy, None)
         page.rng = np.random.default_rng(seed)
-        paper = sheet(page, Box(10, 10, 150, 110), dark=dark)
+        paper = lay_paper(page, Box(10, 10, 150, 110), dark=dark)
         ((low, high),) = extremes(page.canvas.pixels, np.array([[12, 12, 148, 108]], np.int32), 12)
         assert contrast(paper.ink, low, high) >= page.contrast_floor * 0.9
         assert [rect.box for rect in page.rects] == [(10, 10, 150, 110)]
-        assert (sum(paper.paper) < 384) == (dark == 1.0)
+        assert (sum(paper.colour) < 384) == (dark == 1.0)
 
 
 def test_a_shade_lies_between_paper_and_ink():
@@ -256,3 +251,61 @@ def test_sizes_are_cut_to_a_range_or_taken_from_nearby():
 def test_facts_are_set_in_the_language_of_the_page(renderer):
     assert any("一" <= c <= "鿿" for c in only(renderer, "form", "zh").plan(0).text)
     assert not any("一" <= c <= "鿿" for c in only(renderer, "form", "en").plan(0).text)
+
+
+def set_to(renderer, layout, **settings):
+    return only(renderer, layout, width=480, size_px=(8, 8), layout={layout: settings})
+
+
+def roles_of(plan):
+    return [block.role for block in plan.blocks]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_recipe_sets_the_shares_inside_a_layout(renderer, share):
+    titled = set_to(renderer, "paragraph", title=share)
+    assert {"title" in roles_of(titled.plan(i)) for i in range(8)} == {share == 1.0}
+    numbered = set_to(renderer, "exam", choices=share)
+    lettered = any("A. " in numbered.plan(i).text for i in range(4))
+    assert lettered == (share == 1.0)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_recipe_sets_the_counts_inside_a_layout(renderer, count):
+    for layout, key, value in (("statement", "years", [count, count]), ("table", "columns", count)):
+        one = set_to(renderer, layout, **{key: value})
+        for i in range(3):
+            cells = [b["box"] for b in one.sample(i).meta["blocks"] if b["role"] == "cell"]
+            tops = [len([box for box in cells if abs(box[3] - b[3]) < 5]) for b in cells]
+            assert max(tops) == count + (layout == "statement")
+
+
+def test_a_page_depends_on_the_settings_of_its_own_layout_only(renderer):
+    plain = only(renderer, "book").sample(1)
+    other = only(renderer, "book", layout={"note": {"ruled": 1.0}}).sample(1)
+    assert dict(plain.files()) == dict(other.files())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_settings_of_a_layout_are_bounded(layout):
+    for name, field in LAYOUTS[layout].model_fields.items():
+        assert f"`{name}`" in LAYOUTS[layout].__doc__
+        pair = isinstance(field.default, tuple)
+        for bad in ([-1, 1], [9, 2], [10**6, 10**6]) if pair else (-1, 10**6):
+            with pytest.raises(ValueError, match=name):
+                LAYOUTS[layout](**{name: bad})
+
+
+def documented():
+    """Return docs/layouts.md as it should be."""
+    text = (ROOT / "docs/layouts.md").read_text("utf-8").partition("\n## ")[0]
+    for name, layout in LAYOUTS.items():
+        fields = {key: field.default for key, field in layout.model_fields.items()}
+        lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
+        settings = "\n".join([f"[render.layout.{name}]", *lines])
+        text += f"\n## {name}\n\n{inspect.getdoc(layout)}\n\n```toml\n{settings}\n```\n"
+    return text
+
+
+def test_the_docs_list_every_setting_of_a_layout():
+    assert (ROOT / "docs/layouts.md").read_text("utf-8") == documented()
