@@ -33,11 +33,12 @@ from vae.objective.alignment import AlignmentSettings
 from vae.objective.losses import Objective, Weights, build_objective
 from vae.presets import PRESETS
 from vae.settings import VAESettings
-from vae.training.checkpoint import latest, restore, save
+from vae.training.checkpoint import latest
 from vae.training.curriculum import Curriculum, Stage
 from vae.training.loader import Batches
 from vae.training.record import Record, grid
 from vae.training.schedule import Rate
+from vae.training.state import State
 from vae.training.step import Step
 
 GALLERY = 4
@@ -135,29 +136,26 @@ def fit(
     """
     curriculum = Curriculum(settings.stages)
     batches = Batches(streams, curriculum, settings.seed, resized=settings.resized)
-    model = build(settings).to(device)
-    objective = build_objective(
-        settings.largest_weights(), settings.alignment, model.settings, settings.vgg, settings.seed
-    ).to(device)
-    objective.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(model, objective, settings)
-    forward = Step(model, objective)
+    state = begin(settings, device)
+    model, optimizer = state.model, state.optimizer
 
     out.mkdir(parents=True, exist_ok=True)
     last = latest(out)
-    start = restore(last, model, objective, optimizer) if last else 0
-    if last is None and settings.skip_start:
+    if last is not None:
+        state.load(last)
+    elif settings.skip_start:
         steps = _spread(range(curriculum.steps), settings.skip_start)
         model.skip.start_from(batches[step] for step in steps)
     (out / "settings.json").write_text(settings.model_dump_json(indent=1) + "\n")
     gallery = _gallery(settings, streams).to(device)
 
-    remaining = range(start, curriculum.steps)
+    forward = Step(model, state.objective)
+    remaining = range(state.step, curriculum.steps)
     loader = DataLoader(
         batches, batch_size=None, sampler=remaining, num_workers=workers, pin_memory=device != "cpu"
     )
-    with Record(out, start) as record, _interruptible() as interrupted:
-        seen: dict[str, list[float]] = {}
+    with Record(out, state.step) as record, _interruptible() as interrupted:
+        values: dict[str, list[float]] = {}
         images, clock = 0, time.perf_counter()
         for step, batch in zip(remaining, loader, strict=True):
             stage, shares = curriculum.at(step)
@@ -178,33 +176,45 @@ def fit(
             # Without the projection, whose gradient has its own scale (vae/objective/alignment.py).
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             optimizer.step()
+            state.step += 1
+            state.samples_seen += len(image)
 
-            done = step + 1
-            finished = done == curriculum.steps
+            finished = state.step == curriculum.steps
             images += len(image)
             for name, value in (terms | {"total": total, "gradient_norm": norm}).items():
-                seen.setdefault(name, []).append(value.item())
-            if done % settings.log_every == 0 or finished:
-                row: dict[str, Any] = {"step": done, "stage": stage.name, "rate": rate}
-                row |= {name: sum(values) / len(values) for name, values in seen.items()}
+                values.setdefault(name, []).append(value.item())
+            if state.step % settings.log_every == 0 or finished:
+                row: dict[str, Any] = {"step": state.step, "samples_seen": state.samples_seen}
+                row |= {"stage": stage.name, "rate": rate}
+                row |= {name: sum(column) / len(column) for name, column in values.items()}
                 row["images_per_second"] = images / (time.perf_counter() - clock)
                 row["shares"] = shares
                 record.write(row)
                 if progress is not None:
                     progress(row)
-                seen, images, clock = {}, 0, time.perf_counter()
-            if done % settings.sample_every == 0 or finished:
-                record.picture(done, grid(gallery, model))
+                values, images, clock = {}, 0, time.perf_counter()
+            if state.step % settings.sample_every == 0 or finished:
+                record.picture(state.step, grid(gallery, model))
             if finished:
                 steps = range(curriculum.steps - stage.steps, curriculum.steps)
                 steps = _spread(steps, settings.latent_batches)
                 measure_latents(model, (batches[step] for step in steps))
-            if done % settings.checkpoint_every == 0 or finished or interrupted.is_set():
-                last = save(out, done, model, objective, optimizer)
+            if state.step % settings.checkpoint_every == 0 or finished or interrupted.is_set():
+                last = state.save(out)
             if interrupted.is_set():
                 raise KeyboardInterrupt
     assert last is not None, "a curriculum has steps, and its last one is saved"
     return last
+
+
+def begin(settings: TrainSettings, device: str = "cpu") -> State:
+    """Build model, objective and optimizer as they are before the first step."""
+    model = build(settings).to(device)
+    objective = build_objective(
+        settings.largest_weights(), settings.alignment, model.settings, settings.vgg, settings.seed
+    ).to(device)
+    objective.to(memory_format=torch.channels_last)
+    return State(model, objective, build_optimizer(model, objective, settings))
 
 
 def build(settings: TrainSettings) -> VAE:

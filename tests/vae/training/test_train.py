@@ -13,6 +13,7 @@ from vae import VAE, TrainSettings, fit, load_model
 from vae.objective.losses import Weights
 from vae.skips import dct_basis
 from vae.training.checkpoint import checkpoints, latest
+from vae.training.train import begin
 
 
 def weights(checkpoint):
@@ -35,6 +36,7 @@ def test_a_run_leaves_checkpoints_records_and_samples(settings, streams, tmp_pat
     assert [path.name for path in checkpoints(out)] == ["step-000006", "step-000008"]
     assert seen == rows(out)
     assert [row["step"] for row in seen] == [2, 4, 6, 8]
+    assert [row["samples_seen"] for row in seen] == [6, 12, 16, 20]
     assert seen[-1]["shares"] == {"general": 0.0, "synthetic": 1.0}
     assert {"l1", "total", "gradient_norm", "rate", "images_per_second"} < seen[0].keys()
     assert cv2.imread(str(out / "samples/step-000008.png")).shape == (32, 32, 3)
@@ -64,9 +66,20 @@ def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(settings, streams,
     assert latest(tmp_path / "cut") == tmp_path / "cut/step-000004"
     resumed = fit(settings, streams, tmp_path / "cut", workers=workers)
     assert same_bits(weights(whole), weights(resumed))
-    kept = ("step", "stage", "rate", "l1", "total", "gradient_norm", "shares")
+    same = ("step", "samples_seen", "stage", "rate", "l1", "total", "gradient_norm", "shares")
     whole_rows, cut_rows = (rows(tmp_path / name) for name in ("whole", "cut"))
-    assert [[r[k] for k in kept] for r in whole_rows] == [[r[k] for k in kept] for r in cut_rows]
+    assert [[r[k] for k in same] for r in whole_rows] == [[r[k] for k in same] for r in cut_rows]
+
+
+def test_a_state_is_loaded_as_it_was_saved(settings, streams, tmp_path):
+    last = fit(settings, streams, tmp_path / "out")
+    state = begin(settings)
+    state.load(last)
+    assert (state.step, state.samples_seen) == (8, 20)
+    again = state.save(tmp_path / "copy")
+    assert again.name == last.name
+    for file in last.iterdir():
+        assert (again / file.name).read_bytes() == file.read_bytes()
 
 
 def test_a_finished_run_is_not_trained_again(settings, streams, tmp_path):
