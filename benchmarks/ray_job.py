@@ -57,7 +57,7 @@ class Head:
         }
         self.environment.pop("RAY_ADDRESS", None)
         self.cpus = cpus
-        self.port, self.metrics_port, self.gcs_port = free_ports(3)
+        self.port, self.metrics_port, self.gcs_port, self.agent_port = free_ports(4)
         self.address = f"http://127.0.0.1:{self.port}"
         self.gcs_address = f"127.0.0.1:{self.gcs_port}"
 
@@ -70,6 +70,8 @@ class Head:
                 *(BIN / "ray", "start", "--head", "--block", f"--num-cpus={self.cpus}"),
                 *("--node-ip-address=127.0.0.1", f"--port={self.gcs_port}"),
                 *("--dashboard-host=127.0.0.1", f"--dashboard-port={self.port}"),
+                # Else a second head on this machine finds "no available agent" for its jobs.
+                f"--dashboard-agent-listen-port={self.agent_port}",
                 *(f"--metrics-export-port={self.metrics_port}", "--disable-usage-stats"),
                 *("--object-store-memory=200000000", f"--temp-dir={self._folder}"),
             ],

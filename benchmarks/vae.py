@@ -256,8 +256,9 @@ def _tiling(quick: bool) -> list[Row]:
     whole = model.decode(z)
     spread = whole.std()
     rows = [Row("tiling: halo of tiny's decoder", reach, "latents")]
-    # The second size falls so that kernels choose another order of sums for tiles.
+    # The last size falls so that kernels choose another order of sums for tiles.
     cases = [(z, 256), (torch.randn(1, 64, 40, 28), 128)]
+    cases = [(torch.randn(1, 64, 20, 14), 128)] if quick else cases
     error = max(_worst(model, latents, side) for latents, side in cases)
     rows.append(Row("tiling: exact, largest error / std", error * 1e6, "1e-6"))
     with ShapeInvariant():
