@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from shards.dataset import Dataset
     from shards.errors import ShardError, StoreError, UnreadableImage, UserError
     from shards.order import Order
     from shards.reader import ShardReader
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RGB",
+    "Dataset",
     "Entry",
     "ImageSource",
     "Order",
@@ -49,6 +51,7 @@ _MODULES = (
     "store",
     "sample",
     "sidecar",
+    "dataset",
     "source",
     "order",
     "reader",

@@ -118,10 +118,14 @@ class Dataset:
         tars = (name for name in self.sizes if name.endswith(".tar"))
         return [name for name in tars if f"{name.removesuffix('.tar')}.json" not in self.sizes]
 
+    @cached_property
+    def numbers(self) -> list[int]:
+        """The shards of which something is there, in order."""
+        return sorted({shard_number(name) for name in (*self.names, *self.unfinished)})
+
     def absent(self) -> Iterator[int]:
         """Yield the shards below the last of which nothing is there; they may be billions."""
-        there = [-1, *sorted({shard_number(name) for name in (*self.names, *self.unfinished)})]
-        return (number for a, b in pairwise(there) for number in range(a + 1, b))
+        return (n for a, b in pairwise([-1, *self.numbers]) for n in range(a + 1, b))
 
     def nothing(self) -> UserError:
         """Make the error of a folder or bucket without a finished shard."""

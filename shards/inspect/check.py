@@ -80,7 +80,7 @@ def faults(where: Where, *, deep: bool = False, advance: Advance | None = None) 
         UserError: when the folder is missing or holds no shard at all.
     """
     dataset = Dataset(where)
-    if not dataset.names and not dataset.unfinished:
+    if not dataset.numbers:
         raise UserError(f"{dataset.store} holds no shard (part-*.tar with part-*.json)")
     yield from faults_of(dataset, deep=deep, advance=advance)
 
@@ -121,8 +121,8 @@ def unfinished(dataset: Dataset) -> Iterator[Fault]:
 
 def _gaps(dataset: Dataset, listed: dict[str, str]) -> Iterator[Fault]:
     """Yield a fault for each shard that the manifest lists, or that later ones imply."""
-    there = {shard_number(name) for name in (*dataset.names, *dataset.unfinished)}
-    missing = {*islice(dataset.absent(), MAX_GAPS), *({*map(shard_number, listed)} - there)}
+    lost = {*map(shard_number, listed)}.difference(dataset.numbers)
+    missing = {*islice(dataset.absent(), MAX_GAPS), *lost}
     for number in sorted(missing):
         yield Fault(number, f"{shard_name(number)}.tar", "gap", "missing shard")
 

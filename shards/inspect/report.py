@@ -196,9 +196,8 @@ class Contents:
 
 def gap(dataset: Dataset) -> Iterator[Fault]:
     """Yield a fault where shards are missing. They are counted: there may be billions of them."""
-    present = {shard_number(name) for name in (*dataset.names, *dataset.unfinished)}
-    last = max(present, default=-1)
-    if missing := last + 1 - len(present):
+    last = max(dataset.numbers, default=-1)
+    if missing := last + 1 - len(dataset.numbers):
         yield Fault(last, "part-*.tar", "gap", f"{missing:,} shards below {last} are missing")
 
 
