@@ -25,7 +25,7 @@ VERBS = set(typer.main.get_command(app).commands)
 SHARDS_VERBS = set(typer.main.get_command(shards_app).commands)
 OURS = ("benchmarks", "filters", "pipelines", "render", "shards", "vae")
 
-pytestmark = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda one: one.stem)
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda one: one.stem)
 
 
 def anchor(title: str) -> str:
@@ -33,6 +33,7 @@ def anchor(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
 
 
+@every_document
 def test_links_lead_somewhere(document):
     for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", document.read_text("utf-8")):
         path, _, place = link.partition("#")
@@ -43,6 +44,7 @@ def test_links_lead_somewhere(document):
             assert place in {anchor(title) for title in titles}, link
 
 
+@every_document
 def test_commands_are_there(document):
     text = document.read_text("utf-8")
     for verb in re.findall(r"\bnonpareil ([a-z][\w-]*)", text):
@@ -53,6 +55,7 @@ def test_commands_are_there(document):
         assert recipe in {*names(), "RECIPE"}, recipe
 
 
+@every_document
 def test_modules_are_there(document):
     for module in re.findall(r"python3? -m ([\w.]+)", document.read_text("utf-8")):
         if module.split(".")[0] in OURS:
@@ -60,6 +63,7 @@ def test_modules_are_there(document):
             assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), module
 
 
+@every_document
 def test_files_named_in_code_are_there(document):
     text = document.read_text("utf-8")
     folders = "|".join((*OURS, "tests", "docs"))
@@ -67,6 +71,7 @@ def test_files_named_in_code_are_there(document):
         assert (ROOT / name).exists(), name
 
 
+@every_document
 def test_names_of_the_code_are_there(document):
     """`vae.objective.alignment.balance` leads to a module that says `balance`."""
     for name in re.findall(rf"`((?:{'|'.join(OURS)})(?:\.\w+)+)`", document.read_text("utf-8")):
@@ -82,3 +87,16 @@ def test_names_of_the_code_are_there(document):
         fields = {"size_px", "fonts"} if name.startswith("render.") else set()
         assert len(parts) == 1 or parts[1] in words | fields, name
         assert len(parts) < 3 or parts[1][0].isupper(), name  # an attribute of a class
+
+
+def test_the_drawing_of_the_house_has_every_room():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    rooms = {
+        file.parent.relative_to(ROOT).as_posix()
+        for package in OURS
+        if package != "benchmarks"
+        for file in (ROOT / package).rglob("__init__.py")
+    }
+    assert set(re.findall(r"^\| `([a-z/]+)` \|", text, re.M)) == rooms
+    drawing = text.split("```")[1]
+    assert all(room.rpartition("/")[2] in drawing for room in rooms)
