@@ -8,7 +8,7 @@ Letters: n characters, m rows of an atlas, l lines, h/w pixels, i/j cells of lig
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
@@ -76,30 +76,31 @@ def shape(
     ems: NDArray[np.float64],
     size_px: float,
     vertical: bool,
-    ranks: NDArray[np.int32],
-    owners: NDArray[np.int8],
+    slots: NDArray[np.int32],
+    font_index: NDArray[np.int8],
     advances: NDArray[np.float64],
 ) -> bool:
-    """Give characters (n,) to type `number`: put their `ranks`, `owners`, `advances` px in place.
+    """Give characters (n,) to font `number`: put their `slots`, `font_index`, `advances` in place.
 
-    The first type, 0, takes all of them, every other one the Latin letters and digits it has.
-    `table` is `Face.rank_of`, `ems` are the advances of its glyphs in em, NaN where unknown: the
-    answer is False when one of those is needed. In `vertical` text all advance by an em.
+    Advances are px. The first font, 0, takes all of them, every other one the Latin letters and
+    digits it has. `table` is `Face.slot_of`, `ems` are the advances of its glyphs in em, NaN where
+    unknown: the answer is False when one of those is needed. In `vertical` text all advance by an
+    em.
     """
     known = True
     for at in range(len(codes)):
         code = codes[at]
-        rank = table[min(code, np.uint32(len(table) - 1))]
-        if number > 0 and (code >= LATIN or code == SPACE or rank < 0):
+        slot = table[min(code, np.uint32(len(table) - 1))]
+        if number > 0 and (code >= LATIN or code == SPACE or slot < 0):
             continue
-        ranks[at], owners[at] = rank, number
+        slots[at], font_index[at] = slot, number
         if vertical:
             advances[at] = size_px
-        elif rank < 0:
+        elif slot < 0:
             advances[at] = SPACE_EM * size_px
         else:
-            advances[at] = ems[rank] * size_px
-            known &= not np.isnan(ems[rank])
+            advances[at] = ems[slot] * size_px
+            known &= not np.isnan(ems[slot])
     return known
 
 
@@ -200,24 +201,6 @@ def set_pens(
 
 
 @_compiled
-def ink_boxes(
-    rows: NDArray[np.int32],
-    found: NDArray[np.int32],
-    xs: NDArray[np.int32],
-    ys: NDArray[np.int32],
-) -> NDArray[np.int32]:
-    """Return the box (left, top, right, bottom) px of each glyph, (n, 4).
-
-    `found` (n,) are rows of the atlas, below 0 for no ink, of pens at (`xs`, `ys`) px.
-    """
-    boxes = np.empty((len(found), 4), np.int32)
-    for n in range(len(found)):
-        box = ink_box(rows, found[n], xs[n], ys[n])
-        boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = box
-    return boxes
-
-
-@_compiled
 def unite(boxes: NDArray[np.int32], start: int, stop: int, union: NDArray[np.int32]) -> None:
     """Put the union of boxes [start, stop) that have area into `union` (4,); zeros for none."""
     left, top, right, bottom = 0, 0, 0, 0
@@ -277,63 +260,85 @@ def set_lines(
     return len(starts), k, stop == len(spaces)
 
 
-@_compiled
-def ink_box(rows: NDArray[np.int32], row: int, x: int, y: int) -> tuple[int, int, int, int]:
-    """Return the box (left, top, right, bottom) of a glyph whose pen is at (`x`, `y`) px.
+class Glyphs(NamedTuple):
+    """Glyphs of one set of masks, characters (n,).
 
-    `row` is its row of the atlas; below 0 it has no ink, and its box no area.
+    `row_numbers` say which of `rows` (m, 5) each is, below 0 for no ink; its pen stands at
+    (`xs`, `ys`) px. A row is (offset into `masks`, width, height, left, top); left and top are px
+    from the pen, y downwards.
     """
-    if row < 0:
-        return x, y, x, y
-    left, top = x + rows[row, 3], y + rows[row, 4]
-    return left, top, left + rows[row, 1], top + rows[row, 2]
+
+    masks: NDArray[np.uint8]
+    rows: NDArray[np.int32]
+    row_numbers: NDArray[np.int32]
+    xs: NDArray[np.int32]
+    ys: NDArray[np.int32]
 
 
 @_compiled
-def find_glyphs(
+def ink_boxes(
     number: int,
-    places: NDArray[np.int32],
-    pens: NDArray[np.int32],
-    owners: NDArray[np.int8],
-    ranks: NDArray[np.int32],
-    spaces: NDArray[np.bool_],
-    table: NDArray[np.int32],
+    font_index: NDArray[np.int8],
     rows: NDArray[np.int32],
-    phases: int,
-    vertical: bool,
-    found: NDArray[np.int32],
-    along: NDArray[np.int32],
+    row_numbers: NDArray[np.int32],
+    xs: NDArray[np.int32],
+    ys: NDArray[np.int32],
     boxes: NDArray[np.int32],
 ) -> int:
-    """Put the glyphs of the characters in lines that type `number` owns in place.
+    """Put the box of the ink of each character of font `number` in `boxes` (n, 4).
 
-    `places` and `pens` (k,) are those of `set_lines`, `owners`, `ranks` and `spaces` (n,) those
-    of the text; `table`, `rows` and `phases` those of the type's strike. What is put is (k,):
-    `found` rows, below 0 for no ink, `along` whole px of the pens, `boxes` (k, 4) of the ink,
-    from the base of the line. Return how many show no ink though they are no spaces, or -1 when
-    the strike has not drawn one of them yet.
+    Without ink a box has no area. Return how many have ink, or -1 when the strike has not drawn
+    one of the glyphs yet. The other arrays are those of `Glyphs`.
     """
-    lost = 0
-    for n in range(len(places)):
-        place = places[n]
-        if owners[place] != number:
+    inked = 0
+    for n in range(len(font_index)):
+        if font_index[n] != number:
             continue
-        at, phase = pens[n] >> 2, pens[n] & 3
-        if phases == 1:
-            at, phase = (pens[n] + 2) >> 2, 0
-        found[n] = table[ranks[place] * phases + phase] if ranks[place] >= 0 else -1
-        along[n] = at
-    # Two loops, each so short that the machine waits for many places of a large strike at once.
-    for n in range(len(places)):
-        place, row, at = places[n], found[n], along[n]
-        if owners[place] != number:
-            continue
+        row, left, top, width, height = row_numbers[n], xs[n], ys[n], 0, 0
         if row < -1:
             return -1
-        x, y = (0, at) if vertical else (at, 0)
-        boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = ink_box(rows, row, x, y)
-        lost += row < 0 and not spaces[place]
-    return lost
+        if row >= 0:
+            inked += 1
+            left, top = left + rows[row, 3], top + rows[row, 4]
+            width, height = rows[row, 1], rows[row, 2]
+        boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = left, top, left + width, top + height
+    return inked
+
+
+@_compiled
+def stand_glyphs(
+    number: int,
+    font_index: NDArray[np.int8],
+    slots: NDArray[np.int32],
+    pens: NDArray[np.int32],
+    bases: NDArray[np.int32],
+    vertical: bool,
+    table: NDArray[np.int32],
+    phases: int,
+    rows: NDArray[np.int32],
+    row_numbers: NDArray[np.int32],
+    xs: NDArray[np.int32],
+    ys: NDArray[np.int32],
+    boxes: NDArray[np.int32],
+) -> int:
+    """Put the glyphs of the characters (n,) of font `number` where they stand, and their boxes.
+
+    `slots` are their places among the glyphs of the face, `pens` quarter px along the line,
+    `bases` px; `table`, `phases` and `rows` those of the strike. What is put is `row_numbers`,
+    below 0 for the characters of other fonts, and `xs`, `ys` and `boxes`. The answer is that of
+    `ink_boxes`.
+    """
+    for n in range(len(slots)):
+        if font_index[n] != number:
+            row_numbers[n] = -1
+            continue
+        along, phase = pens[n] >> 2, pens[n] & 3
+        if phases == 1:
+            along, phase = (pens[n] + 2) >> 2, 0
+        row_numbers[n] = table[slots[n] * phases + phase] if slots[n] >= 0 else -1
+        xs[n], ys[n] = (bases[n], along) if vertical else (along, bases[n])
+    # Two loops, each so short that the machine waits for many places of a large strike at once.
+    return ink_boxes(number, font_index, rows, row_numbers, xs, ys, boxes)
 
 
 @_compiled
@@ -423,15 +428,16 @@ def trim_masks(
 
 
 @_compiled
-def fetch(masks: NDArray[np.uint8], rows: NDArray[np.int32], found: NDArray[np.int32]) -> int:
+def fetch(masks: NDArray[np.uint8], rows: NDArray[np.int32], row_numbers: NDArray[np.int32]) -> int:
     """Read a pixel or three of every mask, and return their sum.
 
     The atlas is larger than any cache: read side by side, the masks of a block come in the time
-    of one or two; the loops that draw them would wait for each.
+    of one or two; the loops that draw them would wait for each. They return the sum, or the
+    compiler would leave the reading out.
     """
     total = 0
-    for n in range(len(found)):
-        row = found[n]
+    for n in range(len(row_numbers)):
+        row = row_numbers[n]
         if row >= 0:
             first = rows[row, 0]
             last = first + rows[row, 1] * rows[row, 2] - 1
@@ -442,17 +448,12 @@ def fetch(masks: NDArray[np.uint8], rows: NDArray[np.int32], found: NDArray[np.i
 @_compiled
 def blend_srgb(
     canvas: NDArray[np.uint8],
-    masks: NDArray[np.uint8],
-    rows: NDArray[np.int32],
-    found: NDArray[np.int32],
-    xs: NDArray[np.int32],
-    ys: NDArray[np.int32],
+    glyphs: Glyphs,
     colour: NDArray[np.uint8],
-) -> None:
-    """Blend glyphs into `canvas` (h, w, 3) in place, in sRGB values as browsers do.
-
-    `found` (n,) are rows of the atlas, below 0 for no ink; pens at (`xs`, `ys`) px.
-    """
+) -> int:
+    """Blend glyphs into `canvas` (h, w, 3) in place, in sRGB values as browsers do."""
+    masks, rows, row_numbers, xs, ys = glyphs
+    fetched = fetch(masks, rows, row_numbers)
     flat, width = canvas.reshape(-1), canvas.shape[1]
     # The channels lie 20 bits apart in one word: most glyphs are too narrow to blend several
     # pixels at once, but three values can be.
@@ -461,8 +462,8 @@ def blend_srgb(
     half, low = np.uint64(128) * ones, np.uint64(255) * ones
     ink = np.uint64(colour[0])
     ink |= np.uint64(colour[1]) << second | np.uint64(colour[2]) << third
-    for n in range(len(found)):
-        row = found[n]
+    for n in range(len(row_numbers)):
+        row = row_numbers[n]
         if row < 0:
             continue
         offset, wide, high = rows[row, 0], rows[row, 1], rows[row, 2]
@@ -479,32 +480,31 @@ def blend_srgb(
                 part[3 * x] = np.uint8(v >> byte)
                 part[3 * x + 1] = np.uint8(v >> (byte + second))
                 part[3 * x + 2] = np.uint8(v >> (byte + third))
+    return fetched
 
 
 @_compiled
 def blend_linear(
     canvas: NDArray[np.uint8],
-    masks: NDArray[np.uint8],
-    rows: NDArray[np.int32],
-    found: NDArray[np.int32],
-    xs: NDArray[np.int32],
-    ys: NDArray[np.int32],
+    glyphs: Glyphs,
     colour: NDArray[np.uint8],
     to_linear: NDArray[np.uint16],
     to_srgb: NDArray[np.uint8],
-) -> None:
+) -> int:
     """Blend glyphs as `blend_srgb` does, but in linear light, as optics does.
 
     `to_linear` (256,) and `to_srgb` (65536,) are the two tables of `light.py`.
     """
+    masks, rows, row_numbers, xs, ys = glyphs
+    fetched = fetch(masks, rows, row_numbers)
     flat, width = canvas.reshape(-1), canvas.shape[1]
     # Two channels lie 32 bits apart in one word.
     half, full, second = np.uint64(127), np.uint64(255), np.uint64(32)
     low = np.uint64(0xFFFFFFFF)
     inks = np.uint64(to_linear[colour[0]]) | np.uint64(to_linear[colour[1]]) << second
     blue = np.uint64(to_linear[colour[2]])
-    for n in range(len(found)):
-        row = found[n]
+    for n in range(len(row_numbers)):
+        row = row_numbers[n]
         if row < 0:
             continue
         offset, wide, high = rows[row, 0], rows[row, 1], rows[row, 2]
@@ -522,20 +522,15 @@ def blend_linear(
                 part[3 * x] = to_srgb[((v & low) + half) // full]
                 part[3 * x + 1] = to_srgb[((v >> second) + half) // full]
                 part[3 * x + 2] = to_srgb[(w + half) // full]
+    return fetched
 
 
 @_compiled
-def cover(
-    coverage: NDArray[np.uint8],
-    masks: NDArray[np.uint8],
-    rows: NDArray[np.int32],
-    found: NDArray[np.int32],
-    xs: NDArray[np.int32],
-    ys: NDArray[np.int32],
-) -> None:
+def cover(coverage: NDArray[np.uint8], glyphs: Glyphs) -> None:
     """Put the masks of glyphs into `coverage` (h, w), the fuller one where two meet."""
-    for n in range(len(found)):
-        row = found[n]
+    masks, rows, row_numbers, xs, ys = glyphs
+    for n in range(len(row_numbers)):
+        row = row_numbers[n]
         if row < 0:
             continue
         offset, width, height = rows[row, 0], rows[row, 1], rows[row, 2]

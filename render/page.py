@@ -14,7 +14,7 @@ import numpy as np
 
 from render.kernels import CELL_PX, move
 from render.picture.canvas import Canvas
-from render.picture.ink import BLACK, PLATE_MARGIN_PX, Ink, choose, tint
+from render.picture.ink import PLATE_MARGIN_PX, Ink, choose, tint
 from render.picture.light import mean
 from render.plan import Block, Box, Choices, Colour, HanVariant, Language, Line, Rect, Role
 from render.text.breaks import Text
@@ -23,7 +23,7 @@ from render.text.facts import Facts
 from render.type.atlas import Atlas
 from render.type.fonts import Fonts
 from render.type.glyphs import Type
-from render.type.placing import Glyphs, Placed, line_slices, place
+from render.type.placing import Placed, SetText, line_slices, place
 from render.type.setting import Composed, Compositor, Style
 
 MARGIN_PX = 3
@@ -243,25 +243,20 @@ class Page:
         left = min(max(left, area.left - ink_box.left), area.right - ink_box.right)
         top = min(max(top, area.top - ink_box.top), area.bottom - ink_box.bottom)
         box = ink_box.moved(left, top)
-        boxes = np.empty_like(composed.lines)
-        move(composed.lines, left, top, boxes)
-        warped = inked = None
-        if self.canvas.warp is not None:
-            flat = self._block(composed, left, top, role, None, [1.0] * len(boxes))
-            warped = place(
-                flat,
-                self.material.fonts,
-                self.material.atlas,
-                self.choices.hinting,
-                self.canvas.warp,
-            )
-            inked = warped.boxes[:, 2] > warped.boxes[:, 0]
-            boxes = warped.boxes[inked]
+        placed = inked = None
+        if self.canvas.warp is None:
+            # Ink is sought for lines: what finds none, as most places on gravel do, is not placed.
+            boxes = np.empty_like(composed.lines)
+            move(composed.lines, left, top, boxes)
+        else:
+            placed = self._placed(composed, left, top)
+            inked = placed.boxes[:, 2] > placed.boxes[:, 0]
+            boxes = placed.boxes[inked]
         ink = choose(
             self.rng,
             self.canvas,
             boxes,
-            box.grown(PLATE_MARGIN_PX * (1 if warped is None else 2)).intersection(self.box),
+            box.grown(PLATE_MARGIN_PX * (1 if placed is None else 2)).intersection(self.box),
             composed.style.size_px,
             self.contrast_floor,
             outlined=plated and self._outlines(composed.style),
@@ -276,35 +271,19 @@ class Page:
             self.rects.append(ink.plate)
         contrasts = ink.contrasts
         if inked is not None:
-            every = np.full(len(inked), 21.0)
-            every[inked] = contrasts
-            contrasts = [float(every[part].min()) for part in line_slices(composed.lengths)]
-        self.blocks.append(self._block(composed, left, top, role, ink, contrasts))
-        self.placed.append(warped or self._stood(composed, left, top))
+            of_all = np.full(len(inked), 21.0)
+            of_all[inked] = contrasts
+            contrasts = [float(of_all[part].min()) for part in line_slices(composed.lengths)]
+        placed = placed or self._placed(composed, left, top)
+        across = left if composed.style.vertical else top
+        self.blocks.append(_block(composed, placed.text, across, role, ink, contrasts))
+        self.placed.append(placed)
         self.taken.append(box)
         return box
 
-    def _stood(self, composed: Composed, left: int, top: int) -> Placed:
-        """Return what `place` finds for the block on a flat page, without looking for it again."""
-        style = composed.style
-        along, across = (top, left) if style.vertical else (left, top)
-        pens, bases = composed.glyphs.along + along, composed.glyphs.across + across
-        xs, ys = (bases, pens) if style.vertical else (pens, bases)
-        groups: list[Glyphs] = []
-        for number, type_ in enumerate(composed.types):
-            own = (
-                np.flatnonzero(composed.owners == number)
-                if len(composed.types) > 1
-                else slice(None)
-            )
-            strike = self.material.atlas.strike(
-                type_, style.size_px, self.choices.hinting, vertical=style.vertical
-            )
-            found = composed.glyphs.found[own]
-            groups.append(Glyphs(strike.masks, strike.rows, found, xs[own], ys[own]))
-        boxes = np.empty_like(composed.glyphs.boxes)
-        move(composed.glyphs.boxes, left, top, boxes)
-        return Placed(tuple(groups), boxes)
+    def _placed(self, composed: Composed, left: int, top: int) -> Placed:
+        text = composed.characters.moved(left, top)
+        return place(text, self.material.atlas, self.choices.hinting, self.canvas.warp)
 
     def lay(self, box: Box, colour: Colour | None, opacity: float = 1.0) -> None:
         """Paint a rectangle under the text to come; what lies outside the page is cut off."""
@@ -336,33 +315,32 @@ class Page:
             PLATE_MARGIN_PX + cell if self.canvas.warp is None else 2 * PLATE_MARGIN_PX + cell + 3
         )
 
-    def _block(
-        self,
-        composed: Composed,
-        left: int,
-        top: int,
-        role: Role,
-        ink: Ink | None,
-        contrasts: Sequence[float],
-    ) -> Block:
-        style = composed.style
-        along, across = (top, left) if style.vertical else (left, top)
-        text, pens = composed.text, composed.pens + np.int32(4 * along)
-        owners = composed.owners.tolist() if len(composed.types) > 1 else []
-        lines: list[Line] = []
-        stop = 0
-        for length, base, contrast in zip(composed.lengths, composed.bases, contrasts, strict=True):
-            start, stop = stop, stop + length
-            part, fonts = text[start:stop], tuple(owners[start:stop])
-            lines.append(Line(part, base + across, pens[start:stop], contrast, fonts))
-        return Block(
-            role=role,
-            language=style.language,
-            size_px=style.size_px,
-            vertical=style.vertical,
-            fonts=tuple(type_.font for type_ in composed.types),
-            colour=ink.colour if ink else BLACK,
-            aid="none" if ink is None else ink.aid,
-            halo=ink.halo if ink else None,
-            lines=tuple(lines),
-        )
+
+def _block(
+    composed: Composed,
+    text: SetText,
+    across: int,
+    role: Role,
+    ink: Ink,
+    contrasts: Sequence[float],
+) -> Block:
+    """Return a composed block as the plan keeps it, its lines moved `across` px."""
+    style = composed.style
+    font_index = text.font_index.tolist() if len(text.fonts) > 1 else []
+    lines: list[Line] = []
+    stop = 0
+    for length, base, contrast in zip(composed.lengths, composed.bases, contrasts, strict=True):
+        start, stop = stop, stop + length
+        part, fonts = composed.text[start:stop], tuple(font_index[start:stop])
+        lines.append(Line(part, base + across, text.pens[start:stop], contrast, fonts))
+    return Block(
+        role=role,
+        language=style.language,
+        size_px=style.size_px,
+        vertical=style.vertical,
+        fonts=tuple(type_.font for type_ in text.fonts),
+        colour=ink.colour,
+        aid=ink.aid,
+        halo=ink.halo,
+        lines=tuple(lines),
+    )

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import blend_coverage, blend_linear, blend_srgb, cover, fetch, unite
+from render.kernels import blend_coverage, blend_linear, blend_srgb, cover, unite
 from render.layouts import FALLBACK, LAYOUTS
 from render.page import Material, Page, Sizes
 from render.picture.backgrounds import Backgrounds
@@ -31,7 +31,7 @@ from render.text.facts import Facts
 from render.truth import describe
 from render.type.atlas import Atlas, Strike
 from render.type.fonts import ASCII, HAN_OF, PUNCTUATION, Fonts
-from render.type.placing import Placed, place
+from render.type.placing import Placed, SetText, place
 from shards import RGB, ImageSource, Sample, UserError, digest, encode
 from shards.sample import png_encoder
 
@@ -290,10 +290,9 @@ class Renderer:
 
     def _placed(self, plan: Plan) -> list[Placed]:
         warp = Warp(plan.warp) if plan.warp else None
-        return [
-            place(block, self.material.fonts, self.material.atlas, plan.hinting, warp)
-            for block in plan.blocks
-        ]
+        fonts, atlas = self.material.fonts, self.material.atlas
+        texts = (SetText.of(block, fonts) for block in plan.blocks)
+        return [place(text, atlas, plan.hinting, warp) for text in texts]
 
 
 def versions() -> dict[str, str]:
@@ -322,13 +321,10 @@ def _inked(plan: Plan, placed: Sequence[Placed], pixels: RGB) -> RGB:
             _outline(pixels, block, one)
         colour = np.array(block.colour, np.uint8)
         for g in one.glyphs:
-            fetch(g.masks, g.rows, g.found)
             if plan.blending == "linear":
-                blend_linear(
-                    pixels, g.masks, g.rows, g.found, g.xs, g.ys, colour, TO_LINEAR, TO_SRGB
-                )
+                blend_linear(pixels, g, colour, TO_LINEAR, TO_SRGB)
             else:
-                blend_srgb(pixels, g.masks, g.rows, g.found, g.xs, g.ys, colour)
+                blend_srgb(pixels, g, colour)
     for effect in plan.effects:
         pixels = EFFECTS[effect.kind].apply(pixels, effect)
     return pixels
@@ -345,7 +341,7 @@ def _outline(pixels: RGB, block: Block, placed: Placed) -> None:
     left, top = box.left, box.top
     coverage = np.zeros((box.height, box.width), np.uint8)
     for g in placed.glyphs:
-        cover(coverage, g.masks, g.rows, g.found, g.xs - np.int32(left), g.ys - np.int32(top))
+        cover(coverage, g._replace(xs=g.xs - np.int32(left), ys=g.ys - np.int32(top)))
     spread = np.asarray(cv2.dilate(coverage, np.ones((3, 3), np.uint8)), np.uint8)
     blend_coverage(pixels, spread, left, top, np.array(block.halo, np.uint8))
 

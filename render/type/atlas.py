@@ -52,7 +52,7 @@ class Strike:
         self.phases = 1 if vertical or type_.face.han else PHASES
         self.grown = False
         self.table = np.full(len(type_.face.codes) * self.phases, UNSEEN, np.int32)
-        space = type_.face.ranks(np.array([SPACE], np.uint32))[0]
+        space = type_.face.slots(np.array([SPACE], np.uint32))[0]
         if space >= 0:
             self.table[space * self.phases : (space + 1) * self.phases] = BLANK
         self.rows = np.zeros((0, 5), np.int32)
@@ -62,7 +62,7 @@ class Strike:
     @cached_property
     def x_height_px(self) -> int | None:
         """Return the height of an x, px, None where the face shows none at this size."""
-        row = int(self.find(self.type.face.ranks(np.array([ord("x")], np.uint32)), 0)[0])
+        row = int(self.find(self.type.face.slots(np.array([ord("x")], np.uint32)))[0])
         return int(self.rows[row, 2]) if row >= 0 else None
 
     @property
@@ -74,39 +74,33 @@ class Strike:
 
     def fill(self, codes: NDArray[np.uint32]) -> int:
         """Draw every one of `codes` that the face has, in every phase; return their number."""
-        ranks = self.type.face.ranks(codes)
-        ranks = ranks[ranks >= 0]
-        self.find(ranks, 0)  # a glyph is drawn in every phase at once
-        return len(ranks) * self.phases
+        slots = self.type.face.slots(codes)
+        slots = slots[slots >= 0]
+        self.find(slots)
+        return len(slots) * self.phases
 
-    def stand(self, pens: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Split pens in quarter px into whole px and phases, as this strike can draw them."""
-        if self.phases == 1:
-            return (pens + 2) >> 2, np.zeros_like(pens)
-        return pens >> 2, pens & 3
+    def find(self, slots: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the row of each glyph in its first phase, (n,); draw what is new in all phases.
 
-    def find(self, ranks: NDArray[np.int32], phases: NDArray[np.int32] | int) -> NDArray[np.int32]:
-        """Return the row of each glyph, (n,), BLANK where there is no ink; draw what is new.
-
-        `ranks` are positions among the face's codes, -1 for none; `phases` as `stand` gives them.
+        `slots` are places among the glyphs of the face, -1 for none. Without ink a row is BLANK.
         """
-        slots = ranks * self.phases + phases
-        found = np.where(ranks >= 0, self.table[slots], BLANK)
+        places = slots * self.phases
+        found = np.where(slots >= 0, self.table[places], BLANK)
         if (found == UNSEEN).any():
-            self._draw(np.unique(ranks[found == UNSEEN]))
-            found = np.where(ranks >= 0, self.table[slots], BLANK)
+            self._draw(np.unique(slots[found == UNSEEN]))
+            found = np.where(slots >= 0, self.table[places], BLANK)
         return found
 
-    def _draw(self, ranks: NDArray[np.int32]) -> None:
+    def _draw(self, slots: NDArray[np.int32]) -> None:
         """Draw glyphs in every phase.
 
         One that is blank in some phase counts as blank in all, so that a character never comes
         or goes with the place of its pen.
         """
         count = self.phases
-        slots = (ranks[:, None] * count + np.arange(count, dtype=np.int32)).ravel()
-        glyphs, moves = self._glyphs(ranks)
-        shifts = [(phase * 64 // PHASES, 0) for phase in range(count)] * len(ranks)
+        places = (slots[:, None] * count + np.arange(count, dtype=np.int32)).ravel()
+        glyphs, moves = self._glyphs(slots)
+        shifts = [(phase * 64 // PHASES, 0) for phase in range(count)] * len(slots)
         masks, rows = self.type.draw(
             [glyph for glyph in glyphs for _ in range(count)], shifts, self.size_px, self.hinting
         )
@@ -114,20 +108,20 @@ class Strike:
         rows[:, 3:] += np.repeat(moves, count, axis=0)
         rows = rows[inked]
         rows[:, 0] += self._used
-        numbers = np.full(len(slots), BLANK, np.int32)
+        numbers = np.full(len(places), BLANK, np.int32)
         numbers[inked] = np.arange(len(rows), dtype=np.int32) + len(self.rows)
         if not self.table.flags.writeable:
             self.table = self.table.copy()
-        self.table[slots] = numbers
+        self.table[places] = numbers
         self.rows = np.concatenate([self.rows, rows])
         self._append(masks)
         self.grown = True
 
-    def _glyphs(self, ranks: NDArray[np.int32]) -> tuple[list[int], NDArray[np.int32]]:
+    def _glyphs(self, slots: NDArray[np.int32]) -> tuple[list[int], NDArray[np.int32]]:
         """Return the font's glyphs and how far each is moved from its pen, in whole px."""
         if not self.vertical:
-            return self.type.face.glyphs[ranks].tolist(), np.zeros((len(ranks), 2), np.int32)
-        found = [self.type.standing(rank) for rank in ranks.tolist()]
+            return self.type.face.glyphs[slots].tolist(), np.zeros((len(slots), 2), np.int32)
+        found = [self.type.standing(slot) for slot in slots.tolist()]
         scale = self.size_px / self.type.units_per_em
         moves = [(round(right * scale), -round(up * scale)) for _, right, up, _ in found]
         return [glyph for glyph, *_ in found], np.array(moves, np.int32)

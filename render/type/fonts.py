@@ -237,7 +237,7 @@ class Fonts:
     def holders(self, code: int) -> Iterator[Type]:
         """Yield every type, in the order of names, whose face maps `code`."""
         one = np.array([code], np.uint32)
-        return (self.plain(face) for face in self._order if face.ranks(one)[0] >= 0)
+        return (self.plain(face) for face in self._order if face.slots(one)[0] >= 0)
 
     def characters(self) -> frozenset[int]:
         """Return the code points that at least one face maps."""
@@ -349,8 +349,8 @@ def _inked(face: Face) -> tuple[str, Face | None]:
     """Refuse a face whose letters are mapped but blank; measure the x-height of the others."""
     trial = Type(face, tuple(axis.values[0] for axis in face.axes))
     probes = ("xaeonE05" if "en" in face.languages else "") + ("一的" if face.han else "")
-    ranks = face.ranks(np.array([ord(probe) for probe in probes], np.uint32))
-    _, rows = trial.draw(face.glyphs[ranks].tolist(), [(0, 0)] * len(probes), 64, "none")
+    slots = face.slots(np.array([ord(probe) for probe in probes], np.uint32))
+    _, rows = trial.draw(face.glyphs[slots].tolist(), [(0, 0)] * len(probes), 64, "none")
     for probe, row in zip(probes, rows, strict=True):
         if not row[1]:
             return f"maps {probe!r} but draws nothing for it", None

@@ -77,15 +77,15 @@ class Face:
         return bool(self.languages & {"zh", "zh-hant"})
 
     @cached_property
-    def rank_of(self) -> NDArray[np.int32]:
-        """Look up the rank of a code; one more entry than the largest code, for all beyond."""
+    def slot_of(self) -> NDArray[np.int32]:
+        """Look up the slot of a code; one more entry than the largest code, for all beyond."""
         table = np.full(int(self.codes[-1]) + 2, -1, np.int32)
         table[self.codes] = np.arange(len(self.codes), dtype=np.int32)
         return table
 
-    def ranks(self, codes: NDArray[np.uint32]) -> NDArray[np.int32]:
+    def slots(self, codes: NDArray[np.uint32]) -> NDArray[np.int32]:
         """Return the position of each code in `codes` of this face, -1 where it has none."""
-        return self.rank_of[np.minimum(codes, len(self.rank_of) - 1)]
+        return self.slot_of[np.minimum(codes, len(self.slot_of) - 1)]
 
 
 class Type:
@@ -94,7 +94,7 @@ class Type:
     def __init__(self, face: Face, design: tuple[float, ...]) -> None:
         """Take `design`: a value for each axis of `face`, in the same order.
 
-        `ems` are the advances in em by rank, NaN until `advances` was asked for them.
+        `ems` are the advances in em by slot, NaN until `advances` was asked for them.
         """
         self.face = face
         self.design = design
@@ -120,22 +120,22 @@ class Type:
     def _handle(self) -> Any:
         return self._open._FT_Face  # the raw functions take the raw pointer
 
-    def advances(self, ranks: NDArray[np.int32]) -> NDArray[np.float64]:
+    def advances(self, slots: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return the unhinted advance of each glyph in em, (n,)."""
-        found = self.ems[ranks]
+        found = self.ems[slots]
         unseen = np.isnan(found)
         if unseen.any():
             advance = ctypes.c_long()
             em = self._open.units_per_EM
-            for rank in np.unique(ranks[unseen]):
+            for slot in np.unique(slots[unseen]):
                 raw.FT_Get_Advance(
                     self._handle,
-                    int(self.face.glyphs[rank]),
+                    int(self.face.glyphs[slot]),
                     freetype.FT_LOAD_NO_SCALE,
                     ctypes.byref(advance),
                 )
-                self.ems[rank] = advance.value / em
-            found = self.ems[ranks]
+                self.ems[slot] = advance.value / em
+            found = self.ems[slots]
         return found
 
     def draw(
@@ -184,18 +184,18 @@ class Type:
                 offset += size
         return trim_masks(np.frombuffer(b"".join(pieces), np.uint8), bitmaps, faint)
 
-    def standing(self, rank: int) -> tuple[int, int, int, int]:
+    def standing(self, slot: int) -> tuple[int, int, int, int]:
         """Return (glyph, right, up, advance) for vertical text, in font units, through HarfBuzz.
 
         The glyph is the font's vertical form; (right, up) lead from the pen, in the middle of the
         column at the top of the character, to the glyph's origin; `advance` points down.
         """
-        found = self._standing.get(rank)
+        found = self._standing.get(slot)
         if found is None:
             uharfbuzz = _harfbuzz()
 
             buffer = uharfbuzz.Buffer()
-            buffer.add_str(chr(int(self.face.codes[rank])))
+            buffer.add_str(chr(int(self.face.codes[slot])))
             buffer.direction, buffer.script = "ttb", "Hani"
             # Another region's language would replace the forms of the face's own.
             if self.face.region:
@@ -203,7 +203,7 @@ class Type:
             uharfbuzz.shape(self._shaper, buffer)
             info, place = buffer.glyph_infos[0], buffer.glyph_positions[0]
             found = (info.codepoint, place.x_offset, place.y_offset, -place.y_advance)
-            self._standing[rank] = found
+            self._standing[slot] = found
         return found
 
     @cached_property
@@ -226,8 +226,8 @@ class Type:
         its cell, its bracket does.
         """
         mark = "（" if self.face.region in ("zh-hant", "zh-hk") else "，"
-        rank = int(self.face.ranks(np.array([ord(mark)], np.uint32))[0])
-        return rank >= 0 and self.standing(rank)[0] != int(self.face.glyphs[rank])
+        slot = int(self.face.slots(np.array([ord(mark)], np.uint32))[0])
+        return slot >= 0 and self.standing(slot)[0] != int(self.face.glyphs[slot])
 
     @property
     def units_per_em(self) -> int:

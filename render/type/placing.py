@@ -1,19 +1,21 @@
-"""From a block of a plan to glyphs on pixels: which masks, where, and the boxes of their ink.
+"""From set text to glyphs on pixels: which masks, where, and the boxes of their ink.
 
-The truth and the picture both come from here, so a label cannot differ from what was drawn.
+The truth and the picture both come from `place`, so a label cannot differ from what was drawn:
+text is set by the boxes it finds, and what is set or read from a plan is placed by it again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import SPACE, ink_boxes
+from render.kernels import SPACE, Glyphs, ink_boxes, stand_glyphs
 from render.picture.canvas import Warp
 from render.plan import Block, Hinting
-from render.type.atlas import Atlas
+from render.text.breaks import encoded
+from render.type.atlas import BLANK, Atlas
 from render.type.fonts import Fonts
 from render.type.glyphs import PHASES, Matrix, Type
 
@@ -21,94 +23,130 @@ FINENESS = 256
 """Steps per unit in which the slopes of a warp are rounded: a 20th of a px at 13 px."""
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
-    """Glyphs from one set of masks: rows `found` (n,), pens at (`xs`, `ys`) px."""
+class SetText(NamedTuple):
+    """Characters (n,), spaces included, each with its place; `size_px` is the em of all `fonts`.
 
-    masks: NDArray[np.uint8]
-    rows: NDArray[np.int32]
-    found: NDArray[np.int32]
-    xs: NDArray[np.int32]
-    ys: NDArray[np.int32]
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A block ready to be drawn: `boxes` (n, 4) px of each character's ink, spaces without area."""
-
-    glyphs: tuple[Glyphs, ...]
-    boxes: NDArray[np.int32]
-
-
-def codes_of(text: str) -> NDArray[np.uint32]:
-    """Return the code points of a text."""
-    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
-
-
-def place(block: Block, fonts: Fonts, atlas: Atlas, hinting: Hinting, warp: Warp | None) -> Placed:
-    """Find the glyphs of a block.
-
-    Raises:
-        UserError: when a face of the plan is not here.
+    `font_index` says which font draws each, `slots` which of the glyphs of its face, -1 for none.
+    `pens` are quarters of a px along the line, `bases` the y of the baseline in px, in `vertical`
+    text the x of the column's middle.
     """
-    codes = codes_of("".join(line.text for line in block.lines))
-    pens = np.concatenate([np.zeros(0, np.int32), *(line.pens for line in block.lines)])
-    lengths = [len(line.pens) for line in block.lines]
-    bases = np.repeat(np.array([line.baseline_px for line in block.lines], np.int32), lengths)
-    types = [fonts.type(font) for font in block.fonts]
-    owners = np.zeros(len(codes), np.int8)
-    if len(types) > 1:
-        owners = np.array([o for line in block.lines for o in line.fonts], np.int8)
+
+    fonts: tuple[Type, ...]
+    size_px: int
+    vertical: bool
+    font_index: NDArray[np.int8]
+    slots: NDArray[np.int32]
+    pens: NDArray[np.int32]
+    bases: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, block: Block, fonts: Fonts) -> "SetText":
+        """Return the text of a block of a plan.
+
+        Raises:
+            UserError: when a face of the plan is not here.
+        """
+        codes = encoded("".join(line.text for line in block.lines))
+        lengths = [len(line.pens) for line in block.lines]
+        types = tuple(fonts.type(font) for font in block.fonts)
+        font_index, slots = np.zeros(len(codes), np.int8), np.empty(len(codes), np.int32)
+        if len(types) > 1:
+            font_index = np.array([f for line in block.lines for f in line.fonts], np.int8)
+        for number, type_ in enumerate(types):
+            own = font_index == number
+            slots[own] = type_.face.slots(codes[own])
+        return cls(
+            fonts=types,
+            size_px=block.size_px,
+            vertical=block.vertical,
+            font_index=font_index,
+            slots=slots,
+            pens=np.concatenate([np.zeros(0, np.int32), *(line.pens for line in block.lines)]),
+            bases=np.repeat(
+                np.array([line.baseline_px for line in block.lines], np.int32), lengths
+            ),
+        )
+
+    def moved(self, left: int, top: int) -> "SetText":
+        """Return the text with its corner at (left, top), px."""
+        along, across = (top, left) if self.vertical else (left, top)
+        return SetText(
+            self.fonts, self.size_px, self.vertical, self.font_index, self.slots,
+            self.pens + np.int32(4 * along), self.bases + np.int32(across),
+        )  # fmt: skip
+
+
+class Placed(NamedTuple):
+    """Text ready to be drawn: its glyphs, font by font, and the box of each character's ink.
+
+    `boxes` (n, 4) are px; all but the `inked` ones, as those of spaces, have no area.
+    """
+
+    text: SetText
+    glyphs: Sequence[Glyphs]
+    boxes: NDArray[np.int32]
+    inked: int
+
+
+def place(text: SetText, atlas: Atlas, hinting: Hinting, warp: Warp | None = None) -> Placed:
+    """Find the glyphs of a text and the boxes of their ink; draw the glyphs that are new."""
+    if warp is not None:
+        return _warped(text, atlas, warp)
+    n = len(text.slots)
+    boxes, xs, ys = np.empty((n, 4), np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
     groups: list[Glyphs] = []
-    boxes = np.zeros((len(codes), 4), np.int32)
-    for number, type_ in enumerate(types):
-        own = np.flatnonzero(owners == number) if len(types) > 1 else slice(None)
-        if warp is not None:
-            group = _warped(type_, codes[own], pens[own], bases[own], block.size_px, atlas, warp)
-        else:
-            strike = atlas.strike(type_, block.size_px, hinting, vertical=block.vertical)
-            ranks = type_.face.ranks(codes[own])
-            along, phases = strike.stand(pens[own])
-            found = strike.find(ranks, phases)
-            xs, ys = (bases[own], along) if block.vertical else (along, bases[own])
-            group = Glyphs(strike.masks, strike.rows, found, xs, ys)
-        groups.append(group)
-        boxes[own] = ink_boxes(group.rows, group.found, group.xs, group.ys)
-    return Placed(tuple(groups), boxes)
+    inked = 0
+    for number, type_ in enumerate(text.fonts):
+        strike = atlas.strike(type_, text.size_px, hinting, vertical=text.vertical)
+        row_numbers = np.empty(n, np.int32)
+        while (
+            count := stand_glyphs(
+                number, text.font_index, text.slots, text.pens, text.bases, text.vertical,
+                strike.table, strike.phases, strike.rows, row_numbers, xs, ys, boxes,
+            )
+        ) < 0:  # fmt: skip
+            strike.find(text.slots[text.font_index == number])
+        if count:
+            inked += count
+            groups.append(Glyphs(strike.masks, strike.rows, row_numbers, xs, ys))
+    return Placed(text, groups, boxes, inked)
 
 
-def _warped(
-    type_: Type,
-    codes: NDArray[np.uint32],
-    pens: NDArray[np.int32],
-    bases: NDArray[np.int32],
-    size_px: int,
-    atlas: Atlas,
-    warp: Warp,
-) -> Glyphs:
+def _warped(text: SetText, atlas: Atlas, warp: Warp) -> Placed:
     """Draw each glyph through the slope of the warp at its pen, unhinted, on quarter pixels."""
-    flat_x, flat_y = pens / PHASES, bases.astype(np.float64)
+    flat_x, flat_y = text.pens / PHASES, text.bases.astype(np.float64)
     to_x, to_y = warp.points(flat_x, flat_y)
     quarters = np.rint(np.stack([to_x, to_y]) * PHASES).astype(np.int32)
     slopes = np.rint(warp.slopes(flat_x, flat_y) * FINENESS).astype(np.int64) * (65536 // FINENESS)
-    ranks = type_.face.ranks(codes)
-    masks: list[NDArray[np.uint8]] = []
-    rows = np.zeros((len(codes), 5), np.int32)
-    used = 0
-    for n in range(len(codes)):
-        if ranks[n] < 0 or codes[n] == SPACE:
-            continue
-        shift = (int(quarters[0, n] & 3) * 64 // PHASES, -int(quarters[1, n] & 3) * 64 // PHASES)
-        mask, row = atlas.warped(
-            type_, size_px, int(type_.face.glyphs[ranks[n]]), _matrix(slopes[n]), shift
-        )
-        rows[n] = row[0]
-        rows[n, 0] = used
-        masks.append(mask)
-        used += len(mask)
-    found = np.where(rows[:, 1] > 0, np.arange(len(codes), dtype=np.int32), -1).astype(np.int32)
-    joined = np.concatenate([np.zeros(0, np.uint8), *masks])
-    return Glyphs(joined, rows, found, quarters[0] >> 2, quarters[1] >> 2)
+    xs, ys = quarters >> 2
+    boxes = np.empty((len(text.slots), 4), np.int32)
+    groups: list[Glyphs] = []
+    inked = 0
+    for number, type_ in enumerate(text.fonts):
+        masks: list[NDArray[np.uint8]] = []
+        rows = np.zeros((len(text.slots), 5), np.int32)
+        used = 0
+        for n in np.flatnonzero((text.font_index == number) & (text.slots >= 0)).tolist():
+            glyph, code = (int(of[text.slots[n]]) for of in (type_.face.glyphs, type_.face.codes))
+            if code == SPACE:
+                continue
+            x, y = int(quarters[0, n] & 3), int(quarters[1, n] & 3)
+            mask, row = atlas.warped(
+                type_,
+                text.size_px,
+                glyph,
+                _matrix(slopes[n]),
+                (x * 64 // PHASES, -y * 64 // PHASES),
+            )
+            rows[n] = row[0]
+            rows[n, 0] = used
+            masks.append(mask)
+            used += len(mask)
+        row_numbers = np.where(rows[:, 1] > 0, np.arange(len(rows), dtype=np.int32), BLANK)
+        joined = np.concatenate([np.zeros(0, np.uint8), *masks])
+        inked += ink_boxes(number, text.font_index, rows, row_numbers, xs, ys, boxes)
+        groups.append(Glyphs(joined, rows, row_numbers, xs, ys))
+    return Placed(text, groups, boxes, inked)
 
 
 def _matrix(slope: NDArray[np.int64]) -> Matrix:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import SPACE, find_glyphs, set_lines, shape, stack_lines
+from render.kernels import SPACE, set_lines, shape, stack_lines
 from render.plan import Box, Colour, Hinting, Language
 from render.text.breaks import Text
 from render.type.atlas import Atlas
 from render.type.fonts import Fonts
 from render.type.glyphs import Type
+from render.type.placing import SetText, place
 
 EM_PER_CHARACTER: Mapping[Language, float] = {"en": 0.5, "zh": 1.0, "zh-hant": 1.0, "mixed": 0.9}
 """Mean advance, for estimates of how much text fills a box."""
@@ -54,34 +55,17 @@ class Style:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Glyphs where they stand, (n,): `found` are rows of their strikes.
-
-    `along` are whole px of the pens along the line, `across` the base of the line; `boxes` (n, 4)
-    bound the ink.
-    """
-
-    found: NDArray[np.int32]
-    along: NDArray[np.int32]
-    across: NDArray[np.int32]
-    boxes: NDArray[np.int32]
-
-
-@dataclass(frozen=True, slots=True)
 class Composed:
     """A block set in lines, relative to its corner.
 
-    Characters (n,): `text`, `pens` in quarter px, `owners` among `types`, and the `glyphs` that
-    stand there. Lines (l,): `lengths`, `bases`, boxes (l, 4). `box` bounds all ink; `whole` says
-    whether all of the text is there.
+    Characters (n,): `text`, and where each stands, `characters`. Lines (l,): `lengths`, `bases`,
+    the boxes of their ink (l, 4). `box` bounds all ink; `whole` says whether all of the text is
+    there.
     """
 
     style: Style
-    types: tuple[Type, ...]
     text: str
-    pens: NDArray[np.int32]
-    owners: NDArray[np.int8]
-    glyphs: Standing
+    characters: SetText
     lengths: tuple[int, ...]
     bases: tuple[int, ...]
     lines: NDArray[np.int32]
@@ -91,7 +75,7 @@ class Composed:
 
 @dataclass(frozen=True, slots=True)
 class _Shaped:
-    """Characters (n,) that will be drawn: `ranks` in the face of the owner among `types`.
+    """Characters (n,) that will be drawn: `slots` in the face of their font.
 
     `advances` are unhinted px.
     """
@@ -99,31 +83,31 @@ class _Shaped:
     codes: NDArray[np.uint32]
     ends: NDArray[np.bool_]
     spaces: NDArray[np.bool_]
-    ranks: NDArray[np.int32]
-    owners: NDArray[np.int8]
+    slots: NDArray[np.int32]
+    font_index: NDArray[np.int8]
     advances: NDArray[np.float64]
     types: tuple[Type, ...]
 
     def where(self, keep: NDArray[np.bool_]) -> "_Shaped":
         return _Shaped(
-            self.codes[keep], self.ends[keep], self.spaces[keep], self.ranks[keep],
-            self.owners[keep], self.advances[keep], self.types,
+            self.codes[keep], self.ends[keep], self.spaces[keep], self.slots[keep],
+            self.font_index[keep], self.advances[keep], self.types,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """Characters in lines (k,): their `places` in the text, and their glyphs from the base.
+    """Characters in lines (k,): their `places` in the whole text, `set` with every base at 0.
 
-    `lengths` (l,) are the characters of each line, `pens` quarter px; `lost` counts the
-    characters that show no ink though they are no spaces, `whole` says whether all are there.
+    `text` is what they say, `lengths` (l,) are the characters of each line, `boxes` (k, 4) those
+    of the ink. `lost` counts the characters that show no ink though they are no spaces; `whole`
+    says whether all are there.
     """
 
     places: NDArray[np.int32]
-    pens: NDArray[np.int32]
+    text: str
+    set: SetText
     lengths: NDArray[np.int32]
-    found: NDArray[np.int32]
-    along: NDArray[np.int32]
     boxes: NDArray[np.int32]
     lost: int
     whole: bool
@@ -149,23 +133,28 @@ class Compositor:
         if lines.lost:
             shaped = self._mended(shaped, _lost(shaped, lines), style)
             lines = self._set(shaped, style, along, most_lines)
-        every, most = len(lines.places), len(lines.lengths)
+        found, most = lines.set, len(lines.lengths)
+        bases_of_all = np.empty(len(lines.places), np.int32)
         bases, boxes = np.empty(most, np.int32), np.empty((most, 4), np.int32)
-        bases_of_all = np.empty(every, np.int32)
         count, n = stack_lines(
             lines.boxes, lines.lengths, style.pitch_px, across, style.vertical,
             bases_of_all, bases, boxes,
         )  # fmt: skip
         if not count:
             return None
-        places, boxes = lines.places[:n], boxes[:count]
+        boxes = boxes[:count]
         return Composed(
             style=style,
-            types=shaped.types,
-            text=shaped.codes.take(places).tobytes().decode("utf-32-le"),
-            pens=lines.pens[:n],
-            owners=shaped.owners.take(places),
-            glyphs=Standing(lines.found[:n], lines.along[:n], bases_of_all[:n], lines.boxes[:n]),
+            text=lines.text[:n],
+            characters=SetText(
+                shaped.types,
+                style.size_px,
+                style.vertical,
+                found.font_index[:n],
+                found.slots[:n],
+                found.pens[:n],
+                bases_of_all[:n],
+            ),
             lengths=tuple(lines.lengths[:count].tolist()),
             bases=tuple(bases[:count].tolist()),
             lines=boxes,
@@ -183,52 +172,46 @@ class Compositor:
             style.indent_em * style.size_px, max(1, most_lines), ALIGNS[style.align],
             1 if fine else 4, places, pens, lengths,
         )  # fmt: skip
-        places, pens, lengths = places[:k], pens[:k], lengths[:count]
-        found, where = np.empty(k, np.int32), np.empty(k, np.int32)
-        boxes = np.empty((k, 4), np.int32)
-        every = 0
-        for number, type_ in enumerate(shaped.types):
-            strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
-            while (
-                lost := find_glyphs(
-                    number, places, pens, shaped.owners, shaped.ranks, shaped.spaces,
-                    strike.table, strike.rows, strike.phases, style.vertical, found, where, boxes,
-                )
-            ) < 0:  # fmt: skip
-                strike.find(shaped.ranks[places[shaped.owners[places] == number]], 0)
-            every += lost
-        return _Lines(places, pens, lengths, found, where, boxes, every, whole)
+        places = places[:k]
+        found = SetText(
+            shaped.types, style.size_px, style.vertical, shaped.font_index.take(places),
+            shaped.slots.take(places), pens[:k], np.zeros(k, np.int32),
+        )  # fmt: skip
+        text = shaped.codes.take(places).tobytes().decode("utf-32-le")
+        placed = place(found, self.atlas, self.hinting)
+        lost = k - placed.inked - text.count(" ")
+        return _Lines(places, text, found, lengths[:count], placed.boxes, lost, whole)
 
     def _mended(self, shaped: _Shaped, lost: NDArray[np.bool_], style: Style) -> _Shaped:
         """Give lost characters to other types that show them; drop those that none does."""
-        types, owners, ranks = list(shaped.types), shaped.owners.copy(), shaped.ranks.copy()
+        types, font_index, slots = list(shaped.types), shaped.font_index.copy(), shaped.slots.copy()
         advances = shaped.advances.copy()
         for code in np.unique(shaped.codes[lost]).tolist():
             found = self._substitute(code, style)
             if found is None:
                 continue
             at = lost & (shaped.codes == code)
-            type_, rank = found
+            type_, slot = found
             if type_ not in types:
                 types.append(type_)
-            owners[at], ranks[at], lost[at] = types.index(type_), rank, False
+            font_index[at], slots[at], lost[at] = types.index(type_), slot, False
             if not style.vertical:
-                advances[at] = type_.advances(ranks[at]) * style.size_px
+                advances[at] = type_.advances(slots[at]) * style.size_px
         # Where a line may end after a dropped character it may end before it too.
         ends = shaped.ends.copy()
         for at in np.flatnonzero(lost & ends):
             ends[max(0, at - 1)] = True
         return _Shaped(
-            shaped.codes, ends, shaped.spaces, ranks, owners, advances, tuple(types)
+            shaped.codes, ends, shaped.spaces, slots, font_index, advances, tuple(types)
         ).where(~lost)
 
     def _substitute(self, code: int, style: Style) -> tuple[Type, int] | None:
-        """Return the first type that shows a character at this size, and its rank there."""
+        """Return the first type that shows a character at this size, and its slot there."""
         for type_ in self.fonts.holders(code):
             strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
-            rank = type_.face.ranks(np.array([code], np.uint32))
-            if strike.find(rank, 0)[0] >= 0:
-                return type_, int(rank[0])
+            slot = type_.face.slots(np.array([code], np.uint32))
+            if strike.find(slot)[0] >= 0:
+                return type_, int(slot[0])
         return None
 
 
@@ -240,20 +223,20 @@ def _shape(text: Text, style: Style) -> _Shaped:
         own = (codes >= 0x2E80) & (codes != 0xFFFF)
         codes, ends = codes[own], ends[own]
     n = len(codes)
-    ranks, owners, advances = np.empty(n, np.int32), np.empty(n, np.int8), np.empty(n)
+    slots, font_index, advances = np.empty(n, np.int32), np.empty(n, np.int8), np.empty(n)
     for number, type_ in enumerate(style.types):
         while not shape(
-            codes, number, type_.face.rank_of, type_.ems, float(style.size_px), style.vertical,
-            ranks, owners, advances,
+            codes, number, type_.face.slot_of, type_.ems, float(style.size_px), style.vertical,
+            slots, font_index, advances,
         ):  # fmt: skip
-            type_.advances(ranks[(owners == number) & (ranks >= 0)])  # learns what is unknown
-    return _Shaped(codes, ends, codes == SPACE, ranks, owners, advances, style.types)
+            type_.advances(slots[(font_index == number) & (slots >= 0)])  # learns what is unknown
+    return _Shaped(codes, ends, codes == SPACE, slots, font_index, advances, style.types)
 
 
 def _lost(shaped: _Shaped, lines: _Lines) -> NDArray[np.bool_]:
     """Return (n,) True where no ink is though there should be."""
     lost = np.zeros(len(shaped.codes), np.bool_)
-    lost[lines.places[lines.found < 0]] = True
+    lost[lines.places[lines.boxes[:, 2] <= lines.boxes[:, 0]]] = True
     return lost & ~shaped.spaces
 
 

@@ -13,25 +13,26 @@ from render.kernels import (
     LEFT,
     MOST_STRETCH,
     RIGHT,
+    Glyphs,
     blend_coverage,
     blend_linear,
     blend_srgb,
     cover,
     fill_lines,
-    find_glyphs,
     ink_boxes,
     move,
     set_lines,
     set_pens,
     shape,
     stack_lines,
+    stand_glyphs,
     trim_masks,
     union_boxes,
     veil,
     window_extremes,
 )
 from render.picture.light import CELL_PX, TO_LINEAR, TO_SRGB
-from render.text.breaks import breaks
+from render.text.breaks import break_opportunities
 
 TEXTS = st.text(st.sampled_from("ab一二 ，。（）“”-."), max_size=40)
 FORBIDDEN_AT_THE_START = "，。、；：！？”’》）…"
@@ -40,9 +41,9 @@ quick = settings(deadline=None, max_examples=60)
 
 
 def filled(text, width, indent=0.0, most=1000, advance=1.0):
-    advances = np.full(len(text), advance)
+    advances, ends = np.full(len(text), advance), break_opportunities(text)
     spaces = np.array([c == " " for c in text], np.bool_)
-    starts, stops = fill_lines(advances, breaks(text), spaces, float(width), float(indent), most)
+    starts, stops = fill_lines(advances, ends, spaces, float(width), float(indent), most)
     return list(zip(starts.tolist(), stops.tolist(), strict=True))
 
 
@@ -60,7 +61,7 @@ def test_lines_fit_and_lose_only_spaces(text, width, indent):
 @settings(deadline=None, max_examples=200)
 @given(TEXTS, st.integers(1, 12))
 def test_lines_end_where_they_may_and_are_as_full_as_they_can_be(text, width):
-    ends = breaks(text)
+    ends = break_opportunities(text)
     lines = filled(text, width)
     for (start, stop), (after, _) in pairwise(lines):
         may = [at + 1 for at in range(start, len(text)) if ends[at]]
@@ -97,7 +98,7 @@ def penned(text, width, align, indent=0.0, quantum=1, advance=2.5):
     lines = filled(text, width, indent, advance=advance)
     starts, stops = (np.array([line[k] for line in lines], np.int32) for k in (0, 1))
     places = float(width), float(indent), align, quantum
-    return lines, set_pens(advances, breaks(text), starts, stops, *places)
+    return lines, set_pens(advances, break_opportunities(text), starts, stops, *places)
 
 
 @pytest.mark.parametrize("text", ["the quick brown fox jumps", "敏捷的狐狸跳过了懒狗和猫" * 2])
@@ -153,7 +154,7 @@ shapes = st.lists(
 
 
 def glyphs_of(parts):
-    """Return masks, rows, found, xs and ys of glyphs at places, and each as (box, mask)."""
+    """Return glyphs at places, and each as (place, mask)."""
     masks, rows, each = [], [], []
     for width, height, x, y, seed in parts:
         mask = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
@@ -164,7 +165,7 @@ def glyphs_of(parts):
     n = len(parts)
     xs, ys = (np.array([part[k] for part in parts], np.int32) for k in (2, 3))
     arrays = np.concatenate(masks), np.array(rows, np.int32), np.arange(n, dtype=np.int32)
-    return (*arrays, xs, ys), each
+    return Glyphs(*arrays, xs, ys), each
 
 
 def canvas_of(seed):
@@ -184,9 +185,9 @@ colours = st.tuples(*[st.integers(0, 255)] * 3)
 @quick
 @given(shapes, colours, st.integers(0, 99))
 def test_glyphs_are_blended_to_the_nearest_value(parts, colour, seed):
-    arrays, each = glyphs_of(parts)
+    glyphs, each = glyphs_of(parts)
     canvas, expected = canvas_of(seed), canvas_of(seed)
-    blend_srgb(canvas, *arrays, np.array(colour, np.uint8))
+    blend_srgb(canvas, glyphs, np.array(colour, np.uint8))
     for place, mask in each:
         blended(expected, place, mask, colour)
     assert np.array_equal(canvas, expected)
@@ -195,9 +196,9 @@ def test_glyphs_are_blended_to_the_nearest_value(parts, colour, seed):
 @quick
 @given(shapes, colours, st.integers(0, 99))
 def test_linear_blending_is_that_of_light(parts, colour, seed):
-    arrays, each = glyphs_of(parts)
+    glyphs, each = glyphs_of(parts)
     canvas, expected = canvas_of(seed), canvas_of(seed)
-    blend_linear(canvas, *arrays, np.array(colour, np.uint8), TO_LINEAR, TO_SRGB)
+    blend_linear(canvas, glyphs, np.array(colour, np.uint8), TO_LINEAR, TO_SRGB)
     for (x, y), mask in each:
         part = expected[y : y + mask.shape[0], x : x + mask.shape[1]]
         share = mask[..., None] / 255
@@ -209,13 +210,15 @@ def test_linear_blending_is_that_of_light(parts, colour, seed):
 
 def test_a_glyph_without_ink_changes_nothing_and_a_full_one_gives_the_colour():
     canvas = canvas_of(0)
-    (masks, rows, _, xs, ys), _ = glyphs_of([(3, 3, 4, 4, 0)])
+    glyphs, _ = glyphs_of([(3, 3, 4, 4, 0)])
+    none = glyphs._replace(row_numbers=np.array([-1], np.int32))
+    full = glyphs._replace(masks=glyphs.masks | 255)
     for blend, tables in ((blend_srgb, ()), (blend_linear, (TO_LINEAR, TO_SRGB))):
         after = canvas.copy()
         colour = np.array((9, 200, 30), np.uint8)
-        blend(after, masks, rows, np.array([-1], np.int32), xs, ys, colour, *tables)
+        blend(after, none, colour, *tables)
         assert np.array_equal(after, canvas)
-        blend(after, masks | 255, rows, np.array([0], np.int32), xs, ys, colour, *tables)
+        blend(after, full, colour, *tables)
         assert (after[6:9, 5:8] == (9, 200, 30)).all()
         assert (after != canvas).any(axis=2).sum() <= 9
 
@@ -223,9 +226,9 @@ def test_a_glyph_without_ink_changes_nothing_and_a_full_one_gives_the_colour():
 @quick
 @given(shapes)
 def test_coverage_takes_the_fuller_mask(parts):
-    arrays, each = glyphs_of(parts)
+    glyphs, each = glyphs_of(parts)
     coverage, expected = np.zeros((14, 13), np.uint8), np.zeros((14, 13), np.uint8)
-    cover(coverage, *arrays)
+    cover(coverage, glyphs)
     for (x, y), mask in each:
         part = expected[y : y + mask.shape[0], x : x + mask.shape[1]]
         part[...] = np.maximum(part, mask)
@@ -250,9 +253,10 @@ def test_a_veil_and_a_halo_are_blended_to_the_nearest_value(colour, share, seed)
 @quick
 @given(shapes)
 def test_boxes_are_those_of_the_masks(parts):
-    (_, rows, found, xs, ys), each = glyphs_of(parts)
-    found[-1] = -1
-    boxes = ink_boxes(rows, found, xs, ys)
+    glyphs, each = glyphs_of(parts)
+    glyphs.row_numbers[-1] = -1
+    boxes = np.full((len(parts), 4), -9, np.int32)
+    assert ink_boxes(1, np.ones(len(parts), np.int8), *glyphs[1:], boxes) == len(parts) - 1
     for box, ((x, y), mask) in zip(boxes[:-1], each, strict=False):
         assert box.tolist() == [x, y, x + mask.shape[1], y + mask.shape[0]]
     assert boxes[-1, 2] <= boxes[-1, 0]
@@ -276,7 +280,7 @@ def test_a_union_leaves_out_what_has_no_area():
 @quick
 @given(TEXTS, st.integers(1, 12), st.integers(0, 3), st.integers(1, 9), st.sampled_from([1, 4]))
 def test_lines_are_set_as_they_are_filled_and_penned(text, width, indent, most, quantum):
-    ends, spaces = breaks(text), np.array([c == " " for c in text], np.bool_)
+    ends, spaces = break_opportunities(text), np.array([c == " " for c in text], np.bool_)
     given_ = np.full(len(text), 0.9), ends
     starts, stops = fill_lines(*given_, spaces, float(width), float(indent), most)
     every = set_pens(*given_, starts, stops, float(width), float(indent), JUSTIFY, quantum)
@@ -298,16 +302,16 @@ def test_characters_go_to_the_types_that_have_them():
     second[[ord(c) for c in "a 一"]] = 4, 5, 6
     ems = np.array([0.5, 0.3, 1.0, np.nan, 0.6, 0.2, 1.0])
     for vertical, wanted in ((False, [6.0, 3.0, 10.0, 4.0, 2.5]), (True, [10.0] * 5)):
-        ranks, owners, advances = np.empty(5, np.int32), np.empty(5, np.int8), np.empty(5)
-        into = 10.0, vertical, ranks, owners, advances
+        slots, font_index, advances = np.empty(5, np.int32), np.empty(5, np.int8), np.empty(5)
+        into = 10.0, vertical, slots, font_index, advances
         # An advance that is not known yet is asked for, but not for vertical text.
         assert shape(codes, 0, first, ems, *into) == vertical
         assert shape(codes, 0, first, np.nan_to_num(ems, nan=0.4), *into)
-        assert ranks.tolist() == [0, 1, 2, 3, -1]
+        assert slots.tolist() == [0, 1, 2, 3, -1]
         assert shape(codes, 1, second, ems, *into)
         # Spaces and Han stay with the first type, and what the second one lacks.
-        assert ranks.tolist() == [4, 1, 2, 3, -1]
-        assert owners.tolist() == [1, 0, 0, 0, 0]
+        assert slots.tolist() == [4, 1, 2, 3, -1]
+        assert font_index.tolist() == [1, 0, 0, 0, 0]
         assert advances.tolist() == wanted
 
 
@@ -317,26 +321,31 @@ def test_characters_go_to_the_types_that_have_them():
     st.booleans(), st.sampled_from([1, 4]),
 )  # fmt: skip
 def test_glyphs_stand_where_their_masks_say(parts, vertical, phases):
-    ranks, pens, owners = (np.array([p[k] for p in parts], np.int32) for k in range(3))
+    slots, pens, font_index = (np.array([p[k] for p in parts], np.int32) for k in range(3))
     rows = np.array([(0, 3, 4, -1, -5), (12, 2, 2, 0, -2)], np.int32)
     table = np.array([0, 1, -1, 1], np.int32).repeat(phases)
     n = len(parts)
-    into = np.full(n, -9, np.int32), np.full(n, -9, np.int32), np.full((n, 4), -9, np.int32)
-    text = owners.astype(np.int8), ranks, ranks == 2
-    places = np.arange(n, dtype=np.int32)
-    strike = table, rows, phases, vertical
-    lost = find_glyphs(1, places, pens, *text, *strike, *into)
-    found, along, boxes = (array[owners == 1] for array in into)
-    own, whole = ranks[owners == 1], (pens[owners == 1] + (2 if phases == 1 else 0)) >> 2
-    assert (np.concatenate([array[owners == 0].ravel() for array in into]) == -9).all()
+    into = [np.full(n, -9, np.int32) for _ in range(3)] + [np.full((n, 4), -9, np.int32)]
+    bases = np.arange(100, 100 + n, dtype=np.int32)
+    text = font_index.astype(np.int8), slots, pens, bases, vertical
+    inked = stand_glyphs(1, *text, table, phases, rows, *into)
+    own, others = font_index == 1, font_index == 0
+    row_numbers, xs, ys, boxes = (array[own] for array in into)
+    whole = (pens[own] + (2 if phases == 1 else 0)) >> 2
+    # What another font draws is left alone, and is no glyph of this one.
+    assert (np.concatenate([array[others].ravel() for array in into[1:]]) == -9).all()
+    assert (into[0][others] == -1).all()
+    along, across = (ys, xs) if vertical else (xs, ys)
     assert along.tolist() == whole.tolist()
-    assert found.tolist() == [-1 if r < 0 else table[r * phases] for r in own]
-    assert lost == (found[own != 2] < 0).sum()  # rank 2 is a space
-    still = np.zeros_like(whole)
-    xs, ys = (still, whole) if vertical else (whole, still)
-    assert boxes.tolist() == ink_boxes(rows, found, xs, ys).tolist()
+    assert across.tolist() == bases[own].tolist()
+    assert row_numbers.tolist() == [-1 if s < 0 else table[s * phases] for s in slots[own]]
+    assert inked == (row_numbers >= 0).sum()
+    again = np.full((len(xs), 4), -9, np.int32)
+    ink_boxes(1, np.ones(len(xs), np.int8), rows, row_numbers, xs, ys, again)
+    assert boxes.tolist() == again.tolist()
     table[:] = -2
-    assert find_glyphs(1, places, pens, *text, *strike, *into) == (-1 if (own >= 0).any() else lost)
+    unseen = (slots[own] >= 0).any()
+    assert stand_glyphs(1, *text, table, phases, rows, *into) == (-1 if unseen else 0)
 
 
 def stacked(boxes, lengths, pitch, room, vertical):

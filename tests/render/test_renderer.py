@@ -15,10 +15,12 @@ import pytest
 from PIL import Image, JpegImagePlugin
 from pydantic import ValidationError
 
+import render.renderer
 from render import Plan, Renderer, RenderSettings, versions
 from render.plan import Effect
 from render.settings import DIFFICULTY
 from render.truth import legibility
+from render.type.placing import place
 from shards import UserError, decode, encode_png
 from tests.render.pages import SETTINGS, ground, package, stored, truth, variant
 
@@ -558,3 +560,28 @@ def test_a_rectangle_outside_the_page_is_refused(renderer, box):
     data["rects"][0] |= {"box": [0, 0, 9, 9], "colour": [0, 0, 256]}
     with pytest.raises(UserError, match=r"rects\.0\.colour"):
         Plan.of(data)
+
+
+@pytest.mark.parametrize("warp_share", [0, 1])
+def test_picture_and_truth_come_from_one_placing(renderer, monkeypatch, warp_share):
+    """Whatever `place` answers for a block is drawn and labelled: there is no second way."""
+    given = {"warp_share": warp_share, "layouts": {"paragraph": 1, "slide": 1}}
+    one, placed = variant(renderer, **given), []
+
+    def recorded(*args):
+        placed.append(place(*args))
+        return placed[-1]
+
+    monkeypatch.setattr("render.page.place", recorded)
+    drawn = []
+    inked = render.renderer._inked
+    monkeypatch.setattr(
+        "render.renderer._inked", lambda *args: drawn.extend(args[1]) or inked(*args)
+    )
+    for i in range(4):
+        placed.clear(), drawn.clear()
+        sample = one.sample(i)
+        assert drawn
+        assert {id(block) for block in drawn} <= {id(block) for block in placed}
+        boxes = np.concatenate([line["characters"] for line in sample.meta["lines"]])
+        assert np.array_equal(boxes, np.concatenate([block.boxes for block in drawn]))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from render.picture.canvas import Canvas, Warp
 from render.plan import Box, Rect
-from render.type.placing import place
+from render.type.placing import SetText, place
 from tests.render.pages import (
     PLEX,
     bare,
@@ -75,30 +75,31 @@ def test_no_warp_at_all_needs_no_inset():
 
 
 def test_through_no_warp_glyphs_are_those_of_the_flat_page(renderer):
-    font = renderer.material.fonts.plain(renderer.material.fonts.faces[PLEX]).font
+    fonts = renderer.material.fonts
+    font = fonts.plain(fonts.faces[PLEX]).font
     block = block_of("plain text, 3 x", font, 11, 10, 50)
-    flat, through = (place(block, renderer.material.fonts, renderer.material.atlas, "none", w)
+    flat, through = (place(SetText.of(block, fonts), renderer.material.atlas, "none", w)
                      for w in (None, IDENTITY))  # fmt: skip
     assert np.array_equal(with_ink(flat.boxes), with_ink(through.boxes))
     for n in range(len(block.lines[0].text)):
         one, other = (placed.glyphs[0] for placed in (flat, through))
-        assert (one.found[n] >= 0) == (other.found[n] >= 0)
-        if one.found[n] >= 0:
+        assert (one.row_numbers[n] >= 0) == (other.row_numbers[n] >= 0)
+        if one.row_numbers[n] >= 0:
             assert np.array_equal(mask(one, n), mask(other, n))
 
 
 def mask(glyphs, n):
-    offset, width, height = glyphs.rows[glyphs.found[n], :3]
+    offset, width, height = glyphs.rows[glyphs.row_numbers[n], :3]
     return glyphs.masks[offset : offset + width * height].reshape(height, width)
 
 
 def test_a_quarter_turn_turns_every_glyph(renderer):
-    font = renderer.material.fonts.plain(renderer.material.fonts.faces[PLEX]).font
+    fonts = renderer.material.fonts
+    font = fonts.plain(fonts.faces[PLEX]).font
     block = block_of("Fig", font, 24, 10, 50)
     warp = Warp.about((10, 50), np.pi / 2, (0.0, 0.0))
     flat, turned = (
-        place(block, renderer.material.fonts, renderer.material.atlas, "none", w)
-        for w in (None, warp)
+        place(SetText.of(block, fonts), renderer.material.atlas, "none", w) for w in (None, warp)
     )
     for one, other in zip(flat.boxes, turned.boxes, strict=True):
         x0, y0, x1, y1 = one - (10, 50, 10, 50)
@@ -183,8 +184,8 @@ def test_lines_of_a_turned_page_slope(renderer):
 def test_every_character_that_is_set_on_a_warped_page_has_ink(renderer, size_px):
     """Wherever its pen falls within a pixel, what is in the label is in the picture."""
     warp = Warp.about((200, 150), 0.02, (1e-4, 1e-4))
-    blank = []
-    for face in renderer.material.fonts.faces.values():
+    blank, fonts = [], renderer.material.fonts
+    for face in fonts.faces.values():
         page = page_of(renderer, warp=warp)
         composed = page.compose(style_of(page, face.name, size_px=size_px), MARKS, 300, 200)
         assert composed is not None
@@ -192,7 +193,7 @@ def test_every_character_that_is_set_on_a_warped_page_has_ink(renderer, size_px)
             page.place(composed, 50, top, "body")
         for block in page.blocks:
             text = "".join(line.text for line in block.lines)
-            boxes = place(block, page.material.fonts, page.material.atlas, "none", warp).boxes
+            boxes = place(SetText.of(block, fonts), page.material.atlas, "none", warp).boxes
             flat = boxes[:, 2] <= boxes[:, 0]
             blank += [(face.name, c) for c, f in zip(text, flat, strict=True) if f and c != " "]
     assert not blank

@@ -60,8 +60,9 @@ def strike_of(renderer, face=PLEX, size_px=12, atlas=None, **changes):
 
 def drawn(strike, text, phase=0):
     """Return the masks of the characters, with their size and place."""
-    found = strike.find(strike.type.face.ranks(codes(text)), phase)
-    rows = strike.rows[found]
+    slots = strike.type.face.slots(codes(text))
+    strike.find(slots)
+    rows = strike.rows[strike.table[slots * strike.phases + phase]]
     return [(*row[1:], bytes(strike.masks[row[0] : row[0] + row[1] * row[2]])) for row in rows]
 
 
@@ -247,7 +248,7 @@ def test_a_strike_is_the_same_object_and_its_name_tells_all_that_matters(rendere
 
 def test_what_has_no_ink_is_found_blank(renderer):
     strike = strike_of(renderer)
-    found = strike.find(strike.type.face.ranks(codes("a 国b")), 0)
+    found = strike.find(strike.type.face.slots(codes("a 国b")))
     assert (found == BLANK).tolist() == [False, True, True, False]
 
 

@@ -12,7 +12,7 @@ from render.text.breaks import Text
 from render.type.atlas import Atlas
 from render.type.fonts import ASCII, HAN, HANDS, LIGHTEST, MIN_X_HEIGHT_PX, WEIGHTS
 from render.type.glyphs import FAINT
-from render.type.placing import place
+from render.type.placing import SetText, place
 from shards import UserError
 from tests.render.pages import (
     PLEX,
@@ -36,8 +36,8 @@ def fonts(renderer) -> Fonts:
     return renderer.material.fonts
 
 
-def ranks(face, text):
-    return face.ranks(np.array([ord(c) for c in text], np.uint32))
+def slots(face, text):
+    return face.slots(np.array([ord(c) for c in text], np.uint32))
 
 
 def placed(renderer, font, text, size_px=12, hinting="none", x=20, shift=0):
@@ -45,11 +45,11 @@ def placed(renderer, font, text, size_px=12, hinting="none", x=20, shift=0):
     block = block_of(text, font, size_px, x, 40)
     line = block.lines[0]
     block = replace(block, lines=(replace(line, pens=line.pens + shift),))
-    return place(block, renderer.material.fonts, renderer.material.atlas, hinting, None)
+    return place(SetText.of(block, renderer.material.fonts), renderer.material.atlas, hinting)
 
 
 def mask(glyphs, n):
-    offset, width, height = glyphs.rows[glyphs.found[n], :3]
+    offset, width, height = glyphs.rows[glyphs.row_numbers[n], :3]
     return glyphs.masks[offset : offset + width * height].reshape(height, width)
 
 
@@ -88,7 +88,7 @@ def test_weights_are_never_too_thin_and_each_draws_another_weight(fonts):
 
 def _ink(fonts, name, weight):
     strike = Atlas().strike(fonts.type(Font(name, (weight,))), 20, "none")
-    strike.find(ranks(fonts.faces[name], "国"), 0)
+    strike.find(slots(fonts.faces[name], "国"))
     return strike.masks.sum()
 
 
@@ -150,10 +150,14 @@ def test_no_face_draws_tofu_for_the_text(renderer, fonts, language):
         composed = page.compose(style, corpus.draw(rng, language, 2000), 3000, 4000)
         assert composed is not None
         assert len(composed.text) > 1500
-        for number, type_ in enumerate(composed.types):
-            own = {c for c, o in zip(composed.text, composed.owners, strict=True) if o == number}
+        for number, type_ in enumerate(composed.characters.fonts):
+            own = {
+                c
+                for c, o in zip(composed.text, composed.characters.font_index, strict=True)
+                if o == number
+            }
             letters = sorted(own - {" "})
-            found = ranks(type_.face, letters)
+            found = slots(type_.face, letters)
             assert found.min(initial=0) >= 0
             assert type_.face.glyphs[found].min(initial=1) > 0
             boxes = placed(renderer, type_.font, "".join(letters), style.size_px).boxes
@@ -171,8 +175,12 @@ def test_what_is_kept_has_ink_at_every_place_of_its_pen(renderer, fonts, size_px
         style = style_of(page, face.name, size_px=size_px)
         composed = page.compose(style, " ".join(".,:;'`-_~^|!") + " x", 3000, 100)
         assert composed is not None
-        for number, type_ in enumerate(composed.types):
-            kept = [c for c, o in zip(composed.text, composed.owners, strict=True) if o == number]
+        for number, type_ in enumerate(composed.characters.fonts):
+            kept = [
+                c
+                for c, o in zip(composed.text, composed.characters.font_index, strict=True)
+                if o == number
+            ]
             text = "".join(c for c in kept if c != " ")
             for shift in range(4):
                 boxes = placed(renderer, type_.font, text, size_px, hinting, shift=shift).boxes
@@ -186,9 +194,9 @@ def test_a_character_is_drawn_by_another_face_where_its_own_has_none(renderer, f
     composed = page.compose(style_of(page, PLEX), "An 中 x", 380, 40)
     assert composed is not None
     assert composed.text == "An 中 x"
-    faces = [composed.types[o].face for o in composed.owners]
+    faces = [composed.characters.fonts[o].face for o in composed.characters.font_index]
     assert [face.name == PLEX for face in faces] == [True, True, True, False, True, True]
-    assert ranks(faces[3], "中")[0] >= 0
+    assert slots(faces[3], "中")[0] >= 0
 
 
 def test_what_no_face_draws_is_dropped_from_text_and_label(renderer):
@@ -222,7 +230,7 @@ def test_a_mapped_but_blank_character_counts_as_missing(tmp_path):
     fonts = Fonts.folder(tmp_path)
     face = fonts.faces["gap.ttf#0"]
     strike = Atlas().strike(fonts.plain(face), 12, "none")
-    found = strike.find(ranks(face, "qa国"), 0)
+    found = strike.find(slots(face, "qa国"))
     assert (found >= 0).tolist() == [False, True, False]
 
 
@@ -296,7 +304,8 @@ def test_a_latin_glyph_is_drawn_for_each_quarter_of_a_pixel(renderer, fonts):
     assert np.array_equal(mask(shapes[0], 0), mask(shapes[4], 0))
     assert shapes[4].xs[0] == shapes[0].xs[0] + 1
     centre = [
-        g.xs[0] + g.rows[g.found[0], 3] + _centroid(mask(g, 0).astype(float)) for g in shapes[:4]
+        g.xs[0] + g.rows[g.row_numbers[0], 3] + _centroid(mask(g, 0).astype(float))
+        for g in shapes[:4]
     ]
     assert np.diff(centre) == pytest.approx([0.25] * 3, abs=0.06)
 
@@ -323,15 +332,15 @@ def test_pens_without_subpixels_are_whole(renderer):
 def test_advances_are_those_of_the_font(fonts):
     """In IBM Plex Mono every advance is 0.6 em."""
     type_ = fonts.plain(fonts.faces[PLEX])
-    assert type_.advances(ranks(type_.face, "iMx,")) == pytest.approx([0.6] * 4)
+    assert type_.advances(slots(type_.face, "iMx,")) == pytest.approx([0.6] * 4)
     han = fonts.plain(fonts.faces[SIMPLIFIED])
-    assert han.advances(ranks(han.face, "国，")) == pytest.approx([1.0, 1.0])
+    assert han.advances(slots(han.face, "国，")) == pytest.approx([1.0, 1.0])
 
 
 def test_no_glyph_kept_is_fainter_than_the_limit(renderer, fonts):
     font = fonts.plain(fonts.faces["CrimsonPro[wght].ttf#0"]).font
     glyphs = placed(renderer, font, "the quick, brown. fox; 'jumps' -- over", 5).glyphs[0]
-    for n in np.flatnonzero(glyphs.found >= 0):
+    for n in np.flatnonzero(glyphs.row_numbers >= 0):
         assert mask(glyphs, n).max() >= FAINT
 
 
@@ -358,9 +367,9 @@ def test_vertical_forms_come_from_the_font(fonts):
     type_ = fonts.plain(fonts.faces[SIMPLIFIED])
     assert type_.stands
     for character, turned in (("（", True), ("，", True), ("—", True), ("国", False), ("「", True)):
-        rank = int(ranks(type_.face, character)[0])
-        glyph, right, _, advance = type_.standing(rank)
-        assert (glyph != type_.face.glyphs[rank]) == turned
+        slot = int(slots(type_.face, character)[0])
+        glyph, right, _, advance = type_.standing(slot)
+        assert (glyph != type_.face.glyphs[slot]) == turned
         assert advance == type_.units_per_em
         assert right == -type_.units_per_em // 2
 
@@ -369,8 +378,8 @@ def test_vertical_text_keeps_the_forms_of_its_region(fonts):
     """The face for Taiwan writes 骨, 令 and 房 in its own way, upright too."""
     for name in (TRADITIONAL, "NotoSansCJK-VF.otf.ttc#4"):
         type_ = fonts.plain(fonts.faces[name])
-        for rank in ranks(type_.face, "骨令房国的"):
-            assert type_.standing(int(rank))[0] == type_.face.glyphs[rank]
+        for slot in slots(type_.face, "骨令房国的"):
+            assert type_.standing(int(slot))[0] == type_.face.glyphs[slot]
 
 
 def test_vertical_text_gets_faces_that_have_forms_for_it(fonts):
