@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks._rows import Row, main
 from vae import PRESETS, VAE, VAESettings
 from vae.inference.invariant import ShapeInvariant
-from vae.inference.memory import Kept, checkpoint_blocks, kept_bytes
+from vae.inference.memory import SavedTensors, checkpoint_blocks, saved_bytes
 from vae.inference.tiling import Tiled, halo
 
 GIB = 2**30
@@ -47,7 +47,7 @@ def _memory() -> list[Row]:
         for blocks in (False, True):
             how = "blocks recomputed" if blocks else "inputs of convs recomputed"
             for side in (256, 512, 1024, 2048):
-                kept = kept_bytes(PRESETS[preset], side, blocks=blocks) / GIB
+                kept = saved_bytes(PRESETS[preset], side, blocks=blocks) / GIB
                 wanted = 0.5 if (preset, side) == ("f16c64", 256) else None
                 name = f"memory: {preset} {side} px, {how}"
                 rows.append(Row(name, kept, "GiB/image", wanted, "lower"))
@@ -55,9 +55,9 @@ def _memory() -> list[Row]:
         x = torch.empty(1, 3, 256, 256, dtype=torch.bfloat16)
         for name, make in _peers(96).items():
             model = make().to(torch.bfloat16)
-            with Kept(model) as kept:
+            with SavedTensors(model) as saved:
                 _ = _autoencode(model, x)
-            rows.append(Row(f"memory: {name} 256 px", kept.bytes / GIB, "GiB/image"))
+            rows.append(Row(f"memory: {name} 256 px", saved.bytes / GIB, "GiB/image"))
     return rows
 
 

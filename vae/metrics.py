@@ -1,7 +1,7 @@
 """Scores of a reconstruction, as OmniDoc-TokenBench takes them.
 
 PSNR and SSIM compare images (b, 3, h, w) in [0, 1] and give one value per image; NED compares two
-readings of the same image. Means leave out what has no finite value and say how many.
+readings of the same image. A mean leaves out values that are not finite and counts them.
 """
 
 import math

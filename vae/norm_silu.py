@@ -224,10 +224,10 @@ def _forward(
                 value = _load(row_[k])
                 row[k] = value
                 total += value * value
-            one = ONE / np.sqrt(total / np.float32(width) + EPS)
-            scale[start + p] = one
+            per_rms = ONE / np.sqrt(total / np.float32(width) + EPS)
+            scale[start + p] = per_rms
             for k in range(width):
-                row[k] *= one * gain[k]
+                row[k] *= per_rms * gain[k]
         for j in range(pixels * width):
             a = wide[j]
             _store(y_, j, a * _sigmoid(a))
@@ -251,10 +251,10 @@ def _backward(
         pixels = min(TILE, count - start)
         x_, grad_, grad_x_ = x[start * width :], grad[start * width :], grad_x[start * width :]
         for p in range(pixels):
-            one, edge = scale[start + p], p * width
+            per_rms, edge = scale[start + p], p * width
             row, row_n, row_ = scaled[edge:], n[edge:], x_[edge:]
             for k in range(width):
-                row_n[k] = _load(row_[k]) * one
+                row_n[k] = _load(row_[k]) * per_rms
                 row[k] = row_n[k] * gain[k]
         for j in range(pixels * width):
             a = scaled[j]
@@ -263,7 +263,7 @@ def _backward(
             scaled[j] = _load(grad_[j]) * s * (ONE + a * (ONE - s))
         summed = grad_gain[start // PIXELS]
         for p in range(pixels):
-            one, edge = scale[start + p], p * width
+            per_rms, edge = scale[start + p], p * width
             row, row_n, out = scaled[edge:], n[edge:], grad_x_[edge:]
             along = np.float32(0)
             for k in range(width):
@@ -273,4 +273,4 @@ def _backward(
             along /= np.float32(width)
             # d n_j / d x_i = scale (1 if i = j) - scale n_i n_j / c
             for k in range(width):
-                _store(out, k, (row[k] - row_n[k] * along) * one)
+                _store(out, k, (row[k] - row_n[k] * along) * per_rms)

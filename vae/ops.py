@@ -74,9 +74,9 @@ class _NormSiLU(Function):
 class _NormSiLUConv(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        seen, scale = norm_silu_forward(x, gain)
+        normed, scale = norm_silu_forward(x, gain)
         ctx.save_for_backward(x, gain, scale, weight)
-        return functional.conv2d(seen, weight, bias, padding=1)
+        return functional.conv2d(normed, weight, bias, padding=1)
 
     @staticmethod
     @once_differentiable
@@ -85,9 +85,9 @@ class _NormSiLUConv(Function):
     ) -> tuple[Tensor | None, ...]:
         x, gain, scale, weight = ctx.saved_tensors
         of_x, of_gain, of_weight, of_bias = ctx.needs_input_grad
-        seen, _ = norm_silu_forward(x, gain)
+        normed, _ = norm_silu_forward(x, gain)
         grad, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-            *(grad, seen, weight, [weight.shape[0]], [1, 1], [1, 1], [1, 1], False, [0, 0], 1),
+            *(grad, normed, weight, [weight.shape[0]], [1, 1], [1, 1], [1, 1], False, [0, 0], 1),
             [of_x or of_gain, of_weight, of_bias],
         )
         if not (of_x or of_gain):

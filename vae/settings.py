@@ -66,10 +66,10 @@ class VAESettings(Settings):
     def _levels_give_the_factor(self) -> Self:
         if min(self.multipliers, default=0) < 1:
             raise ValueError(f"multipliers={self.multipliers} must be positive and not empty")
-        given = self.patch * 2 ** (len(self.multipliers) - 1)
-        if given != self.factor:
+        factor = self.patch * 2 ** (len(self.multipliers) - 1)
+        if factor != self.factor:
             raise ValueError(
-                f"patch={self.patch} and {len(self.multipliers)} multipliers make factor {given}, "
+                f"patch={self.patch} and {len(self.multipliers)} multipliers make factor {factor}, "
                 f"not {self.factor}; give one multiplier more than there are halvings"
             )
         return self

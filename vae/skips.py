@@ -65,8 +65,8 @@ class NoSkip(nn.Module):
 class LocalSkip(NoSkip):
     """Average-down around each encoder level; with `mirror`, duplicate-up around the decoder's.
 
-    As in DC-AE and Wan2.2, the line the report's baseline comes from. Levels that keep their
-    resolution have no shortcut: it would double what their residual blocks pass on already.
+    As in DC-AE and Wan2.2, from which the report's baseline descends. Levels that keep their
+    resolution have no shortcut: their residual blocks pass the input on already.
     """
 
     def __init__(self, settings: VAESettings) -> None:
@@ -85,9 +85,9 @@ class LocalSkip(NoSkip):
 class GlobalSkip(NoSkip):
     """The report's own: fold blocks of f x f pixels, take the mean over groups, add.
 
-    One average-down over the whole factor where `local` has one for each level; the mirror is the
-    matching duplicate-up. The order of channels is the team's average-down's (the report does not
-    say): groups run along a row of one colour.
+    One average-down over the whole factor, where `local` has one for each level; the mirror is the
+    matching duplicate-up. The report does not give the order of channels. Ours is that of Wan2.2's
+    average-down, in which a group runs along a row of one colour.
     """
 
     def __init__(self, settings: VAESettings) -> None:
@@ -155,10 +155,10 @@ class GlobalDCT(NoSkip):
 
 
 class GlobalLearned(GlobalDCT):
-    """As `global-dct`, but fold and mirror are weights: they start there and go on learning.
+    """As `global-dct`, but fold and mirror are weights, which start as the DCT and then learn.
 
-    With the mirror our choice for runs of minutes; without it, for longer ones, a fold that is a
-    little ahead of the group mean.
+    With the mirror it is our choice for runs of minutes. Without it, in longer runs, it is a little
+    better than the group mean.
     """
 
     def _hold(self, name: str, matrix: Tensor) -> None:
@@ -168,8 +168,8 @@ class GlobalLearned(GlobalDCT):
     def start_from(self, images: Iterable[Tensor]) -> None:
         """Start fold and mirror from the principal components of the blocks of `images`.
 
-        Batches (b, colours, h, w) in [-1, 1]. No linear codec keeps more of them in as many
-        numbers, so the network begins where gradient steps on the DCT would take minutes to arrive.
+        Batches (b, colours, h, w) in [-1, 1]. No linear codec of as many numbers has a smaller
+        squared error on them. Gradient steps from the DCT would take minutes to get there.
         """
         size = self.analysis.shape[1]
         moments = torch.zeros(size, size, dtype=torch.float64)
@@ -189,10 +189,11 @@ class GlobalLearned(GlobalDCT):
 COLOUR = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])
 
 CHROMA = 3.0
-"""A colour-difference wave counts as this many times its frequency: between JPEG's 4:2:0 (2) and
-4:1:0 (4). Our choice: of 1, 1.5, 2, 3, 4 and 6 the best for photographs, 2.3 dB above equal
-treatment, and on text 1.5 dB above it; larger values favour text alone. Alpha, flat nearly
-everywhere, counts as a colour difference."""
+"""How much higher the frequency of a colour-difference wave counts than that of a grey one.
+
+Our choice: of 1, 1.5, 2, 3, 4 and 6 it is the best for photographs, 2.3 dB above 1, and 1.5 dB
+above 1 on text; larger values help text alone. JPEG's 4:2:0 corresponds to 2, its 4:1:0 to 4.
+Alpha is flat nearly everywhere and counts as a colour difference."""
 
 
 @cache

@@ -69,14 +69,14 @@ def export_onnx(model: VAE, folder: Path) -> tuple[Path, Path]:
 def _export(
     part: nn.Module, example: Tensor, output: str, free: dict[int, Dim], path: Path
 ) -> None:
-    given = {"latent": "image", "image": "latent"}[output]
+    taken = {"latent": "image", "image": "latent"}[output]
     torch.onnx.export(
         part.eval(),
         (example,),
         str(path),
-        input_names=[given],
+        input_names=[taken],
         output_names=[output],
-        dynamic_shapes={given: free},
+        dynamic_shapes={taken: free},
         opset_version=OPSET,
         dynamo=True,
         external_data=False,

@@ -66,8 +66,8 @@ def _gathered(x: Tensor, weight: Tensor, stride: list[int], padding: list[int]) 
     height, width = (x.shape[2] - rows) // stride[0] + 1, (x.shape[3] - columns) // stride[1] + 1
     out = x.new_zeros(len(x), len(weight), height, width)
     for row, column in product(range(rows), range(columns)):
-        seen = x[:, :, row :: stride[0], column :: stride[1]][:, :, :height, :width]
-        out.add_(_point(seen, weight[:, :, row, column]))
+        read = x[:, :, row :: stride[0], column :: stride[1]][:, :, :height, :width]
+        out.add_(_point(read, weight[:, :, row, column]))
     return out
 
 

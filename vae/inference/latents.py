@@ -13,10 +13,10 @@ from vae.model import VAE
 def measure_latents(model: VAE, images: Iterable[Tensor]) -> None:
     """Set `latent_mean` and `latent_std` of the model from batches of images.
 
-    Batches (b, colours, h, w) in [-1, 1], of any size, taken one after the other to where the
-    model is. Every latent position counts once; sums are float64. Without a KL term nothing
-    brings latents near a unit Gaussian (the team's next VAE has stds of 2.8 to 5.6), and a
-    diffusion model trained on them as they are is a common mistake: use (z - mean) / std.
+    Batches (b, colours, h, w) in [-1, 1], of any size, are moved to the model's device one after
+    the other. Every latent position counts once; sums are float64. Without a KL term nothing
+    brings latents near a unit Gaussian (those of the team's next VAE have stds of 2.8 to 5.6).
+    Training a diffusion model on them as they are is a common mistake: use (z - mean) / std.
 
     Raises:
         UserError: when there are no images.

@@ -1,12 +1,14 @@
-"""What training keeps for backward: counted, and traded for time.
+"""The tensors that autograd saves for backward: their bytes, and how to save fewer.
 
-Memory that grows with pixels is what limits training, not parameters. Two things lower it:
+They grow with the pixels of an image and limit training long before parameters do. Two things
+lower them:
 
-- always: a conv's input is made again from what the norm before it saw (`norm_silu_conv` in
-  vae/ops.py), so a residual block keeps two maps in place of four, at the same speed;
-- on demand: `checkpoint_blocks` keeps one map a block, and computes the block a second time.
+- always: the input of a conv is computed again from the input of the norm before it
+  (`norm_silu_conv` in vae/ops.py). A residual block then saves two maps in place of four, at the
+  same speed;
+- on demand: `checkpoint_blocks` saves one map a block and computes the block a second time.
 
-Gradients have the same bits either way. `torch.compile` fuses and recomputes on its own as well.
+Gradients have the same bits either way. `torch.compile` fuses and recomputes by itself as well.
 """
 
 from typing import Self
@@ -21,23 +23,23 @@ from vae.settings import VAESettings
 
 
 def checkpoint_blocks(model: torch.nn.Module, on: bool = True) -> None:
-    """Keep only the input of each residual block of `model` for backward, or all again.
+    """Save only the input of each residual block of `model` for backward; `on=False` undoes it.
 
-    Lasts until changed; passes without gradients do not notice.
+    It holds until it is changed and makes no difference to passes without gradients.
     """
     for module in model.modules():
         if isinstance(module, ResBlock):
             module.gradient_checkpointing = on
 
 
-def kept_bytes(
+def saved_bytes(
     settings: VAESettings,
     side: int,
     *,
     blocks: bool = False,
     dtype: torch.dtype = torch.bfloat16,
 ) -> int:
-    """Count the bytes that one image of `side` px keeps for backward, through both halves.
+    """Count the bytes that one image of `side` px makes autograd save, through both halves.
 
     Counted on the meta device, which has shapes and no memory: exact for any size, and quick.
     Parameters do not count. `blocks` as after `checkpoint_blocks`.
@@ -46,13 +48,13 @@ def kept_bytes(
         model = VAE(settings).to(dtype)
         x = torch.empty(1, settings.colours, side, side, dtype=dtype)
     checkpoint_blocks(model, blocks)
-    with Kept(model) as kept:
+    with SavedTensors(model) as saved:
         _ = model(x)
-    return kept.bytes
+    return saved.bytes
 
 
-class Kept(saved_tensors_hooks):
-    """While active, add up the bytes autograd keeps for backward, each tensor once.
+class SavedTensors(saved_tensors_hooks):
+    """While active, add up the bytes that autograd saves for backward, each tensor once.
 
     Parameters of `model` do not count: they are there anyway.
     """
@@ -70,7 +72,7 @@ class Kept(saved_tensors_hooks):
 
     @property
     def bytes(self) -> int:
-        """Bytes kept so far."""
+        """Bytes saved so far."""
         return sum(storage.nbytes() for storage in self._seen.values())
 
     def _pack(self, tensor: Tensor) -> Tensor:

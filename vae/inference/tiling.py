@@ -246,8 +246,8 @@ class Tiled:
             if out is None:
                 out = made.new_zeros(*made.shape[:2], height * per_out, width * per_out)
             if self.overlap is None:
-                kept = made[:, :, _inner(rows, per_out), _inner(columns, per_out)]
-                out[:, :, _core(rows, per_out), _core(columns, per_out)] = kept
+                inner = made[:, :, _inner(rows, per_out), _inner(columns, per_out)]
+                out[:, :, _core(rows, per_out), _core(columns, per_out)] = inner
             else:
                 weight = _ramp(rows, height, per_out, made)[:, None] * _ramp(
                     columns, width, per_out, made

@@ -6,9 +6,9 @@ an image. z' = W z is the latent brought to the teacher's width by a learned W, 
     L_mcos = 1/N   sum_p   relu(1 - cos(z'_p, f_p) - m_cos)
     L_mdms = 1/N^2 sum_p,q relu(|cos(z'_p, z'_q) - cos(f_p, f_q)| - m_dist)
 
-The first pulls every latent towards its feature, the second lets distances between positions be
-those of the features. The bars are part of the formula: without them latents that are too unlike
-would cost nothing.
+The first pulls every latent towards its feature. The second makes two latents as similar as their
+features are. The bars are part of the formula: without them latents less similar than their
+features would cost nothing.
 """
 
 from typing import Any, Literal, NamedTuple, Self
@@ -29,7 +29,7 @@ BLOCK = 256
 """Rows of the N x N similarities that exist at a time."""
 
 CELL = 16
-"""Pixels a side that one patch of the teacher sees, at most scaled to its 14: f16's own cell."""
+"""Pixels a side of the cell that becomes one patch of the teacher, 14 px; a latent's at f16."""
 
 SOFT = 1e-3
 """Added in square to a vector's length, so that a latent near zero has a finite gradient."""
@@ -39,17 +39,18 @@ class AlignmentSettings(Settings):
     """What latents are aligned with, and how.
 
     `teacher` is a hub id or a folder, `layer` the block whose output counts (None: the middle one,
-    12 of DINOv2-L's 24). `match` says how its grid and the latents' become one where they differ:
-    the `features` are averaged over a latent's pixels, the `latents` are interpolated, or the
-    teacher's `input` is resized. They are the same for f16; for f32 an `input` of half the size
-    would starve the teacher, so `features` is the default (our choice).
+    12 of DINOv2-L's 24). `match` says how its grid is brought to that of the latents where they
+    differ: the `features` are averaged over a latent's pixels, the `latents` are interpolated, or
+    the teacher's `input` is resized. For f16 the three are the same. For f32 the teacher would see
+    an `input` of half the size and too little in it, so `features` is the default (our choice).
 
     `adaptive` scales the alignment's gradient to `weights.alignment` times the reconstruction's, by
-    `cap` at most; otherwise the weight counts as it stands. As margins loosen, the few hinges left
-    would be pulled as hard as all were: the cap bounds that (our choice).
+    a factor of `cap` at most; otherwise the weight counts as it stands. As margins loosen, fewer
+    hinges stay above zero. Without the cap those few would be pulled as hard as all were before
+    (our choice).
 
-    All pairs are compared up to `exact` positions (an image of 1024 px at f16), and those of
-    `sampled` random ones above.
+    Up to `exact` positions (an image of 1024 px at f16) all pairs are compared. Of more positions
+    `sampled` random ones are, with each other.
     """
 
     teacher: str = "facebook/dinov2-large"
@@ -92,8 +93,8 @@ def mcos(z: Tensor, features: Tensor, margin: float) -> Hinge:
 def mdms(z: Tensor, features: Tensor, margin: float, *, block: int = BLOCK) -> Hinge:
     """L_mdms of (b, d, i, j) and (b, e, i, j): 0 to 2, the mean over images; float32 or better.
 
-    The N x N similarities are made `block` rows at a time, and again in the backward pass: the
-    same sum in O(block N) memory beside the (d + e) N of the inputs.
+    The N x N similarities are computed `block` rows at a time, and once more in the backward pass.
+    That takes O(block N) memory beside the (d + e) N of the inputs and gives the same sum.
 
     Raises:
         ValueError: when the grids differ.
@@ -108,8 +109,8 @@ def mdms_sampled(
 ) -> Hinge:
     """Estimate L_mdms from the pairs among `count` random positions of each image, without bias.
 
-    A pair of a position with itself costs nothing, and a sample holds relatively more of them:
-    of N^2 pairs N are such, of K^2 pairs K. The factor puts that right.
+    A position paired with itself costs nothing. Of all N^2 pairs N are such, of a sample's K^2
+    pairs K, which is a larger part; the factor below corrects for it.
     """
     n = z.shape[2] * z.shape[3]
     chosen = np.stack([rng.choice(n, count, replace=False) for _ in range(len(z))])

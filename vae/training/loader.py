@@ -100,12 +100,12 @@ class Batches(Dataset[Tensor]):
 
     def _open(self, stream: str, index: int) -> tuple[RGB, bool]:
         """Return (pixels, whether it is a photograph) of a sample, decoded once while it fits."""
-        found = self._cache.get((stream, index))
-        if found is None:
+        image = self._cache.get((stream, index))
+        if image is None:
             sample = self.readers[stream][index]
-            found = sample.pixels(), _is_photograph(sample)
-            self._cache.put((stream, index), found)
-        return found
+            image = sample.pixels(), _is_photograph(sample)
+            self._cache.put((stream, index), image)
+        return image
 
 
 def _reopened(

@@ -22,12 +22,9 @@ class Record:
         self.out = out
         (out / "samples").mkdir(exist_ok=True)
         path = out / "metrics.jsonl"
-        kept: list[str] = []
-        if path.exists():
-            # Lines after the checkpoint belong to steps that are about to be taken again.
-            lines = path.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if _step_of(line) <= start]
-        path.write_text("".join(kept))
+        # Lines after the checkpoint belong to steps that are about to be taken again.
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        path.write_text("".join(line for line in lines if _step_of(line) <= start))
         self._lines = path.open("a")
         self._board = SummaryWriter(str(out), purge_step=start + 1 if start else None)
 

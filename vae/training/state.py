@@ -34,10 +34,10 @@ class State:
         """Write the checkpoint folder/step-NNNNNN and keep the newest `keep` of them."""
         weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
         learned = {name: value.contiguous() for name, value in self.objective.learned().items()}
-        held = io.BytesIO()
-        torch.save(self.optimizer.state_dict(), held)
+        moments = io.BytesIO()
+        torch.save(self.optimizer.state_dict(), moments)
         # Written by us, not by the libraries, so that a full disk is an OSError like any other.
-        files = {MODEL: serialize(weights), OPTIMIZER: held.getvalue()}
+        files = {MODEL: serialize(weights), OPTIMIZER: moments.getvalue()}
         if learned:
             files[OBJECTIVE] = serialize(learned)
         return write(
@@ -66,15 +66,15 @@ class State:
         self.model.load_state_dict(load_file(checkpoint / MODEL))
         has_learned = OBJECTIVE in header.sha256
         self._load_learned(load_file(checkpoint / OBJECTIVE) if has_learned else {})
-        held: dict[str, Any] = torch.load(
+        moments: dict[str, Any] = torch.load(
             checkpoint / OPTIMIZER, map_location="cpu", weights_only=True
         )
-        self.optimizer.load_state_dict(held)
+        self.optimizer.load_state_dict(moments)
         self.step, self.samples_seen = header.step, header.samples_seen
 
-    def _load_learned(self, held: dict[str, Tensor]) -> None:
+    def _load_learned(self, saved: dict[str, Tensor]) -> None:
         learned = self.objective.learned()
-        theirs, ours = ({k: tuple(v.shape) for k, v in x.items()} for x in (held, learned))
+        theirs, ours = ({k: tuple(v.shape) for k, v in x.items()} for x in (saved, learned))
         if theirs != ours:
             raise UserError(
                 f"the checkpoint's objective learned {theirs or 'nothing'}, this one has "
@@ -82,5 +82,5 @@ class State:
                 "another --out folder"
             )
         with torch.no_grad():
-            for name, value in held.items():
+            for name, value in saved.items():
                 learned[name].copy_(value)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from vae import PRESETS, VAE
-from vae.inference.memory import Kept, checkpoint_blocks, kept_bytes
+from vae.inference.memory import SavedTensors, checkpoint_blocks, saved_bytes
 from vae.layers import Head, ResBlock
 from vae.ops import norm_silu_conv
 
@@ -25,14 +25,14 @@ def test_the_count_is_what_a_real_pass_keeps(preset, blocks):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model(torch.rand(1, 3, 64, 64))
     real = sum(t.untyped_storage().nbytes() for t in kept if t.data_ptr() not in weights)
-    assert kept_bytes(PRESETS[preset], 64, blocks=blocks, dtype=torch.float32) == real
+    assert saved_bytes(PRESETS[preset], 64, blocks=blocks, dtype=torch.float32) == real
 
 
 def test_the_report_s_f16_keeps_at_most_half_a_gibibyte_of_a_256_px_image():
     settings = PRESETS["f16c64"]
-    kept = kept_bytes(settings, 256)
-    assert kept_bytes(settings, 256, blocks=True) < 0.7 * kept < kept <= 2**29
-    assert kept_bytes(settings, 512) == pytest.approx(4 * kept, rel=1e-3)
+    kept = saved_bytes(settings, 256)
+    assert saved_bytes(settings, 256, blocks=True) < 0.7 * kept < kept <= 2**29
+    assert saved_bytes(settings, 512) == pytest.approx(4 * kept, rel=1e-3)
 
 
 def test_a_residual_block_keeps_two_maps_and_one_when_checkpointed():
@@ -41,7 +41,7 @@ def test_a_residual_block_keeps_two_maps_and_one_when_checkpointed():
     numbers = [(False, 2 * 8 + 2), (True, 8)]
     for on, maps in numbers:
         checkpoint_blocks(block, on)
-        with Kept(block) as kept:
+        with SavedTensors(block) as kept:
             block(x)
         assert kept.bytes == 4 * maps * 16 * 16
 
