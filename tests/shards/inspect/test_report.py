@@ -13,7 +13,7 @@ from PIL import Image
 
 from shards import ImageSource, Sample, ShardWriter, UserError, encode_png
 from shards import dataset as datasets
-from shards.inspect import report as reports
+from shards.inspect import contents
 from shards.inspect.charts import chart
 from shards.inspect.report import LARGEST_SIDE, PIXELS, write_report
 from shards.inspect.stats import Histogram
@@ -235,9 +235,9 @@ def test_no_more_than_a_few_sidecars_are_held(dataset, tmp_path, monkeypatch):
         return read(store, name)
 
     monkeypatch.setattr(datasets, "read_sidecar", watched)
-    monkeypatch.setattr(reports, "PARALLEL_READS", 2)
+    monkeypatch.setattr(contents, "PARALLEL_READS", 2)
     seen = []
-    reports.Contents.of(dataset, lambda done, total: seen.append((done, len(held), total)))
+    contents.Contents.of(dataset, lambda done, total: seen.append((done, len(held), total)))
     assert [(done, total) for done, _, total in seen] == [(1, 3), (2, 3), (3, 3)]
     assert all(reads - done < 2 for done, reads, _ in seen)
 
