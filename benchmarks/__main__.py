@@ -98,11 +98,10 @@ class Table(NamedTuple):
         }
         in_row = not corner and all(len(units) == 1 for units in by_row.values())
         in_column = not (corner or in_row) and all(len(one) == 1 for one in by_column.values())
-        head = [f"{name}, {min(by_column[name])}" if in_column else name for name in self.columns]
+        head = [_of(name, min(by_column[name])) if in_column else name for name in self.columns]
         lines = [_line(corner, *head), _line("---", *["---:"] * len(head))]
         for name, cells in self.rows.items():
-            unit = min(by_row[name])
-            label = f"{name}, {unit}" if in_row and name != unit else name
+            label = _of(name, min(by_row[name])) if in_row else name
             bare = bool(corner) or in_row or in_column
             lines.append(_line(label, *(_cell(cells.get(column), bare) for column in self.columns)))
         return "\n".join(lines) + "\n"
@@ -178,6 +177,10 @@ def _figure(row: Mapping[str, Any]) -> Figure:
 
 def _line(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+def _of(name: str, unit: str) -> str:
+    return name if name == unit else f"{name}, {unit}"
 
 
 def _cell(figure: Figure | None, bare: bool) -> str:

@@ -226,7 +226,8 @@ def _stages(renderer: Renderer, folder: Path, title: str, budget: float) -> list
                 Row(f"{title}: {stage}", 1e3 * seconds / pages, "ms/page")
                 for stage, seconds in clock.seconds.items()
             ]
-        name = f"{title}: page / (background + encode), {crops} crops a photograph"
+        shared = f"{crops} crops" if crops > 1 else "1 crop"
+        name = f"{title}: page / (background + encode), {shared} a photograph"
         rows.append(Row(name, total / least, "ratio", RATIO, "lower"))
     return rows
 

@@ -80,6 +80,7 @@ def test_a_unit_stands_once_where_it_holds():
     assert table(("a x", "1", "s"), ("b x", "2", "s")).startswith("| s | a | b |")
     assert "| x, s | 1 | 2 |" in table(("a x", "1", "s"), ("b x", "2", "s"), ("a y", "3", "m"))
     assert "|  | a, s | b, m |" in table(("a x", "1", "s"), ("b x", "2", "m"))
+    assert "|  | s | b, m |" in table(("s x", "1", "s"), ("b x", "2", "m"))
     mixed = table(("a x", "1", "s"), ("b x", "2", "m"), ("a y", "3", "m"))
     assert "| x | 1 s | 2 m |" in mixed
     assert "| y | 3 m | – |" in mixed
