@@ -57,9 +57,9 @@ class Chain:
     def judge(self, pixels: RGB) -> Verdict:
         """Measure (h, w, 3) uint8 sRGB until one filter names a reason."""
         scores: dict[str, float] = {}
-        for one in self.filters:
-            scores |= one.score(pixels)
-            reason = one.reason(scores)
+        for filter_ in self.filters:
+            scores |= filter_.score(pixels)
+            reason = filter_.reason(scores)
             if reason is not None:
                 return Verdict(reason, scores)
         return Verdict(None, scores)
@@ -75,7 +75,7 @@ FilterSettings = Annotated[
 ]
 
 FILTERS: dict[str, type[FilterSettings]] = {
-    one.model_fields["kind"].default: one for one in get_args(get_args(FilterSettings)[0])
+    kind.model_fields["kind"].default: kind for kind in get_args(get_args(FilterSettings)[0])
 }
 """Every filter by its `kind` in recipes, cheapest first."""
 
@@ -86,5 +86,5 @@ def build(settings: Iterable[FilterSettings]) -> Chain:
     The set of kept images does not depend on the order; only which reason is named does.
     """
     order = list(FILTERS)
-    ordered: list[FilterSettings] = sorted(settings, key=lambda one: order.index(one.kind))
+    ordered: list[FilterSettings] = sorted(settings, key=lambda given: order.index(given.kind))
     return Chain(ordered)

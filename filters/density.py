@@ -95,12 +95,12 @@ class Density(Settings):
         lines = sampled(boxes, self.sampled_lines)
         if not lines:
             return MEAN_PITCH
-        found, heights = 0, 0.0
+        read, heights = 0, 0.0
         for box in lines:
             line = cut_line(pixels, box, aspect=SAMPLE_ASPECT)
-            found += len("".join(self.recognizer.read_line(line).split()))
+            read += len("".join(self.recognizer.read_line(line).split()))
             heights += line.shape[1] / line.shape[0]
-        return found / heights
+        return read / heights
 
 
 def characters(boxes: Sequence[Quadrilateral], pitch: float) -> float:

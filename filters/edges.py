@@ -132,8 +132,8 @@ def edge_types(tile: Gray, threshold: float = 35.0) -> NDArray[np.int64]:
         a, b = level[:height:2, :width:2], level[:height:2, 1:width:2]
         c, d = level[1:height:2, :width:2], level[1:height:2, 1:width:2]
         level = (a + b + c + d) / 4
-        found = [np.abs(a - b + c - d) / 2, np.abs(a + b - c - d) / 2]
-        whole = (difference[: rows * cell, : columns * cell] for difference in found)
+        details = [np.abs(a - b + c - d) / 2, np.abs(a + b - c - d) / 2]
+        whole = (difference[: rows * cell, : columns * cell] for difference in details)
         peaks.append(tuple(part.reshape(rows, cell, columns, cell).max((1, 3)) for part in whole))
     first, second, third = (np.stack(level) for level in peaks)
     edge = np.maximum(np.maximum(first, second), third) > threshold

