@@ -39,7 +39,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "colour": ("render.page.choose", "render.picture.canvas.Canvas.lay"),
     "layout": ("render.renderer.Renderer._arranged",),
     "boxes": ("render.renderer.Renderer._placed", "render.renderer.describe"),
-    "raster": ("render.renderer._inked",),
+    "raster": ("render.renderer.draw",),
     "encode": ("render.renderer.encode",),
     "json": ("shards.sample.Sample.files",),
     "tar": ("shards.writer.ShardWriter.write",),

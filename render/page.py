@@ -12,9 +12,9 @@ from itertools import accumulate
 
 import numpy as np
 
-from render.kernels import CELL_PX, move
 from render.picture.canvas import Canvas
 from render.picture.ink import PLATE_MARGIN_PX, Ink, choose, tint
+from render.picture.kernels import CELL_PX
 from render.picture.light import mean
 from render.plan import Block, Box, Choices, Colour, HanVariant, Language, Line, Rect, Role
 from render.text.breaks import Text
@@ -23,6 +23,7 @@ from render.text.facts import Facts
 from render.type.atlas import Atlas
 from render.type.fonts import Fonts
 from render.type.glyphs import Type
+from render.type.kernels import move
 from render.type.placing import Placed, SetText, line_slices, place
 from render.type.setting import Composed, Compositor, Style
 

@@ -5,7 +5,7 @@ in the labels are the glyphs that were placed, and their boxes are the boxes of 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -16,15 +16,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import blend_coverage, blend_linear, blend_srgb, cover, unite
+from render.drawing import draw
 from render.layouts import FALLBACK, LAYOUTS
 from render.page import Material, Page, Sizes
 from render.picture.backgrounds import Backgrounds
-from render.picture.canvas import Canvas, Warp
+from render.picture.canvas import Canvas
 from render.picture.effects import EFFECTS
 from render.picture.effects import draw as draw_effects
-from render.picture.light import TO_LINEAR, TO_SRGB
-from render.plan import Blending, Block, Box, Choices, HanVariant, Hinting, Language, Plan
+from render.plan import Blending, Choices, HanVariant, Hinting, Language, Plan
 from render.settings import RenderSettings
 from render.text.corpus import Corpus
 from render.text.facts import Facts
@@ -32,6 +31,7 @@ from render.truth import describe
 from render.type.atlas import Atlas, Strike
 from render.type.fonts import ASCII, HAN_OF, PUNCTUATION, Fonts
 from render.type.placing import Placed, SetText, place
+from render.warp import Warp
 from shards import RGB, ImageSource, Sample, UserError, digest, encode
 from shards.sample import png_encoder
 
@@ -203,7 +203,7 @@ class Renderer:
         canvas = Canvas(partial(self.backgrounds.paint, plan.background), warp)
         for rect in (*plan.rects, *plan.marks):
             canvas.lay(rect)
-        return _inked(plan, placed, canvas.pixels)
+        return draw(plan, placed, canvas.pixels)
 
     def sample(self, index: int) -> Sample:
         """Return page `index` as an encoded picture with its text and truth.
@@ -214,7 +214,7 @@ class Renderer:
         plan, page = self._arranged(index)
         material = self.material
         meta = describe(plan, page.placed, material.fonts, material.atlas, page.han_variant)
-        image = encode(_inked(plan, page.placed, page.canvas.pixels), self.settings.format)
+        image = encode(draw(plan, page.placed, page.canvas.pixels), self.settings.format)
         return Sample(f"{index:09d}", image, self.settings.format, plan.text, meta)
 
     def strikes(self) -> Iterator[tuple[Strike, NDArray[np.uint32]]]:
@@ -312,38 +312,6 @@ def versions() -> dict[str, str]:
         "fpng": png_encoder()[0],
         "simplejpeg": version("simplejpeg"),
     }
-
-
-def _inked(plan: Plan, placed: Sequence[Placed], pixels: RGB) -> RGB:
-    """Draw the ink of a plan on what is under it, in place, then the effects."""
-    for block, one in zip(plan.blocks, placed, strict=True):
-        if block.halo is not None:
-            _outline(pixels, block, one)
-        colour = np.array(block.colour, np.uint8)
-        for g in one.glyphs:
-            if plan.blending == "linear":
-                blend_linear(pixels, g, colour, TO_LINEAR, TO_SRGB)
-            else:
-                blend_srgb(pixels, g, colour)
-    for effect in plan.effects:
-        pixels = EFFECTS[effect.kind].apply(pixels, effect)
-    return pixels
-
-
-def _outline(pixels: RGB, block: Block, placed: Placed) -> None:
-    """Draw the halo of a block: its coverage spread by a pixel to every side."""
-    import cv2
-
-    height, width = pixels.shape[:2]
-    ink = np.empty(4, np.int32)
-    unite(placed.boxes, 0, len(placed.boxes), ink)
-    box = Box(*ink.tolist()).grown(2).intersection(Box(0, 0, width, height))
-    left, top = box.left, box.top
-    coverage = np.zeros((box.height, box.width), np.uint8)
-    for g in placed.glyphs:
-        cover(coverage, g._replace(xs=g.xs - np.int32(left), ys=g.ys - np.int32(top)))
-    spread = np.asarray(cv2.dilate(coverage, np.ones((3, 3), np.uint8)), np.uint8)
-    blend_coverage(pixels, spread, left, top, np.array(block.halo, np.uint8))
 
 
 def _weighted(rng: np.random.Generator, shares: Mapping[Any, float]) -> Any:

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from render.kernels import union_boxes
 from render.plan import Block, Box, HanVariant, Plan
 from render.type.atlas import Atlas
 from render.type.fonts import Fonts
+from render.type.kernels import union_boxes
 from render.type.placing import Placed, line_slices
 
 Legibility = Literal["clear", "hard", "lost"]

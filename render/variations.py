@@ -10,11 +10,11 @@ import numpy as np
 from render.gallery import COMMON_LAYOUT, Gallery, Picture
 from render.page import OUTLINE_PX
 from render.picture.backgrounds import PAGES_PER_PHOTOGRAPH
-from render.picture.canvas import Warp
 from render.picture.effects import EFFECTS
 from render.plan import Block, Effect, Language, Plan
 from render.renderer import Renderer
 from render.settings import RenderSettings
+from render.warp import Warp
 
 COMPARED_PX = 10
 """The em near which variations are compared: small enough to show, large enough to read."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import CELL_PX, light_extremes
+from render.picture.kernels import CELL_PX, light_extremes
 from render.plan import Colour
 from shards import RGB
 

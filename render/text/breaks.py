@@ -15,7 +15,9 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import ALWAYS, NEVER, OPEN, certain_breaks
+from render.text.kernels import ALWAYS, NEVER, OPEN, certain_breaks
+
+SPACE = 0x20
 
 _GROUPS = {
     "a": "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",

@@ -13,9 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import SPACE
 from render.plan import HAN_VARIANTS, LANGUAGES, HanVariant, Language
-from render.text.breaks import Text
+from render.text.breaks import SPACE, Text
 from render.text.han import Traditional, word_counts, word_list
 from render.text.paragraphs import (
     Clean,

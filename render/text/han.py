@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import SPACE
 from render.plan import HanVariant
-from render.text.breaks import encoded
+from render.text.breaks import SPACE, encoded
 from shards.embedded import Checksums, package
 
 HAN = re.compile(r"[㐀-鿿]+")

@@ -14,8 +14,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import SPACE
-from render.text.breaks import break_opportunities, decoded, encoded
+from render.text.breaks import SPACE, break_opportunities, decoded, encoded
 
 FLATTEN = 0.5
 """Exponent on the counts of words (our choice: the 1,000th word comes 1/8 as often as the 10th)."""

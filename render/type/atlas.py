@@ -17,8 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import SPACE
 from render.plan import Hinting
+from render.text.breaks import SPACE
 from render.type.glyphs import PHASES, Matrix, Type
 from shards import digest
 

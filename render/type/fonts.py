@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from fontTools.ttLib import TTCollection, TTFont, TTLibError
 
-from render.kernels import SPACE
 from render.plan import Font, Language
+from render.text.breaks import SPACE
 from render.type.glyphs import Axis, Face, Type
 from shards import UserError
 from shards.embedded import Checksums, for_purpose

@@ -17,8 +17,8 @@ import freetype.raw as raw
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import trim_masks
 from render.plan import Font, Hinting, Language
+from render.type.kernels import trim_masks
 from shards import UserError
 
 freetype: Any = _freetype

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import SPACE, Glyphs, ink_boxes, stand_glyphs
-from render.picture.canvas import Warp
 from render.plan import Block, Hinting
-from render.text.breaks import encoded
+from render.text.breaks import SPACE, encoded
 from render.type.atlas import BLANK, Atlas
 from render.type.fonts import Fonts
 from render.type.glyphs import PHASES, Matrix, Type
+from render.type.kernels import Glyphs, ink_boxes, stand_glyphs
+from render.warp import Warp
 
 FINENESS = 256
 """Steps per unit in which the slopes of a warp are rounded: a 20th of a px at 13 px."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from render.kernels import SPACE, set_lines, shape, stack_lines
 from render.plan import Box, Colour, Hinting, Language
-from render.text.breaks import Text
+from render.text.breaks import SPACE, Text
 from render.type.atlas import Atlas
 from render.type.fonts import Fonts
 from render.type.glyphs import Type
+from render.type.kernels import set_lines, shape, stack_lines
 from render.type.placing import SetText, place
 
 EM_PER_CHARACTER: Mapping[Language, float] = {"en": 0.5, "zh": 1.0, "zh-hant": 1.0, "mixed": 0.9}

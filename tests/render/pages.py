@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from render import Plan, Renderer, RenderSettings
 from render.page import Page, Sizes, Style
-from render.picture.canvas import Canvas, Warp
+from render.picture.canvas import Canvas
 from render.plan import Background, Block, Choices, Font, Hinting, Language, Line
+from render.warp import Warp
 from shards import RGB, Sample
 
 SETTINGS = RenderSettings(

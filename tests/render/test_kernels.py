@@ -7,17 +7,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from render.kernels import (
+from render.drawing import (
+    blend_coverage,
+    blend_linear,
+    blend_srgb,
+    cover,
+)
+from render.picture.kernels import (
+    veil,
+    window_extremes,
+)
+from render.picture.light import CELL_PX, TO_LINEAR, TO_SRGB
+from render.text.breaks import break_opportunities
+from render.type.kernels import (
     CENTRE,
     JUSTIFY,
     LEFT,
     MOST_STRETCH,
     RIGHT,
     Glyphs,
-    blend_coverage,
-    blend_linear,
-    blend_srgb,
-    cover,
     fill_lines,
     ink_boxes,
     move,
@@ -28,11 +36,7 @@ from render.kernels import (
     stand_glyphs,
     trim_masks,
     union_boxes,
-    veil,
-    window_extremes,
 )
-from render.picture.light import CELL_PX, TO_LINEAR, TO_SRGB
-from render.text.breaks import break_opportunities
 
 TEXTS = st.text(st.sampled_from("ab一二 ，。（）“”-."), max_size=40)
 FORBIDDEN_AT_THE_START = "，。、；：！？”’》）…"

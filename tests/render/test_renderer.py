@@ -574,10 +574,8 @@ def test_picture_and_truth_come_from_one_placing(renderer, monkeypatch, warp_sha
 
     monkeypatch.setattr("render.page.place", recorded)
     drawn = []
-    inked = render.renderer._inked
-    monkeypatch.setattr(
-        "render.renderer._inked", lambda *args: drawn.extend(args[1]) or inked(*args)
-    )
+    inked = render.renderer.draw
+    monkeypatch.setattr("render.renderer.draw", lambda *args: drawn.extend(args[1]) or inked(*args))
     for i in range(4):
         placed.clear(), drawn.clear()
         sample = one.sample(i)

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from render.picture.canvas import Canvas, Warp
+from render.picture.canvas import Canvas
 from render.plan import Box, Rect
 from render.type.placing import SetText, place
+from render.warp import Warp
 from tests.render.pages import (
     PLEX,
     bare,

@@ -1,0 +1,185 @@
+"""Ink on pixels: the glyphs of a page, with their outlines, and the effects over all of it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.compiled import compiled
+from render.picture.effects import EFFECTS
+from render.picture.light import TO_LINEAR, TO_SRGB
+from render.plan import Block, Box, Plan
+from render.type.kernels import Glyphs, unite
+from render.type.placing import Placed
+from shards import RGB
+
+
+def draw(plan: Plan, placed: Sequence[Placed], pixels: RGB) -> RGB:
+    """Draw the ink of a plan on what is under it, in place, then the effects: (h, w, 3) sRGB."""
+    for block, one in zip(plan.blocks, placed, strict=True):
+        if block.halo is not None:
+            _outline(pixels, block, one)
+        colour = np.array(block.colour, np.uint8)
+        for g in one.glyphs:
+            if plan.blending == "linear":
+                blend_linear(pixels, g, colour, TO_LINEAR, TO_SRGB)
+            else:
+                blend_srgb(pixels, g, colour)
+    for effect in plan.effects:
+        pixels = EFFECTS[effect.kind].apply(pixels, effect)
+    return pixels
+
+
+def _outline(pixels: RGB, block: Block, placed: Placed) -> None:
+    """Draw the halo of a block: its coverage spread by a pixel to every side."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    ink = np.empty(4, np.int32)
+    unite(placed.boxes, 0, len(placed.boxes), ink)
+    box = Box(*ink.tolist()).grown(2).intersection(Box(0, 0, width, height))
+    left, top = box.left, box.top
+    coverage = np.zeros((box.height, box.width), np.uint8)
+    for g in placed.glyphs:
+        cover(coverage, g._replace(xs=g.xs - np.int32(left), ys=g.ys - np.int32(top)))
+    spread = np.asarray(cv2.dilate(coverage, np.ones((3, 3), np.uint8)), np.uint8)
+    blend_coverage(pixels, spread, left, top, np.array(block.halo, np.uint8))
+
+
+@compiled
+def fetch(masks: NDArray[np.uint8], rows: NDArray[np.int32], row_numbers: NDArray[np.int32]) -> int:
+    """Read a pixel or three of every mask, and return their sum.
+
+    The atlas is larger than any cache: read side by side, the masks of a block come in the time
+    of one or two; the loops that draw them would wait for each. They return the sum, or the
+    compiler would leave the reading out.
+    """
+    total = 0
+    for n in range(len(row_numbers)):
+        row = row_numbers[n]
+        if row >= 0:
+            first = rows[row, 0]
+            last = first + rows[row, 1] * rows[row, 2] - 1
+            total += int(masks[first]) + int(masks[(first + last) >> 1]) + int(masks[last])
+    return total
+
+
+@compiled
+def blend_srgb(
+    canvas: NDArray[np.uint8],
+    glyphs: Glyphs,
+    colour: NDArray[np.uint8],
+) -> int:
+    """Blend glyphs into `canvas` (h, w, 3) in place, in sRGB values as browsers do."""
+    masks, rows, row_numbers, xs, ys = glyphs
+    fetched = fetch(masks, rows, row_numbers)
+    flat, width = canvas.reshape(-1), canvas.shape[1]
+    # The channels lie 20 bits apart in one word: most glyphs are too narrow to blend several
+    # pixels at once, but three values can be.
+    byte, second, third = np.uint64(8), np.uint64(20), np.uint64(40)
+    ones = np.uint64(1) | np.uint64(1) << second | np.uint64(1) << third
+    half, low = np.uint64(128) * ones, np.uint64(255) * ones
+    ink = np.uint64(colour[0])
+    ink |= np.uint64(colour[1]) << second | np.uint64(colour[2]) << third
+    for n in range(len(row_numbers)):
+        row = row_numbers[n]
+        if row < 0:
+            continue
+        offset, wide, high = rows[row, 0], rows[row, 1], rows[row, 2]
+        left, top = xs[n] + rows[row, 3], ys[n] + rows[row, 4]
+        for y in range(high):
+            mask = masks[offset + y * wide : offset + (y + 1) * wide]
+            part = flat[((top + y) * width + left) * 3 : ((top + y) * width + left + wide) * 3]
+            for x in range(wide):
+                share = np.uint64(mask[x])
+                v = np.uint64(part[3 * x])
+                v |= np.uint64(part[3 * x + 1]) << second | np.uint64(part[3 * x + 2]) << third
+                v = v * (np.uint64(255) - share) + ink * share + half
+                v += v >> byte & low  # (v + (v >> 8)) >> 8 is (v - 128) / 255, rounded
+                part[3 * x] = np.uint8(v >> byte)
+                part[3 * x + 1] = np.uint8(v >> (byte + second))
+                part[3 * x + 2] = np.uint8(v >> (byte + third))
+    return fetched
+
+
+@compiled
+def blend_linear(
+    canvas: NDArray[np.uint8],
+    glyphs: Glyphs,
+    colour: NDArray[np.uint8],
+    to_linear: NDArray[np.uint16],
+    to_srgb: NDArray[np.uint8],
+) -> int:
+    """Blend glyphs as `blend_srgb` does, but in linear light, as optics does.
+
+    `to_linear` (256,) and `to_srgb` (65536,) are the two tables of `light.py`.
+    """
+    masks, rows, row_numbers, xs, ys = glyphs
+    fetched = fetch(masks, rows, row_numbers)
+    flat, width = canvas.reshape(-1), canvas.shape[1]
+    # Two channels lie 32 bits apart in one word.
+    half, full, second = np.uint64(127), np.uint64(255), np.uint64(32)
+    low = np.uint64(0xFFFFFFFF)
+    inks = np.uint64(to_linear[colour[0]]) | np.uint64(to_linear[colour[1]]) << second
+    blue = np.uint64(to_linear[colour[2]])
+    for n in range(len(row_numbers)):
+        row = row_numbers[n]
+        if row < 0:
+            continue
+        offset, wide, high = rows[row, 0], rows[row, 1], rows[row, 2]
+        left, top = xs[n] + rows[row, 3], ys[n] + rows[row, 4]
+        for y in range(high):
+            mask = masks[offset + y * wide : offset + (y + 1) * wide]
+            part = flat[((top + y) * width + left) * 3 : ((top + y) * width + left + wide) * 3]
+            for x in range(wide):
+                share = np.uint64(mask[x])
+                rest = full - share
+                v = np.uint64(to_linear[part[3 * x]])
+                v |= np.uint64(to_linear[part[3 * x + 1]]) << second
+                v = v * rest + inks * share
+                w = np.uint64(to_linear[part[3 * x + 2]]) * rest + blue * share
+                part[3 * x] = to_srgb[((v & low) + half) // full]
+                part[3 * x + 1] = to_srgb[((v >> second) + half) // full]
+                part[3 * x + 2] = to_srgb[(w + half) // full]
+    return fetched
+
+
+@compiled
+def cover(coverage: NDArray[np.uint8], glyphs: Glyphs) -> None:
+    """Put the masks of glyphs into `coverage` (h, w), the fuller one where two meet."""
+    masks, rows, row_numbers, xs, ys = glyphs
+    for n in range(len(row_numbers)):
+        row = row_numbers[n]
+        if row < 0:
+            continue
+        offset, width, height = rows[row, 0], rows[row, 1], rows[row, 2]
+        left, top = xs[n] + rows[row, 3], ys[n] + rows[row, 4]
+        for y in range(height):
+            for x in range(width):
+                value = masks[offset + y * width + x]
+                coverage[top + y, left + x] = max(coverage[top + y, left + x], value)
+
+
+@compiled
+def blend_coverage(
+    canvas: NDArray[np.uint8],
+    coverage: NDArray[np.uint8],
+    left: int,
+    top: int,
+    colour: NDArray[np.uint8],
+) -> None:
+    """Blend `colour` into `canvas` in place by `coverage` (h, w), whose corner is (left, top)."""
+    flat, width = canvas.reshape(-1), canvas.shape[1]
+    high, wide = coverage.shape
+    # As in `veil`, with a share for every value.
+    inks, shares = np.empty(3 * wide, np.uint16), np.empty(3 * wide, np.uint16)
+    for at in range(3 * wide):
+        inks[at] = colour[at % 3]
+    for y in range(high):
+        for x in range(wide):
+            shares[3 * x] = shares[3 * x + 1] = shares[3 * x + 2] = coverage[y, x]
+        row = flat[((top + y) * width + left) * 3 : ((top + y) * width + left + wide) * 3]
+        for at in range(3 * wide):
+            rest = np.uint16(np.uint16(255) - shares[at])
+            v = np.uint16(np.uint16(row[at]) * rest + inks[at] * shares[at] + np.uint16(128))
+            row[at] = np.uint8((v + (v >> np.uint16(8))) >> np.uint16(8))
