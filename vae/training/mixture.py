@@ -67,8 +67,18 @@ def _deal(
     """
     width = shares.shape[1]
     given = counts[0].copy()
-    due, due_step = np.empty(width), np.full(width, first)
+    due, due_step = np.empty(width), np.empty(width, np.int64)
     stale = np.ones(width, np.bool_)
+    for s in range(width):
+        # Not from `first` on: what is overdue already must be as old as in a run dealt from 0.
+        low, high = 0, len(shares)
+        while low < high:
+            middle = (low + high) // 2
+            if owed[middle + 1, s] < given[s] + 1 - SLACK:
+                low = middle + 1
+            else:
+                high = middle
+        due_step[s] = low
     for step in range(first, last):
         for slot in range(slots[step], slots[step + 1]):
             chosen, longest, most = -1, -1, -np.inf

@@ -93,6 +93,11 @@ def test_so_it_has_among_many_streams_of_which_none_leaves(curriculum):
     assert farthest(curriculum) <= 1 + 1e-5
 
 
+@given(curricula("abcdefg", 0.0))
+def test_draws_have_no_gaps_where_streams_leave(curriculum):
+    farthest(curriculum)
+
+
 def test_constant_shares_and_ramps_are_exact_over_thousands_of_draws():
     shares = {"x": 0.5, "y": 0.3, "z": 0.2}
     for end in (None, {"x": 0.1, "y": 0.2, "z": 0.7}):
