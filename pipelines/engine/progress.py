@@ -5,10 +5,8 @@ What is known is one `Status`; it goes to a bar (or lines, where nobody watches 
 """
 
 import signal
-import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -31,6 +29,7 @@ from pipelines.engine.status import State, Status
 from pipelines.engine.workers import Made, Run
 from pipelines.recipe import PROGRESS
 from shards import StoreError
+from shards.signals import answered
 from shards.store import Store, Where
 from shards.totals import Totals, in_words
 
@@ -186,7 +185,8 @@ def follow(
             view.show(status, latest)
 
     try:
-        with interrupted_by_sigterm():
+        # The SIGTERM of a scheduler counts as Ctrl-C: the end of a run is told, not cut off.
+        with answered(signal.SIGTERM, signal.default_int_handler):
             show("running")
             for outcome in run:
                 watch.add(outcome)
@@ -206,19 +206,6 @@ def follow(
         "seconds": round(watch.seconds, 2),
         "samples_per_second": watch.status("finished").samples_per_second,
     }
-
-
-@contextmanager
-def interrupted_by_sigterm() -> Generator[None, None, None]:
-    """Take the SIGTERM of a scheduler for Ctrl-C, so that the end of a run is told, not cut off."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -1,12 +1,10 @@
 """Pages of known text, drawn with fonts that pip brought."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from shards import RGB
+from shards.embedded import installed
 
 FONTS = {
     "en": ("fontpkg_ibm_plex_mono", "files/IBMPlexMono-Regular.ttf"),
@@ -24,10 +22,9 @@ WORDS = {
 def page(language: str, size_px: int, *, height: int = 256, width: int = 256) -> tuple[RGB, str]:
     """Return a page black on white, filled with lines of `size_px` em, and its text."""
     package, name = FONTS[language]
-    spec = find_spec(package)
-    assert spec is not None
-    assert spec.origin is not None
-    font = ImageFont.truetype(Path(spec.origin).parent / name, size_px)
+    folder = installed(package)
+    assert folder is not None
+    font = ImageFont.truetype(folder / name, size_px)
     image = Image.new("RGB", (width, height), "white")
     pen, rest, lines = ImageDraw.Draw(image), WORDS[language] * 40, list[str]()
     for y in range(8, height - 2 * size_px, round(1.5 * size_px)):

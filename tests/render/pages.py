@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from render.picture.canvas import Canvas
 from render.plan import Background, Block, Choices, Font, Hinting, Language, Line
 from render.warp import Warp
 from shards import RGB, Sample
+from shards.embedded import installed
 
 SETTINGS = RenderSettings(
     width=160, height=128, languages={"en": 1, "zh": 1, "zh-hant": 0.5, "mixed": 0.5}
@@ -121,10 +121,9 @@ def block_of(text: str, font: Font, size_px: int, x: int, y: int) -> Block:
 
 def package(name: str) -> Path:
     """Return the folder of an installed package."""
-    spec = find_spec(name)
-    assert spec is not None
-    assert spec.submodule_search_locations
-    return Path(spec.submodule_search_locations[0])
+    folder = installed(name)
+    assert folder is not None
+    return folder
 
 
 def font_file(

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from shards import Settings, UserError
+from shards.signals import answered
 from vae.inference.latents import measure_latents
 from vae.model import VAE
 from vae.objective.alignment import AlignmentSettings
@@ -260,21 +261,14 @@ def _gallery(settings: TrainSettings, streams: Mapping[str, Path]) -> Tensor:
 def _interruptible() -> Generator[threading.Event, None, None]:
     """Turn the first SIGINT into an event, so that a step is never cut in two; a second one raises.
 
-    Outside the main thread Python delivers no signals, and the event is never set.
+    Outside the main thread the event is never set.
     """
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = signal.getsignal(signal.SIGINT)
+    event, before = threading.Event(), signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame: object) -> None:
         del number, frame
         event.set()
         signal.signal(signal.SIGINT, before)
 
-    signal.signal(signal.SIGINT, note)
-    try:
+    with answered(signal.SIGINT, note):
         yield event
-    finally:
-        signal.signal(signal.SIGINT, before)
