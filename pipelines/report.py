@@ -15,7 +15,8 @@ from shards.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shards import RGB, Sample
+    from pipelines.evaluation.pictures import Example
+    from shards import Sample
 
 PAGES = 12
 """Rendered pages shown."""
@@ -48,7 +49,8 @@ def report_on(run: Path) -> Path:
     """
     from jinja2 import Environment, FileSystemLoader
 
-    from pipelines.pictures import curriculum_curve, loss_curve
+    from pipelines.curves import curriculum_curve, loss_curve
+    from pipelines.evaluation.pictures import kept, preview
     from shards import encode_png
     from shards.store import write_atomically
 
@@ -57,6 +59,7 @@ def report_on(run: Path) -> Path:
             raise UserError(f"{run} has no {needed}; give the --out folder of a quickstart run")
     log = [json.loads(line) for line in (run / "train/metrics.jsonl").read_text().splitlines()]
     recipe = json.loads((run / "recipe.json").read_text())
+    examples = list(kept(run / "scores"))
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -76,9 +79,9 @@ def report_on(run: Path) -> Path:
         curriculum=curriculum_curve(log, recipe["recipe"]["train"]["stages"]),
         last=log[-1],
         scores=json.loads((run / "scores/scores.json").read_text()),
-        examples=list(_examples(run / "scores")),
+        examples=[_figures(example) for example in examples],
     )
-    (run / "preview.png").write_bytes(encode_png(_preview(run / "scores")))
+    (run / "preview.png").write_bytes(encode_png(preview(examples)))
     target = run / "report.html"
     write_atomically(target, text)
     return target
@@ -95,7 +98,7 @@ def _set(folder: Path) -> dict[str, Any]:
 
 def _pages(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield pages spread over the whole folder, with a crop of each at 4x."""
-    from pipelines.pictures import detail
+    from pipelines.evaluation.pictures import detail
     from shards import ShardReader
     from shards.inspect.pictures import png_uri
 
@@ -156,46 +159,25 @@ def _thumbnail(sample: Sample, scores: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _examples(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield scored pictures: original, every codec's output and difference; and details."""
-    from pipelines.pictures import detail, difference
-    from shards import decode
+def _figures(example: Example) -> dict[str, Any]:
+    """Show an original, every codec's output and difference; and below, details of each."""
+    from pipelines.evaluation.pictures import ORIGINAL, detail, difference
     from shards.inspect.pictures import jpeg_uri, png_uri
 
-    for path in sorted(folder.glob("*/*/original.png")):
-        original = decode(path.read_bytes(), path.name)
-        figures = [{"name": "original", "image": png_uri(original)}]
-        details = [{"name": "", "image": png_uri(detail(original))}]
-        for output in sorted(path.parent.glob("*.png"), reverse=True):
-            if output.stem == "original":
-                continue
-            pixels = decode(output.read_bytes(), output.name)
-            unlike = difference(original, pixels)
-            figures += [
-                {"name": output.stem, "image": png_uri(pixels)},
-                {"name": f"{output.stem}: difference", "image": jpeg_uri(unlike)},
-            ]
-            details += [
-                {"name": "", "image": png_uri(detail(pixels))},
-                {"name": "", "image": jpeg_uri(detail(unlike))},
-            ]
-        data = path.parent.parent.name
-        yield {"data": data, "rows": [figures, details]}
-
-
-def _preview(folder: Path) -> RGB:
-    """Show the first scored picture of each data set: original, then the codecs as scored."""
-    from pipelines.pictures import preview
-    from shards import decode
-
-    firsts = [min(data.iterdir()) for data in sorted(folder.iterdir()) if data.is_dir()]
-    order = ("original.png", "model*.png", "DCT*.png")
-    return preview(
-        [
-            [decode(path.read_bytes(), path.name) for name in order for path in first.glob(name)]
-            for first in firsts
+    original = example.original
+    figures = [{"name": ORIGINAL, "image": png_uri(original)}]
+    details = [{"name": "", "image": png_uri(detail(original))}]
+    for name, pixels in example.outputs.items():
+        unlike = difference(original, pixels)
+        figures += [
+            {"name": name, "image": png_uri(pixels)},
+            {"name": f"{name}: difference", "image": jpeg_uri(unlike)},
         ]
-    )
+        details += [
+            {"name": "", "image": png_uri(detail(pixels))},
+            {"name": "", "image": jpeg_uri(detail(unlike))},
+        ]
+    return {"data": example.data, "rows": [figures, details]}
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from filters import Reader
-from shards import RGB, Sample, Settings, ShardReader, encode_png
-from vae import METRICS, DCTCodec, Mean, load_model, ned
+from pipelines.evaluation.pictures import keep
+from shards import RGB, Sample, Settings, ShardReader
+from vae import METRICS, DCTCodec, Mean, load_model, ned, to_image, to_pixels
 
 
 class ScoringSettings(Settings):
@@ -72,16 +73,13 @@ def score(
         for i, (sample, pixels) in enumerate(crops(shards, settings)):
             progress(f"{data_name} {i + 1}")
             reading = reader.read(pixels) if reader and holds_text(sample) else ""
-            shown = {"original": pixels}
+            outputs: dict[str, RGB] = {}
             for codec_name, codec in named.items():
                 output = reconstruct(codec, pixels)
                 _update(means[codec_name], pixels, output, reading, reader)
-                shown[codec_name] = output
+                outputs[codec_name] = output
             if i < settings.pictures:
-                folder = out / data_name / sample.key
-                folder.mkdir(parents=True, exist_ok=True)
-                for name, picture in shown.items():
-                    (folder / f"{name}.png").write_bytes(encode_png(picture))
+                keep(out / data_name / sample.key, pixels, outputs)
         rows += [{"data": data_name, "codec": codec, **_row(mean)} for codec, mean in means.items()]
     return rows
 
@@ -115,18 +113,7 @@ def crops(folder: Path, settings: ScoringSettings) -> Iterator[tuple[Sample, RGB
 @torch.inference_mode()
 def reconstruct(codec: Codec, pixels: RGB) -> RGB:
     """Pass (h, w, 3) uint8 through a codec and round the result to 8 bits."""
-    return to_pixels(codec(to_tensor(pixels)))
-
-
-def to_tensor(pixels: RGB) -> Tensor:
-    """(h, w, 3) uint8 -> (1, 3, h, w) float32 in [-1, 1]."""
-    # A copy: decoded images are read-only, which torch warns about.
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-
-
-def to_pixels(image: Tensor) -> RGB:
-    """(1, 3, h, w) float in about [-1, 1] -> (h, w, 3) uint8, clamped."""
-    return ((image[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    return to_pixels(codec(to_image(pixels)[None])[0])
 
 
 def _means() -> dict[str, Mean]:
@@ -136,7 +123,7 @@ def _means() -> dict[str, Mean]:
 def _update(
     means: dict[str, Mean], pixels: RGB, output: RGB, reading: str, reader: Reader | None
 ) -> None:
-    reference, result = ((to_tensor(image) + 1) / 2 for image in (pixels, output))
+    reference, result = ((to_image(image)[None] + 1) / 2 for image in (pixels, output))
     for name, metric in METRICS.items():
         means[name].update(metric(result, reference).tolist())
     if reader and reading:

@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 
 from pipelines.evaluation.scoring import (
     ScoringSettings,
     crops,
     reconstruct,
     score,
-    to_pixels,
-    to_tensor,
 )
 from shards import Sample, ShardWriter, decode, encode_png
 from tests.conftest import picture
@@ -78,8 +75,3 @@ def test_pictures_are_what_was_scored(folder, tmp_path):
     assert np.array_equal(decode(kept["original"].read_bytes(), "x"), pixels)
     shown = decode(kept["darker"].read_bytes(), "x")
     assert np.array_equal(shown, reconstruct(darker, pixels))
-
-
-def test_pixels_survive_the_way_to_a_tensor_and_back():
-    assert np.array_equal(to_pixels(to_tensor(picture(5))), picture(5))
-    assert to_pixels(torch.full((1, 3, 2, 2), 7.0)).min() == 255

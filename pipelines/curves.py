@@ -1,39 +1,12 @@
-"""Pictures of a run: details of text, differences, and curves as data URIs for the report."""
+"""Curves of a training run, drawn as SVG in data URIs for its report."""
 
 import io
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
-from shards import RGB
-from shards.boxes import cut
 from shards.inspect.pictures import data_uri
 
-DETAIL = 64
-"""Side in px of a detail. The page enlarges it four times without smoothing, since a reader wants
-to see the pixels; stored small, it costs a sixteenth."""
-
 COLOURS = ("#1f5fa8", "#c2571a", "#3c7d3f", "#7a4fa3")
-
-
-def detail(pixels: RGB, corner: Sequence[float] = (0, 0), *, width: int = DETAIL) -> RGB:
-    """Cut a detail (DETAIL, width) px out of (h, w, 3) uint8, from (x, y) near `corner`."""
-    return cut(pixels, corner, width, DETAIL)
-
-
-def preview(rows: Sequence[Sequence[RGB]]) -> RGB:
-    """Lay the upper strips of images out as a table, enlarged twice: wide, for a README."""
-    strips = [[detail(image, width=3 * DETAIL) for image in row] for row in rows]
-    table = np.vstack([np.hstack(row) for row in strips])
-    return table.repeat(2, axis=0).repeat(2, axis=1)
-
-
-def difference(original: RGB, output: RGB) -> RGB:
-    """Return twice the absolute difference of two (h, w, 3) uint8: black where they are equal."""
-    apart = np.abs(output.astype(np.int16) - original.astype(np.int16))
-    return np.clip(2 * apart, 0, 255).astype(np.uint8)
 
 
 def loss_curve(log: list[dict[str, Any]]) -> str:
