@@ -17,7 +17,7 @@ from render import DIFFICULTY, versions
 from render.gallery import TIMES, Gallery
 from render.variations import variations
 from shards import UserError
-from shards.inspect.pictures import data_uri
+from shards.inspect.page import write_page
 from shards.inspect.sheet import lay_out
 from shards.store import write_atomically
 
@@ -60,8 +60,6 @@ def preview_recipe(job: RenderJob, recipe: str, file: Path) -> dict[str, Any]:
 
 
 def _write_html(job: RenderJob, name: str, file: Path) -> int:
-    from jinja2 import Environment, FileSystemLoader
-
     gallery = _gallery(job)
     total = len(gallery.pairs) + len(gallery.compared) * (len(DIFFICULTY) + 1)
     with progress_bar() as bar:
@@ -75,13 +73,8 @@ def _write_html(job: RenderJob, name: str, file: Path) -> int:
         pages = list(counted(gallery.pages()))
         sizes = list(counted(gallery.sizes()))
         varied = list(counted(variations(gallery)))
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("gallery.html").render(
+    text = write_page(
+        Path(__file__).parent / "templates" / "gallery.html",
         name=name,
         recipe=job.model_dump(mode="json"),
         digest=job.digest,
@@ -93,7 +86,6 @@ def _write_html(job: RenderJob, name: str, file: Path) -> int:
         sizes=sizes,
         variations=varied,
         times=TIMES,
-        data_uri=data_uri,
     )
     write_atomically(file, text)
     return len(pages) + sum(card.page is not None for card in sizes)

@@ -47,11 +47,10 @@ def report_on(run: Path) -> Path:
     Raises:
         UserError: when the folder is not a finished quickstart run.
     """
-    from jinja2 import Environment, FileSystemLoader
-
     from pipelines.curves import curriculum_curve, loss_curve
     from pipelines.evaluation.pictures import kept, preview
     from shards import encode_png
+    from shards.inspect.page import write_page
     from shards.store import write_atomically
 
     for needed in ("recipe.json", "pages", "train/metrics.jsonl", "scores/scores.json"):
@@ -60,13 +59,8 @@ def report_on(run: Path) -> Path:
     log = [json.loads(line) for line in (run / "train/metrics.jsonl").read_text().splitlines()]
     recipe = json.loads((run / "recipe.json").read_text())
     examples = list(kept(run / "scores"))
-    page = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("report.html")
-    text = page.render(
+    text = write_page(
+        Path(__file__).parent / "templates" / "report.html",
         run=run.name,
         recipe=recipe,
         stages=recipe["recipe"]["train"]["stages"],

@@ -5,8 +5,6 @@ are read again, so a dataset of any size can be looked at. The page carries no d
 give the same bytes.
 """
 
-import base64
-import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -24,6 +22,7 @@ from shards.inspect.charts import HEIGHT, WIDTH, bars, charts, constants
 from shards.inspect.check import Advance
 from shards.inspect.contents import ROWS, Contents
 from shards.inspect.extract import read_files
+from shards.inspect.page import SHARED, write_page
 from shards.inspect.pictures import jpeg_uri, shrunk
 from shards.inspect.sheet import choose
 from shards.sample import Sample
@@ -228,18 +227,9 @@ def _reject(drop: Dropped, source: ImageSource | None, place: int | None) -> dic
 
 
 def _page(*, contents: Contents, recipe: Any, **rest: Any) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters["csp"] = _csp
     stats = contents.stats
-    return environment.get_template("shards.html").render(
+    return write_page(
+        SHARED / "shards.html",
         totals=stats.totals,
         stats=stats,
         digests=stats.recipes.most_common(ROWS),
@@ -256,8 +246,3 @@ def _page(*, contents: Contents, recipe: Any, **rest: Any) -> str:
         recipe=orjson.dumps(recipe, option=orjson.OPT_INDENT_2).decode() if recipe else "",
         **rest,
     )
-
-
-def _csp(text: str) -> str:
-    """Name the one script or style that a page may run: Content Security Policy level 3, 2.3.1."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
