@@ -54,7 +54,7 @@ def _kinds() -> NDArray[np.uint8]:
     """Return the group of each code point below 0x10000, from 1; 0 for none."""
     kinds = np.zeros(0x10000, np.uint8)
     for number, characters in enumerate(_GROUPS.values(), 1):
-        kinds[[ord(one) for one in characters]] = number
+        kinds[[ord(character) for character in characters]] = number
     return kinds
 
 

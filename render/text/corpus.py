@@ -109,9 +109,9 @@ class Corpus:
             state.update(text.encode())
             if file.suffix.lower() == ".md":
                 text = without_markup(text)
-            for script, found in paragraphs(text, clean).items():
-                passages[script] += found
-        held = ", ".join(f"{len(found)} {script}" for script, found in passages.items())
+            for script, passages_of_file in paragraphs(text, clean).items():
+                passages[script] += passages_of_file
+        held = ", ".join(f"{len(listed)} {script}" for script, listed in passages.items())
         english: Shares[Prose] = []
         chinese: Shares[Prose] = []
         if passages["en"] and {"en", "mixed"} & set(languages):
@@ -163,7 +163,7 @@ class Corpus:
         self, language: Language, variants: Collection[HanVariant]
     ) -> list[tuple[float, Source]]:
         keys = variants if language == "zh-hant" else (language,)
-        return [one for key in keys for one in self.sources.get(key, ())]
+        return [source for key in keys for source in self.sources.get(key, ())]
 
 
 def _sources(

@@ -146,7 +146,7 @@ def _pattern(pattern: str) -> Slot:
     if "@" not in pattern:
         return _whole(0, 10 ** len(pattern) - 1, len(pattern))
     alphabets = ["0123456789" if sign == "#" else LETTERS for sign in pattern]
-    return lambda uniform: "".join([some[int(uniform() * len(some))] for some in alphabets])
+    return lambda uniform: "".join([signs[int(uniform() * len(signs))] for signs in alphabets])
 
 
 def _capitalised(text: str) -> str:

@@ -45,12 +45,12 @@ class Traditional:
         )
         changed = convert(text)
         if len(changed) != len(text):
-            singles = ((one, convert(one)) for one in text)
-            changed = "".join(new if len(new) == 1 else one for one, new in singles)
+            singles = ((old, convert(old)) for old in text)
+            changed = "".join(new if len(new) == 1 else old for old, new in singles)
         if all(code in self._drawable for code in np.flatnonzero(np.bincount(encoded(changed)))):
             return changed
         pairs = zip(text, changed, strict=True)
-        return "".join(new if ord(new) in self._drawable else one for one, new in pairs)
+        return "".join(new if ord(new) in self._drawable else old for old, new in pairs)
 
     def _between_standards(self, text: str) -> str:
         """Convert Traditional text of any standard, by way of OpenCC's own."""
@@ -77,7 +77,7 @@ def _opencc(name: str) -> Callable[[str], str]:
 
 def _is_traditional(text: str) -> bool:
     han = "".join(HAN.findall(text[:1000]))  # which tells
-    return sum(one not in gb2312() for one in han) > FOREIGN * len(han)
+    return sum(character not in gb2312() for character in han) > FOREIGN * len(han)
 
 
 @cache
@@ -114,7 +114,7 @@ def word_counts(
     lengths = (words == SPACE).argmax(axis=1)  # 0 for the longer ones
     words[np.arange(LONGEST_WORD + 1) >= lengths[:, None]] = 0
     allowed = np.zeros(0x10000, np.bool_)
-    allowed[[0, *(ord(one) for one in gb2312() if ord(one) in drawable)]] = True
+    allowed[[0, *(code for code in map(ord, gb2312()) if code in drawable)]] = True
     good = (lengths > 0) & allowed.take(words, mode="clip").all(axis=1)
     words, at = words[good], (starts + lengths + 1)[good]
     counts = np.zeros(len(at), np.int64)

@@ -32,17 +32,17 @@ class Clean(dict[int, str | None]):
     def __missing__(self, code: int) -> str | None:
         character = chr(code)
         kind = unicodedata.category(character)
-        kept: str | None = character
+        replacement: str | None = character
         if kind == "Zs":
-            kept = " "
+            replacement = " "
         elif (
             code not in self._drawable
             or kind[0] in "CMZ"
             or unicodedata.bidirectional(character) in ("R", "AL")
         ):
-            kept = None
-        self[code] = kept
-        return kept
+            replacement = None
+        self[code] = replacement
+        return replacement
 
 
 def text_files(path: Path) -> list[Path]:

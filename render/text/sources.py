@@ -192,9 +192,9 @@ class _Phrases:
         self, rng: np.random.Generator, number: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw phrases of one to four words: (first, last) words of each."""
-        ways = rng.random((2, number))
-        first = (ways[0] * self.firsts).astype(np.int64)
-        last = first + (ways[1] * 4).astype(np.int64)
+        uniform = rng.random((2, number))
+        first = (uniform[0] * self.firsts).astype(np.int64)
+        last = first + (uniform[1] * 4).astype(np.int64)
         return first, np.minimum(last, self.lasts[first])
 
 
@@ -253,20 +253,20 @@ class Words:
 
     def _phrases(self, rng: np.random.Generator, least: int) -> NDArray[np.uint32]:
         """Draw about as many phrases as are needed, of ten characters on average."""
-        ways = rng.random((2, least // 9 + 2))
-        closing = (2 + (ways[0] * 5).astype(np.int64)).cumsum() - 1
+        uniform = rng.random((2, least // 9 + 2))
+        closing = (2 + (uniform[0] * 5).astype(np.int64)).cumsum() - 1
         chosen = self._choose(rng.random(int(closing[-1]) + 1))
         rows = self._table().take(chosen, axis=0)
-        rows[closing, -1] = _MARKS[(ways[1] * len(_MARKS)).astype(np.int64)]
+        rows[closing, -1] = _MARKS[(uniform[1] * len(_MARKS)).astype(np.int64)]
         return rows[rows > 0]
 
     def _choose(self, places: NDArray[np.float64]) -> NDArray[np.int64]:
         places *= self._cumulative[-1]
-        found = self._cumulative.searchsorted(places, side="right")
+        classes = self._cumulative.searchsorted(places, side="right")
         # Backwards from the end of the class, which is the end that is known.
-        back = ((self._cumulative[found] - places) / self._weights[found]).astype(np.int64)
-        last = self._sizes[found] - 1
-        return self._firsts[found] + last - np.minimum(back, last)
+        back = ((self._cumulative[classes] - places) / self._weights[classes]).astype(np.int64)
+        last = self._sizes[classes] - 1
+        return self._firsts[classes] + last - np.minimum(back, last)
 
 
 def _spaced(words: NDArray[np.uint32]) -> str:
@@ -333,17 +333,17 @@ def _openings(rng: np.random.Generator, codes: NDArray[np.uint32]) -> NDArray[np
     if not len(after):
         return after
     low, high = GAPS
-    ways = rng.random(len(codes) // low + 2)
-    ways *= high - low + 1
-    gaps = ways.astype(np.int64) + low
+    uniform = rng.random(len(codes) // low + 2)
+    uniform *= high - low + 1
+    gaps = uniform.astype(np.int64) + low
     gaps[0] -= low
     wanted = gaps.cumsum()
-    found = after.searchsorted(wanted[: wanted.searchsorted(after[-1], side="right")])
-    if not len(found):
+    chosen = after.searchsorted(wanted[: wanted.searchsorted(after[-1], side="right")])
+    if not len(chosen):
         return after[:1] + 1
-    fresh = np.ones(len(found), np.bool_)
-    np.not_equal(found[1:], found[:-1], out=fresh[1:])
-    return after[found[fresh]] + 1
+    fresh = np.ones(len(chosen), np.bool_)
+    np.not_equal(chosen[1:], chosen[:-1], out=fresh[1:])
+    return after[chosen[fresh]] + 1
 
 
 def characters_of(shares: Shares[Source]) -> frozenset[int]:
@@ -356,18 +356,18 @@ def pick(rng: np.random.Generator, shares: Shares[T]) -> T:
     if len(shares) == 1:
         return shares[0][1]
     place = rng.random() * sum(share for share, _ in shares)
-    for share, one in shares:
+    for share, drawn in shares:
         place -= share
         if place < 0:
-            return one
+            return drawn
     return shares[-1][1]
 
 
-def _keep(kept: dict[int, T], number: int, one: T) -> None:
+def _keep(blocks: dict[int, T], number: int, block: T) -> None:
     """Remember one block more, and forget the oldest when there are too many."""
-    if len(kept) >= BLOCKS_KEPT:
-        kept.pop(next(iter(kept)))
-    kept[number] = one
+    if len(blocks) >= BLOCKS_KEPT:
+        blocks.pop(next(iter(blocks)))
+    blocks[number] = block
 
 
 def _blocks(passages: Iterable[str], joint: str) -> Iterator[str]:
