@@ -68,10 +68,10 @@ class Dropped(Settings):
 
 
 class Sums(Settings):
-    """What the samples and the dropped images of one shard add up to.
+    """What the samples and the dropped images of one shard add up to, as its sidecar holds it.
 
     Reasons are counted in `dropped`, except that unreadable files are named: several shards of
-    pages may meet the same broken photograph.
+    pages may meet the same broken photograph. `Totals` add these up.
     """
 
     samples: NonNegativeInt

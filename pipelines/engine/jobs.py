@@ -96,7 +96,8 @@ class RenderJob(Job):
                 writer.write(sample)
             for name in sorted(broken):
                 writer.drop(name, "unreadable", detail=self.renderer.unreadable[name])
-        self.renderer.material.atlas.save()
+            # Before the shard appears: whoever is interrupted meanwhile has not yet to count it.
+            self.renderer.material.atlas.save()
         assert writer.sidecar is not None
         return writer.sidecar
 
