@@ -75,23 +75,23 @@ def evaluate_to(
     from shards.store import sha256_of, write_atomically
     from vae.training.checkpoint import MODEL, newest
 
-    found = newest(checkpoint)
-    asked = {
+    step = newest(checkpoint)
+    recipe = {
         "settings": settings.model_dump(mode="json"),
         "data": {name: str(folder) for name, folder in data.items()},
         "ocr": ocr,
     }
-    claim(out, {"kind": "Scores", "recipe": asked, "weights": sha256_of(found / MODEL)})
+    claim(out, {"kind": "Scores", "recipe": recipe, "weights": sha256_of(step / MODEL)})
     note = out / "scores.json"
     if note.exists():
         return json.loads(note.read_text())
     reader = Recognizer(threads=os.cpu_count() or 1) if ocr else None
     with progress_bar() as bar:
-        held = (Dataset(folder).totals().samples for folder in data.values())
-        total = sum(min(settings.images, samples) for samples in held)
+        counts = (Dataset(folder).totals().samples for folder in data.values())
+        total = sum(min(settings.images, count) for count in counts)
         task = bar.add_task("evaluate", total=total, note="")
         rows = score(
-            codecs(found),
+            codecs(step),
             data,
             out,
             settings,

@@ -64,10 +64,10 @@ def preflight(
 
     Example: nonpareil preflight --out s3://bucket/pages
     """
-    found = list(checks(address, working_dir, out))
-    rows = [asdict(check) for check in found]
+    results = list(checks(address, working_dir, out))
+    rows = [asdict(check) for check in results]
     print_json(*rows) if as_json else print_table("preflight", rows)
-    raise typer.Exit(1 if any(check.verdict == "fault" for check in found) else 0)
+    raise typer.Exit(1 if any(check.verdict == "fault" for check in results) else 0)
 
 
 def checks(address: str, working_dir: Path, out: str) -> Iterator[Check]:
@@ -95,16 +95,16 @@ def _ray_here() -> str:
 
 
 def _python_on_path() -> str:
-    found = shutil.which("python")
-    if not found:
+    python = shutil.which("python")
+    if not python:
         raise UserError("there is no `python` on the PATH, which the entrypoint of a job starts")
-    asked = [found, "-c", "import ray, pydantic"]
-    if subprocess.run(asked, capture_output=True, check=False).returncode:
+    command = [python, "-c", "import ray, pydantic"]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
         raise UserError(
-            f"{found} has no Ray or not our dependencies, and a head started from here would run "
+            f"{python} has no Ray or not our dependencies, and a head started from here would run "
             f"jobs with it; export PATH={Path(sys.executable).parent}:$PATH before ray start"
         )
-    return found
+    return python
 
 
 def _job_server(address: str) -> str:

@@ -173,16 +173,16 @@ def _make(folder: Path) -> None:
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Name every key at which two JSON tables differ, as `a.b: old → new`."""
-    found: list[str] = []
+    changes: list[str] = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
         if key == "digest":
             continue
         if _is_table(before) and _is_table(after):
-            found += [f"{key}.{line}" for line in differences(before, after)]
+            changes += [f"{key}.{line}" for line in differences(before, after)]
         elif before != after:
-            found.append(f"{key}: {before!r} → {after!r}")
-    return found
+            changes.append(f"{key}: {before!r} → {after!r}")
+    return changes
 
 
 def _is_table(value: Any) -> TypeGuard[dict[str, Any]]:
@@ -201,10 +201,10 @@ def _keys_at(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     models = [cls]
     for part in location:
         inner = [
-            found
+            inner_model
             for model in models
             if isinstance(part, str) and part in model.model_fields
-            for found in _models_in(model.model_fields[part].annotation)
+            for inner_model in _models_in(model.model_fields[part].annotation)
         ]
         models = inner or models
     return sorted({key for model in models for key in model.model_fields})

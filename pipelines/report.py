@@ -125,13 +125,13 @@ def _rejected(folder: Path) -> dict[str, list[dict[str, Any]]]:
     from shards import UnreadableImage
     from shards.dataset import Dataset
 
-    held = json.loads((folder / "recipe.json").read_text())
-    source = FilterJob.model_validate(held["recipe"]).source
+    note = json.loads((folder / "recipe.json").read_text())
+    source = FilterJob.model_validate(note["recipe"]).source
     position = {source.name(i): i for i in range(len(source))}
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_reason: dict[str, list[dict[str, Any]]] = {}
     for sidecar in Dataset(folder).sidecars():
         for drop in sidecar.dropped:
-            rows = found.setdefault(drop.reason, [])
+            rows = by_reason.setdefault(drop.reason, [])
             if len(rows) == THUMBNAILS:
                 continue
             try:
@@ -139,7 +139,7 @@ def _rejected(folder: Path) -> dict[str, list[dict[str, Any]]]:
             except (UnreadableImage, KeyError):
                 row = {"name": drop.source, "image": "", "scores": {}, "detail": drop.detail}
             rows.append(row)
-    return found
+    return by_reason
 
 
 def _thumbnail(sample: Sample, scores: dict[str, float]) -> dict[str, Any]:

@@ -102,14 +102,14 @@ def choose_streams(out: Path, make: Callable[[str], None]) -> dict[str, Path]:
 
 def _given(images: Path | None, corpus: Path | None) -> list[str]:
     """Turn the two options into settings of every job."""
-    given: list[str] = []
+    overrides: list[str] = []
     if images is not None:
         folder = repr(str(images.resolve()))
-        given += [f"{name}.images={folder}" for name in FILTERED]
-        given += [f"{name}.render.photographs={folder}" for name in RENDERED]
+        overrides += [f"{name}.images={folder}" for name in FILTERED]
+        overrides += [f"{name}.render.photographs={folder}" for name in RENDERED]
     if corpus is not None:
-        given += [f"{name}.render.corpus={str(corpus.resolve())!r}" for name in RENDERED]
-    return given
+        overrides += [f"{name}.render.corpus={str(corpus.resolve())!r}" for name in RENDERED]
+    return overrides
 
 
 class Clock:

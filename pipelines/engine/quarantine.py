@@ -34,9 +34,9 @@ class Quarantine:
     def __init__(self, out: Store) -> None:
         """Read those that earlier runs left in `out`."""
         self.out = out
-        held = json.loads(out.read(FILE)) if out.exists(FILE) else []
-        found = [Failure.model_validate(row) for row in held]
-        self.failures = {failure.shard: failure for failure in found}
+        rows = json.loads(out.read(FILE)) if out.exists(FILE) else []
+        failures = [Failure.model_validate(row) for row in rows]
+        self.failures = {failure.shard: failure for failure in failures}
 
     def add(self, failure: Failure) -> None:
         """Put one shard in quarantine."""
