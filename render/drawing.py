@@ -16,11 +16,11 @@ from shards import RGB
 
 def draw(plan: Plan, placed: Sequence[Placed], pixels: RGB) -> RGB:
     """Draw the ink of a plan on what is under it, in place, then the effects: (h, w, 3) sRGB."""
-    for block, one in zip(plan.blocks, placed, strict=True):
+    for block, text in zip(plan.blocks, placed, strict=True):
         if block.halo is not None:
-            _outline(pixels, block, one)
+            _outline(pixels, block, text)
         colour = np.array(block.colour, np.uint8)
-        for g in one.glyphs:
+        for g in text.glyphs:
             if plan.blending == "linear":
                 blend_linear(pixels, g, colour, TO_LINEAR, TO_SRGB)
             else:
@@ -171,7 +171,7 @@ def blend_coverage(
     """Blend `colour` into `canvas` in place by `coverage` (h, w), whose corner is (left, top)."""
     flat, width = canvas.reshape(-1), canvas.shape[1]
     high, wide = coverage.shape
-    # As in `veil`, with a share for every value.
+    # As in `tint_rectangle`, with a share for every value.
     inks, shares = np.empty(3 * wide, np.uint16), np.empty(3 * wide, np.uint16)
     for at in range(3 * wide):
         inks[at] = colour[at % 3]

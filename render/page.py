@@ -13,7 +13,7 @@ from itertools import accumulate
 import numpy as np
 
 from render.picture.canvas import Canvas
-from render.picture.ink import PLATE_MARGIN_PX, Ink, choose, tint
+from render.picture.ink import PLATE_MARGIN_PX, Ink, choose, near_grey
 from render.picture.kernels import CELL_PX
 from render.picture.light import mean
 from render.plan import Block, Box, Choices, Colour, HanVariant, Language, Line, Rect, Role
@@ -22,7 +22,7 @@ from render.text.corpus import Corpus
 from render.text.facts import Facts
 from render.type.atlas import Atlas
 from render.type.fonts import Fonts
-from render.type.glyphs import Type
+from render.type.glyphs import FontInstance
 from render.type.kernels import move
 from render.type.placing import Placed, SetText, line_slices, place
 from render.type.setting import Composed, Compositor, Style
@@ -82,7 +82,7 @@ class Page:
     """A page with its generator, what was chosen for it, and what was placed so far.
 
     `han_variant` is the standard of its Traditional Han, `placed` are the glyphs of `blocks`,
-    `taken` the boxes of their ink, `inks` the last colour of each set of types: what is set alike
+    `taken` the boxes of their ink, `inks` the last colour of each set of fonts: what is set alike
     is coloured alike. Layouts keep to `area`, which a warp makes smaller than the page.
     """
 
@@ -99,7 +99,9 @@ class Page:
     rects: list[Rect] = field(default_factory=list[Rect])
     marks: list[Rect] = field(default_factory=list[Rect])
     taken: list[Box] = field(default_factory=list[Box])
-    inks: dict[tuple[Type, ...], Colour] = field(default_factory=dict[tuple[Type, ...], Colour])
+    inks: dict[tuple[FontInstance, ...], Colour] = field(
+        default_factory=dict[tuple[FontInstance, ...], Colour]
+    )
 
     @cached_property
     def box(self) -> Box:
@@ -123,14 +125,14 @@ class Page:
         )
 
     @cached_property
-    def veil(self) -> Colour:
+    def tint(self) -> Colour:
         """Return the tint that all plates of this page share.
 
-        A light veil over a light page and a dark one over a dark page change the picture least.
+        A light tint over a light page and a dark one over a dark page change the picture least.
         """
         share = 0.5 + 2.0 * (mean(self.canvas.pixels) - 0.25)
         light = self.chance(min(0.9, max(0.1, share)))
-        return tint(self.rng, light=light)
+        return near_grey(self.rng, light=light)
 
     @cached_property
     def outlined(self) -> bool:
@@ -168,18 +170,18 @@ class Page:
         vertical: bool = False,
         colour: Colour | None = None,
     ) -> Style:
-        """Draw language, types and leading for a block of this size, or take those of `like`."""
+        """Draw language, fonts and leading for a block of this size, or take those of `like`."""
         if like is not None:
             return replace(like, size_px=size_px, align=align, indent_em=0.0, colour=colour)
         language = self.spoken()
         han = language != "en"
         fonts = self.material.fonts
-        types = [fonts.draw(self.rng, language, size_px, manner=manner, vertical=vertical)]
+        drawn = [fonts.draw(self.rng, language, size_px, manner=manner, vertical=vertical)]
         if language == "mixed" or (han and not vertical and self.chance(COMPANION)):
-            types.append(fonts.draw(self.rng, "en", size_px, manner=manner))
+            drawn.append(fonts.draw(self.rng, "en", size_px, manner=manner))
         leading = self.between(1.25, 1.6) if han else self.between(1.15, 1.5)
         indent_em = (2.0 if han else 1.2) if indent else 0.0
-        return Style(language, tuple(types), size_px, leading, align, indent_em, vertical, colour)
+        return Style(language, tuple(drawn), size_px, leading, align, indent_em, vertical, colour)
 
     def spoken(self) -> Language:
         """Draw the language of a block: pages of "mixed" hold blocks of either tongue too."""
@@ -197,8 +199,8 @@ class Page:
         per_line = style.characters_in(height_px if style.vertical else width_px)
         across = width_px if style.vertical else height_px
         # A quarter more than fits on average: narrow letters, and what the wrap leaves over.
-        most = 1.25 * (across // style.pitch_px + 1) * per_line
-        characters = max(1, int(min(lines * per_line, most)))
+        room = 1.25 * (across // style.pitch_px + 1) * per_line
+        characters = max(1, int(min(lines * per_line, room)))
         return self.material.corpus.draw(self.rng, style.language, characters, self.han_variant)
 
     def compose(
@@ -261,13 +263,13 @@ class Page:
             composed.style.size_px,
             self.contrast_floor,
             outlined=plated and self._outlines(composed.style),
-            veil=self.veil if plated else None,
-            wanted=composed.style.colour or self.inks.get(composed.style.types),
+            tint=self.tint if plated else None,
+            wanted=composed.style.colour or self.inks.get(composed.style.fonts),
         )
         if ink is None:
             return None
         if composed.style.colour is None:
-            self.inks[composed.style.types] = ink.colour
+            self.inks[composed.style.fonts] = ink.colour
         if ink.plate is not None:
             self.rects.append(ink.plate)
         contrasts = ink.contrasts
@@ -339,7 +341,7 @@ def _block(
         language=style.language,
         size_px=style.size_px,
         vertical=style.vertical,
-        fonts=tuple(type_.font for type_ in text.fonts),
+        fonts=tuple(font.name for font in text.fonts),
         colour=ink.colour,
         aid=ink.aid,
         halo=ink.halo,

@@ -233,12 +233,14 @@ class Renderer:
             | self.material.corpus.characters(language, variants)
             for language in settings.spoken()
         }
-        for type_ in self.material.fonts.types_for(sorted(settings.spoken())):
-            shown = [characters[one] for one in sorted(type_.face.languages & characters.keys())]
+        for font in self.material.fonts.instances(sorted(settings.spoken())):
+            shown = [
+                characters[language] for language in sorted(font.face.languages & characters.keys())
+            ]
             codes = np.array(sorted((ASCII | PUNCTUATION).union(*shown)), np.uint32)
             for size_px in sizes:
                 for hinting in hintings:
-                    yield self.material.atlas.strike(type_, size_px, hinting), codes
+                    yield self.material.atlas.strike(font, size_px, hinting), codes
 
     def _checked(self, plan: Plan) -> list[Placed]:
         """Return the glyphs of a plan that may come from anywhere, all inside the page.
@@ -256,7 +258,7 @@ class Renderer:
                 raise UserError(f"plan: effect {effect.kind!r} is not one of {sorted(EFFECTS)}")
         placed = self._placed(plan)
         rects = np.array([(0, 0, 0, 0), *(r.box for r in (*plan.rects, *plan.marks))], np.int64)
-        for boxes in (rects, *(one.boxes for one in placed)):
+        for boxes in (rects, *(text.boxes for text in placed)):
             inside = (boxes[:, :2] >= 0) & (boxes[:, :2] <= boxes[:, 2:]) & (boxes[:, 2:] <= size)
             if not inside.all():
                 box = boxes[~inside.all(axis=1)][0].tolist()

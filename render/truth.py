@@ -45,9 +45,9 @@ def describe(
     """
     lines: list[dict[str, Any]] = []
     blocks: list[dict[str, Any]] = []
-    for block, one in zip(plan.blocks, placed, strict=True):
+    for block, text in zip(plan.blocks, placed, strict=True):
         first = len(lines)
-        lines += _lines(block, one, len(blocks), _x_height(block, plan, fonts, atlas))
+        lines += _lines(block, text, len(blocks), _x_height(block, plan, fonts, atlas))
         blocks.append(
             {
                 "role": block.role,
@@ -58,7 +58,7 @@ def describe(
             }
         )
     sizes = [block.size_px for block in plan.blocks]
-    characters = sum(np.count_nonzero(one.boxes[:, 2] > one.boxes[:, 0]) for one in placed)
+    characters = sum(text.inked for text in placed)
     return {
         "kind": "render",
         "width": plan.width,
@@ -88,7 +88,7 @@ def describe(
 def _lines(
     block: Block, placed: Placed, number: int, x_height_px: int | None
 ) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
     lengths = [len(line.pens) for line in block.lines]
     unions = np.empty((len(lengths), 4), np.int32)
     union_boxes(placed.boxes, np.array(lengths, np.int32), unions)
@@ -96,7 +96,7 @@ def _lines(
     legible = legibility(block.language, block.size_px)
     for line, part, box in zip(block.lines, line_slices(lengths), unions.tolist(), strict=True):
         font = block.fonts[line.fonts[0] if line.fonts else 0]
-        found.append(
+        lines.append(
             {
                 "text": line.text,
                 "box": box,
@@ -115,9 +115,9 @@ def _lines(
                 "characters": placed.boxes[part],
             }
         )
-    return found
+    return lines
 
 
 def _x_height(block: Block, plan: Plan, fonts: Fonts, atlas: Atlas) -> int | None:
-    """Measure the height of an x in the block's first type, px; None where it has none."""
-    return atlas.strike(fonts.type(block.fonts[0]), block.size_px, plan.hinting).x_height_px
+    """Measure the height of an x in the block's first font, px; None where it has none."""
+    return atlas.strike(fonts.instance(block.fonts[0]), block.size_px, plan.hinting).x_height_px

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from render.picture.kernels import veil
+from render.picture.kernels import tint_rectangle
 from render.plan import Box, Rect
 from render.warp import Warp
 from shards import RGB
@@ -51,7 +51,7 @@ class Canvas:
             self.pixels[bounds.slices] = self.background[bounds.slices]
         else:
             colour, share = np.array(rect.colour, np.uint8), round(rect.opacity * 255)
-            veil(self.pixels, *bounds, colour, share)
+            tint_rectangle(self.pixels, *bounds, colour, share)
 
     def _lay_warped(self, rect: Rect, bounds: Box) -> None:
         part = self.pixels[bounds.slices]

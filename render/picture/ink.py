@@ -56,31 +56,31 @@ def choose(
     floor: float,
     *,
     outlined: bool,
-    veil: Colour | None,
+    tint: Colour | None,
     wanted: Colour | None,
 ) -> Ink | None:
     """Choose the ink of a block that stands on `boxes` (n, 4), and lay its plate on the canvas.
 
     Every box holds the contrast `floor`, in [1, 15], in its worst window. `area` is the flat box
     that a plate would cover. A `wanted` colour is tried first. Where no colour does, an outline
-    is used if `outlined`, else a plate of the colour `veil`; None when neither may be used.
+    is used if `outlined`, else a plate of the colour `tint`; None when neither may be used.
     """
-    found = extremes(canvas.pixels, boxes, size_px, floor).tolist()
-    low, high = _outer(found)
+    windows = extremes(canvas.pixels, boxes, size_px, floor).tolist()
+    low, high = _outer(windows)
     # No colour does better than black below a light ground or white above a dark one.
     if max(contrast(BLACK, low, high), contrast(WHITE, low, high)) >= floor:
         for colour in _candidates(rng, wanted):
             if contrast(colour, low, high) >= floor:
-                return Ink(colour, None, None, _contrasts(colour, found))
+                return Ink(colour, None, None, _contrasts(colour, windows))
     if outlined:
         dark = rng.random() < 0.5
-        colour, halo = tint(rng, light=not dark), tint(rng, light=dark)
+        colour, halo = near_grey(rng, light=not dark), near_grey(rng, light=dark)
         value = ratio(luminance(colour), luminance(halo))
         if value >= floor:
             return Ink(colour, halo, None, [round(value, 3)] * len(boxes))
-    if veil is None:
+    if tint is None:
         return None
-    return _on_plate(rng, canvas, boxes, area, size_px, floor, veil, (low, high))
+    return _on_plate(rng, canvas, boxes, area, size_px, floor, tint, (low, high))
 
 
 def _on_plate(
@@ -90,49 +90,49 @@ def _on_plate(
     area: Box,
     size_px: int,
     floor: float,
-    veil: Colour,
+    tint: Colour,
     bare: tuple[float, float],
 ) -> Ink:
-    lit = luminance(veil) > 0.5
-    inks = [tint(rng, light=not lit), BLACK if lit else WHITE]
-    for opacity in _likely(inks, veil, bare, floor):
-        under = veil, opacity
-        found = extremes(canvas.pixels, boxes, size_px, floor, under=under).tolist()
-        low, high = _outer(found)
+    lit = luminance(tint) > 0.5
+    inks = [near_grey(rng, light=not lit), BLACK if lit else WHITE]
+    for opacity in _likely(inks, tint, bare, floor):
+        under = tint, opacity
+        windows = extremes(canvas.pixels, boxes, size_px, floor, under=under).tolist()
+        low, high = _outer(windows)
         for colour in inks:
             if contrast(colour, low, high) >= floor:
                 plate = Rect(area, *under)
                 canvas.lay(plate)
-                return Ink(colour, None, plate, _contrasts(colour, found))
+                return Ink(colour, None, plate, _contrasts(colour, windows))
     raise AssertionError("black on an opaque light plate exceeds every allowed floor")
 
 
 def _likely(
-    inks: list[Colour], veil: Colour, bare: tuple[float, float], floor: float
+    inks: list[Colour], tint: Colour, bare: tuple[float, float], floor: float
 ) -> Iterator[float]:
     """Yield the opacities worth trying over a ground of these extremes, the thinnest first."""
     for opacity in OPACITIES:
-        low, high = (veiled(light, veil, opacity) for light in bare)
+        low, high = (tinted(light, tint, opacity) for light in bare)
         if opacity == 1 or any(contrast(colour, low, high) >= floor for colour in inks):
             yield opacity
 
 
-def veiled(light: float, veil: Colour, opacity: float) -> float:
-    """Estimate the luminance of a grey of luminance `light` under a veil: its grain may differ."""
+def tinted(light: float, tint: Colour, opacity: float) -> float:
+    """Estimate the luminance of a grey of luminance `light` under a tint: its grain may differ."""
     grey = int(TO_SRGB[round(65535 * light)])
-    red, green, blue = (round(grey + (part - grey) * opacity) for part in veil)
+    red, green, blue = (round(grey + (part - grey) * opacity) for part in tint)
     return luminance((red, green, blue))
 
 
-def _outer(found: Extremes) -> tuple[float, float]:
+def _outer(windows: Extremes) -> tuple[float, float]:
     """Return the darkest and the lightest of all windows."""
-    lows, highs = zip(*found, strict=True)
+    lows, highs = zip(*windows, strict=True)
     return min(lows), max(highs)
 
 
-def _contrasts(colour: Colour, found: Extremes) -> list[float]:
+def _contrasts(colour: Colour, windows: Extremes) -> list[float]:
     own = luminance(colour)
-    return [round(worse(own, low, high), 3) for low, high in found]
+    return [round(worse(own, low, high), 3) for low, high in windows]
 
 
 def _candidates(rng: np.random.Generator, wanted: Colour | None) -> Iterator[Colour]:
@@ -147,11 +147,11 @@ def _colour(rng: np.random.Generator) -> Colour:
     """Draw what people print in: mostly near black or near white, at times a strong colour."""
     kind, hue, saturation, value = rng.random(4).tolist()
     if kind < 0.7:
-        return tint(rng, light=kind < 0.35)
+        return near_grey(rng, light=kind < 0.35)
     return of_hsv(hue, 0.6 + 0.4 * saturation, 0.35 + 0.65 * value)
 
 
-def tint(rng: np.random.Generator, *, light: bool) -> Colour:
+def near_grey(rng: np.random.Generator, *, light: bool) -> Colour:
     """Draw a near white or a near black with a touch of colour (luminance > 0.7 or < 0.02)."""
     hue, saturation, value = rng.random(3).tolist()
     if light:

@@ -11,7 +11,7 @@ CELL_PX = 4
 
 
 @compiled
-def veil(
+def tint_rectangle(
     canvas: NDArray[np.uint8],
     left: int,
     top: int,
@@ -108,10 +108,10 @@ def window_extremes(
         sums[:], powers[:] = 0.0, 0.0
         for y in range(i, i + high):
             for x in range(j0, j0 + wide):
-                some, more = means[y, x : x + count], squares[y, x : x + count]
+                mean_row, square_row = means[y, x : x + count], squares[y, x : x + count]
                 for j in range(count):
-                    sums[j] += some[j]
-                    powers[j] += more[j]
+                    sums[j] += mean_row[j]
+                    powers[j] += square_row[j]
         for j in range(count):
             mean = sums[j] / area
             grain = np.sqrt(max(0.0, powers[j] / area - mean * mean))
@@ -130,9 +130,9 @@ def light_extremes(
     side: int,
     floor: float,
     boxes: NDArray[np.int32],
-    found: NDArray[np.float64],
+    windows: NDArray[np.float64],
 ) -> int:
-    """Put the luminance of the darkest and the lightest window under each box in `found` (l, 2).
+    """Put the luminance of the darkest and the lightest window under each box in `windows` (l, 2).
 
     Stops after the box with which neither black nor white ink has a contrast of `floor` with all
     windows so far, and returns the number of boxes that were measured.
@@ -154,7 +154,7 @@ def light_extremes(
             measure_light(canvas, luminance, means, squares, known, bottom, j0)
             known = bottom
         low, high = window_extremes(means, squares, side, top, bottom, left, right)
-        found[line, 0], found[line, 1] = low, high
+        windows[line, 0], windows[line, 1] = low, high
         darkest, lightest = min(darkest, low), max(lightest, high)
         if darkest + 0.05 < 0.05 * floor and floor * (lightest + 0.05) > 1.05:
             return line + 1

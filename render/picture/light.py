@@ -74,18 +74,18 @@ def extremes(
     on a photograph that is mostly the first.
     """
     side = max(1, (size_px + CELL_PX) // (2 * CELL_PX))
-    found = np.empty((len(boxes), 2))
+    windows = np.empty((len(boxes), 2))
     seen = _LUMINANCE if under is None else _under(*under)
     # A hair less than the floor, so that rounding never leaves out what may yet hold it.
-    count = light_extremes(pixels, seen, side, floor * (1 - 1e-9), boxes, found)
-    return found[:count]
+    count = light_extremes(pixels, seen, side, floor * (1 - 1e-9), boxes, windows)
+    return windows[:count]
 
 
 @lru_cache(maxsize=64)  # all plates of a page are of one colour
 def _under(colour: Colour, opacity: float) -> NDArray[np.float64]:
     """Return what each value of each channel adds to the luminance under a coloured rectangle."""
     share, inks = round(opacity * 255), np.array(colour)[:, None]
-    # As `kernels.veil` rounds: nothing lies halfway between two values, since 255 is odd.
+    # As `kernels.tint_rectangle` rounds: nothing lies halfway between two values, since 255 is odd.
     values = (np.arange(256) * (255 - share) + inks * share + 127) // 255
     return np.take_along_axis(_LUMINANCE, values, axis=1)
 

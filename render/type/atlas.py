@@ -1,6 +1,6 @@
 """The atlas: every glyph drawn once per size, then only copied.
 
-A strike (FreeType's word) is one type at one size, hinting and direction. It fills as pages ask
+A strike (FreeType's word) is one font at one size, hinting and direction. It fills as pages ask
 for glyphs, and `Atlas.save` puts what is new into a folder, from where every process of the
 machine maps it read-only. What is drawn never depends on what was there before.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from render.plan import Hinting
 from render.text.breaks import SPACE
-from render.type.glyphs import PHASES, Matrix, Type
+from render.type.glyphs import PHASES, FontInstance, Matrix
 from shards import digest
 
 UNSEEN: Final = -2
@@ -36,23 +36,23 @@ _HEADER = np.dtype([("table", "<i8"), ("rows", "<i8"), ("masks", "<i8"), ("crc",
 
 
 class Strike:
-    """The glyphs of one type at one size: `masks` (bytes), and `rows` (m, 5) that cut them.
+    """The glyphs of one font at one size: `masks` (bytes), and `rows` (m, 5) that cut them.
 
     A row is (offset, width, height, left, top); left and top are px from the pen, y downwards.
     """
 
     def __init__(
-        self, type_: Type, size_px: int, hinting: Hinting, *, vertical: bool = False
+        self, font: FontInstance, size_px: int, hinting: Hinting, *, vertical: bool = False
     ) -> None:
         """Start empty. Han and vertical text stand on whole pixels, so they have one phase."""
-        self.type = type_
+        self.font = font
         self.size_px = size_px
         self.hinting: Hinting = hinting
         self.vertical = vertical
-        self.phases = 1 if vertical or type_.face.han else PHASES
+        self.phases = 1 if vertical or font.face.han else PHASES
         self.grown = False
-        self.table = np.full(len(type_.face.codes) * self.phases, UNSEEN, np.int32)
-        space = type_.face.slots(np.array([SPACE], np.uint32))[0]
+        self.table = np.full(len(font.face.codes) * self.phases, UNSEEN, np.int32)
+        space = font.face.slots(np.array([SPACE], np.uint32))[0]
         if space >= 0:
             self.table[space * self.phases : (space + 1) * self.phases] = BLANK
         self.rows = np.zeros((0, 5), np.int32)
@@ -62,7 +62,7 @@ class Strike:
     @cached_property
     def x_height_px(self) -> int | None:
         """Return the height of an x, px, None where the face shows none at this size."""
-        row = int(self.find(self.type.face.slots(np.array([ord("x")], np.uint32)))[0])
+        row = int(self.find(self.font.face.slots(np.array([ord("x")], np.uint32)))[0])
         return int(self.rows[row, 2]) if row >= 0 else None
 
     @property
@@ -74,7 +74,7 @@ class Strike:
 
     def fill(self, codes: NDArray[np.uint32]) -> int:
         """Draw every one of `codes` that the face has, in every phase; return their number."""
-        slots = self.type.face.slots(codes)
+        slots = self.font.face.slots(codes)
         slots = slots[slots >= 0]
         self.find(slots)
         return len(slots) * self.phases
@@ -85,11 +85,11 @@ class Strike:
         `slots` are places among the glyphs of the face, -1 for none. Without ink a row is BLANK.
         """
         places = slots * self.phases
-        found = np.where(slots >= 0, self.table[places], BLANK)
-        if (found == UNSEEN).any():
-            self._draw(np.unique(slots[found == UNSEEN]))
-            found = np.where(slots >= 0, self.table[places], BLANK)
-        return found
+        row_numbers = np.where(slots >= 0, self.table[places], BLANK)
+        if (row_numbers == UNSEEN).any():
+            self._draw(np.unique(slots[row_numbers == UNSEEN]))
+            row_numbers = np.where(slots >= 0, self.table[places], BLANK)
+        return row_numbers
 
     def _draw(self, slots: NDArray[np.int32]) -> None:
         """Draw glyphs in every phase.
@@ -101,7 +101,7 @@ class Strike:
         places = (slots[:, None] * count + np.arange(count, dtype=np.int32)).ravel()
         glyphs, moves = self._glyphs(slots)
         shifts = [(phase * 64 // PHASES, 0) for phase in range(count)] * len(slots)
-        masks, rows = self.type.draw(
+        masks, rows = self.font.draw(
             [glyph for glyph in glyphs for _ in range(count)], shifts, self.size_px, self.hinting
         )
         inked = np.repeat((rows[:, 1] > 0).reshape(-1, count).all(axis=1), count)
@@ -120,11 +120,11 @@ class Strike:
     def _glyphs(self, slots: NDArray[np.int32]) -> tuple[list[int], NDArray[np.int32]]:
         """Return the font's glyphs and how far each is moved from its pen, in whole px."""
         if not self.vertical:
-            return self.type.face.glyphs[slots].tolist(), np.zeros((len(slots), 2), np.int32)
-        found = [self.type.standing(slot) for slot in slots.tolist()]
-        scale = self.size_px / self.type.units_per_em
-        moves = [(round(right * scale), -round(up * scale)) for _, right, up, _ in found]
-        return [glyph for glyph, *_ in found], np.array(moves, np.int32)
+            return self.font.face.glyphs[slots].tolist(), np.zeros((len(slots), 2), np.int32)
+        forms = [self.font.vertical_form(slot) for slot in slots.tolist()]
+        scale = self.size_px / self.font.units_per_em
+        moves = [(round(right * scale), -round(up * scale)) for _, right, up, _ in forms]
+        return [glyph for glyph, *_ in forms], np.array(moves, np.int32)
 
     def _append(self, masks: NDArray[np.uint8]) -> None:
         """Add to the masks, doubling the room, so that growing costs no more than drawing."""
@@ -138,8 +138,8 @@ class Strike:
 
     @property
     def name(self) -> str:
-        """Name the file of this strike: a digest of its type, then what makes it this one."""
-        return f"{_digest(self.type)}-{self.size_px}px-{self.hinting}{'-v' * self.vertical}"
+        """Name the file of this strike: a digest of its font, then what makes it this one."""
+        return f"{_digest(self.font)}-{self.size_px}px-{self.hinting}{'-v' * self.vertical}"
 
     def write(self, path: Path) -> None:
         """Write everything to a temporary name, then put it in place."""
@@ -179,19 +179,18 @@ class Strike:
 
     def absorb(self, path: Path) -> None:
         """Add the glyphs that another process has put into `path` since we mapped it."""
-        other = Strike(self.type, self.size_px, self.hinting, vertical=self.vertical)
+        other = Strike(self.font, self.size_px, self.hinting, vertical=self.vertical)
         if not other.map(path):
             return
         news = np.flatnonzero((self.table == UNSEEN) & (other.table != UNSEEN))
         if not len(news):
             return
-        found = other.table[news]
-        rows = other.rows[found[found >= 0]].copy()
+        numbers = other.table[news].copy()
+        rows = other.rows[numbers[numbers >= 0]].copy()
         pieces = [other.masks[o : o + w * h] for o, w, h in rows[:, :3].tolist()]
         lengths = rows[:, 1] * rows[:, 2]
         rows[:, 0] = self._used + np.cumsum(lengths) - lengths
-        numbers = found.copy()
-        numbers[found >= 0] = np.arange(len(rows), dtype=np.int32) + len(self.rows)
+        numbers[numbers >= 0] = np.arange(len(rows), dtype=np.int32) + len(self.rows)
         self.table[news] = numbers
         self.rows = np.concatenate([self.rows, rows])
         self._append(np.concatenate([np.zeros(0, np.uint8), *pieces]))
@@ -203,15 +202,15 @@ def _libraries() -> tuple[str, ...]:
 
 
 @cache
-def _digest(type_: Type) -> str:
-    """Digest everything that the glyphs of a type depend on, and the layout of the files."""
-    face = type_.face
+def _digest(font: FontInstance) -> str:
+    """Digest everything that the glyphs of a font depend on, and the layout of the files."""
+    face = font.face
     return digest(
         {
             "version": VERSION,
             "libraries": _libraries(),
             "face": [face.path.name, face.index, face.checksum, len(face.codes)],
-            "design": list(type_.design),
+            "design": list(font.coordinates),
         }
     )[:32]
 
@@ -222,37 +221,37 @@ class Atlas:
     def __init__(self, folder: Path | None = None) -> None:
         """Use `folder`, made when missing; None keeps everything in this process."""
         self.folder = folder
-        self._strikes: OrderedDict[tuple[Type, int, Hinting, bool], Strike] = OrderedDict()
+        self._strikes: OrderedDict[tuple[FontInstance, int, Hinting, bool], Strike] = OrderedDict()
         self._warped: dict[tuple[object, ...], tuple[NDArray[np.uint8], NDArray[np.int32]]] = {}
 
     def strike(
-        self, type_: Type, size_px: int, hinting: Hinting, *, vertical: bool = False
+        self, font: FontInstance, size_px: int, hinting: Hinting, *, vertical: bool = False
     ) -> Strike:
         """Return a strike, from memory, from the folder, or new."""
-        key = (type_, size_px, hinting, vertical)
+        key = (font, size_px, hinting, vertical)
         strike = self._strikes.get(key)
         if strike is None:
-            strike = self._strikes[key] = Strike(type_, size_px, hinting, vertical=vertical)
+            strike = self._strikes[key] = Strike(font, size_px, hinting, vertical=vertical)
             if self.folder is not None:
                 strike.map(self.folder / strike.name)
         return strike
 
     def warped(
-        self, type_: Type, size_px: int, glyph: int, matrix: Matrix, shift: tuple[int, int]
+        self, font: FontInstance, size_px: int, glyph: int, matrix: Matrix, shift: tuple[int, int]
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """Return the mask of one glyph under a linear map, and its row (1, 5); unhinted.
 
         That it can be seen was settled on the flat page: here the faintest ink counts.
         """
-        key = (type_, size_px, glyph, matrix, shift)
-        found = self._warped.get(key)
-        if found is None:
+        key = (font, size_px, glyph, matrix, shift)
+        drawn = self._warped.get(key)
+        if drawn is None:
             if len(self._warped) > 20_000:
                 self._warped.clear()
-            found = self._warped[key] = type_.draw(
+            drawn = self._warped[key] = font.draw(
                 [glyph], [shift], size_px, "none", matrix, faint=1
             )
-        return found
+        return drawn
 
     def save(self) -> None:
         """Share what was drawn since the last time, and keep private memory bounded.

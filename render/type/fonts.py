@@ -17,7 +17,7 @@ from fontTools.ttLib import TTCollection, TTFont, TTLibError
 
 from render.plan import Font, Language
 from render.text.breaks import SPACE
-from render.type.glyphs import Axis, Face, Type
+from render.type.glyphs import Axis, Face, FontInstance
 from shards import UserError
 from shards.embedded import Checksums, for_purpose
 
@@ -80,7 +80,7 @@ class Fonts:
         """Hold `faces`; use `embedded` or `folder` to find them."""
         self.faces = {face.name: face for face in faces}
         self.skipped = skipped
-        self._types: dict[Font, Type] = {}
+        self._instances: dict[Font, FontInstance] = {}
         self._groups: dict[tuple[Language, str], list[list[Face]]] = {}
         self._large: dict[tuple[str, int], list[list[Face]]] = {}
         self._order = [self.faces[name] for name in sorted(self.faces)]
@@ -175,8 +175,8 @@ class Fonts:
         *,
         manner: str = "",
         vertical: bool = False,
-    ) -> Type:
-        """Draw a type that can be read at `size_px`: every family, then every face, alike.
+    ) -> FontInstance:
+        """Draw a font that can be read at `size_px`: every family, then every face, alike.
 
         With `vertical` only faces that have forms for it, where there are any.
         """
@@ -184,65 +184,65 @@ class Fonts:
         if language == "en":
             families = self._legible(families, manner, size_px)
         if vertical:
-            standing = [[f for f in family if self.plain(f).stands] for family in families]
-            families = [family for family in standing if family] or families
+            able = [[f for f in family if self.plain(f).has_vertical_forms] for family in families]
+            families = [family for family in able if family] or families
         family = families[int(rng.random() * len(families))]
         face = family[int(rng.random() * len(family))]
-        design = tuple(axis.values[int(rng.random() * len(axis.values))] for axis in face.axes)
-        return self.type(Font(face.name, design))
+        coordinates = tuple(axis.values[int(rng.random() * len(axis.values))] for axis in face.axes)
+        return self.instance(Font(face.name, coordinates))
 
     def _legible(self, families: list[list[Face]], manner: str, size_px: int) -> list[list[Face]]:
         """Return the faces whose x-height is large enough at `size_px`, at least the largest."""
         if (manner, size_px) not in self._large:
-            most = max(face.x_height_em for family in families for face in family)
-            least = min(MIN_X_HEIGHT_PX / size_px, most)
+            largest = max(face.x_height_em for family in families for face in family)
+            least = min(MIN_X_HEIGHT_PX / size_px, largest)
             kept = [[face for face in family if face.x_height_em >= least] for family in families]
             self._large[manner, size_px] = [family for family in kept if family]
         return self._large[manner, size_px]
 
-    def types_for(self, languages: Sequence[Language]) -> list[Type]:
-        """Return every type that `draw` can return for these languages."""
+    def instances(self, languages: Sequence[Language]) -> list[FontInstance]:
+        """Return every font that `draw` can return for these languages."""
         manners = ("", "mono", "hand")
         groups = [self.families(one, manner) for one in languages for manner in manners]
         faces = {face.name: face for families in groups for family in families for face in family}
         return [
-            self.type(Font(name, design))
+            self.instance(Font(name, coordinates))
             for name, face in sorted(faces.items())
-            for design in product(*(axis.values for axis in face.axes))
+            for coordinates in product(*(axis.values for axis in face.axes))
         ]
 
-    def plain(self, face: Face) -> Type:
-        """Return a face at its plain design."""
-        return self.type(Font(face.name, tuple(axis.values[0] for axis in face.axes)))
+    def plain(self, face: Face) -> FontInstance:
+        """Return a face at the plain values of its axes."""
+        return self.instance(Font(face.name, tuple(axis.values[0] for axis in face.axes)))
 
-    def type(self, font: Font) -> Type:
-        """Return the type that a plan names, the same object every time.
+    def instance(self, name: Font) -> FontInstance:
+        """Return the font that a plan names, the same object every time.
 
         Raises:
             UserError: when its face is not here.
         """
-        found = self._types.get(font)
-        if found is None:
-            face = self.faces.get(font.face)
+        font = self._instances.get(name)
+        if font is None:
+            face = self.faces.get(name.face)
             if face is None:
-                raise UserError(f"fonts: the plan needs {font.face}, which is not here; add it")
-            if len(font.design) != len(face.axes):
+                raise UserError(f"fonts: the plan needs {name.face}, which is not here; add it")
+            if len(name.design) != len(face.axes):
                 raise UserError(
-                    f"fonts: the plan sets {len(font.design)} axes of {font.face}, "
+                    f"fonts: the plan sets {len(name.design)} axes of {name.face}, "
                     f"which has {len(face.axes)}; use the same fonts"
                 )
-            found = self._types[font] = Type(face, font.design)
-        return found
+            font = self._instances[name] = FontInstance(face, name.design)
+        return font
 
-    def holders(self, code: int) -> Iterator[Type]:
-        """Yield every type, in the order of names, whose face maps `code`."""
-        one = np.array([code], np.uint32)
-        return (self.plain(face) for face in self._order if face.slots(one)[0] >= 0)
+    def holders(self, code: int) -> Iterator[FontInstance]:
+        """Yield every font, in the order of names, whose face maps `code`."""
+        codes = np.array([code], np.uint32)
+        return (self.plain(face) for face in self._order if face.slots(codes)[0] >= 0)
 
     def characters(self) -> frozenset[int]:
         """Return the code points that at least one face maps."""
-        every = [face.codes for face in self.faces.values()]
-        return frozenset(np.unique(np.concatenate(every)).tolist()) if every else frozenset()
+        codes = [face.codes for face in self.faces.values()]
+        return frozenset(np.unique(np.concatenate(codes)).tolist()) if codes else frozenset()
 
     def fingerprint(self) -> str:
         """Digest the names and contents (the font's own checksum) of the faces in use."""
@@ -347,7 +347,7 @@ def _face(key: str, path: Path, index: int, family: str, table: Any) -> tuple[st
 
 def _inked(face: Face) -> tuple[str, Face | None]:
     """Refuse a face whose letters are mapped but blank; measure the x-height of the others."""
-    trial = Type(face, tuple(axis.values[0] for axis in face.axes))
+    trial = FontInstance(face, tuple(axis.values[0] for axis in face.axes))
     probes = ("xaeonE05" if "en" in face.languages else "") + ("一的" if face.han else "")
     slots = face.slots(np.array([ord(probe) for probe in probes], np.uint32))
     _, rows = trial.draw(face.glyphs[slots].tolist(), [(0, 0)] * len(probes), 64, "none")

@@ -88,30 +88,30 @@ class Face:
         return self.slot_of[np.minimum(codes, len(self.slot_of) - 1)]
 
 
-class Type:
+class FontInstance:
     """A face at one place on its axes, opened once: measures and draws its glyphs."""
 
-    def __init__(self, face: Face, design: tuple[float, ...]) -> None:
-        """Take `design`: a value for each axis of `face`, in the same order.
+    def __init__(self, face: Face, coordinates: tuple[float, ...]) -> None:
+        """Take `coordinates`: a value for each axis of `face`, in the same order.
 
         `ems` are the advances in em by slot, NaN until `advances` was asked for them.
         """
         self.face = face
-        self.design = design
+        self.coordinates = coordinates
         self.ems = np.full(len(face.codes), np.nan)
-        self._standing: dict[int, tuple[int, int, int, int]] = {}
+        self._vertical_forms: dict[int, tuple[int, int, int, int]] = {}
 
     @property
-    def font(self) -> Font:
-        """Return how plans name this type."""
-        return Font(self.face.name, self.design)
+    def name(self) -> Font:
+        """Return how plans name this instance of its face."""
+        return Font(self.face.name, self.coordinates)
 
     @cached_property
     def _open(self) -> Any:
         try:
             face = freetype.Face(str(self.face.path), self.face.index)
-            if self.design:
-                face.set_var_design_coords(self.design)
+            if self.coordinates:
+                face.set_var_design_coords(self.coordinates)
         except freetype.FT_Exception as error:
             raise UserError(f"fonts: {self.face.path} cannot be opened ({error})") from error
         return face
@@ -122,8 +122,8 @@ class Type:
 
     def advances(self, slots: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return the unhinted advance of each glyph in em, (n,)."""
-        found = self.ems[slots]
-        unseen = np.isnan(found)
+        advances = self.ems[slots]
+        unseen = np.isnan(advances)
         if unseen.any():
             advance = ctypes.c_long()
             em = self._open.units_per_EM
@@ -135,8 +135,8 @@ class Type:
                     ctypes.byref(advance),
                 )
                 self.ems[slot] = advance.value / em
-            found = self.ems[slots]
-        return found
+            advances = self.ems[slots]
+        return advances
 
     def draw(
         self,
@@ -184,14 +184,14 @@ class Type:
                 offset += size
         return trim_masks(np.frombuffer(b"".join(pieces), np.uint8), bitmaps, faint)
 
-    def standing(self, slot: int) -> tuple[int, int, int, int]:
+    def vertical_form(self, slot: int) -> tuple[int, int, int, int]:
         """Return (glyph, right, up, advance) for vertical text, in font units, through HarfBuzz.
 
         The glyph is the font's vertical form; (right, up) lead from the pen, in the middle of the
         column at the top of the character, to the glyph's origin; `advance` points down.
         """
-        found = self._standing.get(slot)
-        if found is None:
+        form = self._vertical_forms.get(slot)
+        if form is None:
             uharfbuzz = _harfbuzz()
 
             buffer = uharfbuzz.Buffer()
@@ -202,9 +202,9 @@ class Type:
                 buffer.language = self.face.region
             uharfbuzz.shape(self._shaper, buffer)
             info, place = buffer.glyph_infos[0], buffer.glyph_positions[0]
-            found = (info.codepoint, place.x_offset, place.y_offset, -place.y_advance)
-            self._standing[slot] = found
-        return found
+            form = (info.codepoint, place.x_offset, place.y_offset, -place.y_advance)
+            self._vertical_forms[slot] = form
+        return form
 
     @cached_property
     def _shaper(self) -> Any:
@@ -214,12 +214,12 @@ class Type:
             uharfbuzz.Face(uharfbuzz.Blob.from_file_path(str(self.face.path)), self.face.index)
         )
         font.set_variations(
-            {axis.tag: value for axis, value in zip(self.face.axes, self.design, strict=True)}
+            {axis.tag: value for axis, value in zip(self.face.axes, self.coordinates, strict=True)}
         )
         return font
 
     @cached_property
-    def stands(self) -> bool:
+    def has_vertical_forms(self) -> bool:
         """Say whether the font has forms for vertical text.
 
         Its comma differs from the usual one; where Traditional forms keep that in the middle of
@@ -227,7 +227,7 @@ class Type:
         """
         mark = "（" if self.face.region in ("zh-hant", "zh-hk") else "，"
         slot = int(self.face.slots(np.array([ord(mark)], np.uint32))[0])
-        return slot >= 0 and self.standing(slot)[0] != int(self.face.glyphs[slot])
+        return slot >= 0 and self.vertical_form(slot)[0] != int(self.face.glyphs[slot])
 
     @property
     def units_per_em(self) -> int:

@@ -167,13 +167,13 @@ def set_lines(
     their `pens`, and the `lengths` of the lines. The rest is as in `fill_lines` and `set_pens`.
     """
     starts, stops = fill_lines(advances, ends, spaces, width, indent, most)
-    every = set_pens(advances, ends, starts, stops, width, indent, align, quantum)
+    pens_of_all = set_pens(advances, ends, starts, stops, width, indent, align, quantum)
     k, stop = 0, 0
     for line in range(len(starts)):
         start, stop = starts[line], stops[line]
         lengths[line] = stop - start
         for at in range(start, stop):
-            places[k], pens[k] = at, every[at]
+            places[k], pens[k] = at, pens_of_all[at]
             k += 1
     while stop < len(spaces) and spaces[stop]:
         stop += 1

@@ -15,7 +15,7 @@ from render.plan import Block, Hinting
 from render.text.breaks import SPACE, encoded
 from render.type.atlas import BLANK, Atlas
 from render.type.fonts import Fonts
-from render.type.glyphs import PHASES, Matrix, Type
+from render.type.glyphs import PHASES, FontInstance, Matrix
 from render.type.kernels import Glyphs, ink_boxes, stand_glyphs
 from render.warp import Warp
 
@@ -31,7 +31,7 @@ class SetText(NamedTuple):
     text the x of the column's middle.
     """
 
-    fonts: tuple[Type, ...]
+    fonts: tuple[FontInstance, ...]
     size_px: int
     vertical: bool
     font_index: NDArray[np.int8]
@@ -48,15 +48,15 @@ class SetText(NamedTuple):
         """
         codes = encoded("".join(line.text for line in block.lines))
         lengths = [len(line.pens) for line in block.lines]
-        types = tuple(fonts.type(font) for font in block.fonts)
+        named = tuple(fonts.instance(name) for name in block.fonts)
         font_index, slots = np.zeros(len(codes), np.int8), np.empty(len(codes), np.int32)
-        if len(types) > 1:
+        if len(named) > 1:
             font_index = np.array([f for line in block.lines for f in line.fonts], np.int8)
-        for number, type_ in enumerate(types):
+        for number, font in enumerate(named):
             own = font_index == number
-            slots[own] = type_.face.slots(codes[own])
+            slots[own] = font.face.slots(codes[own])
         return cls(
-            fonts=types,
+            fonts=named,
             size_px=block.size_px,
             vertical=block.vertical,
             font_index=font_index,
@@ -96,8 +96,8 @@ def place(text: SetText, atlas: Atlas, hinting: Hinting, warp: Warp | None = Non
     boxes, xs, ys = np.empty((n, 4), np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
     groups: list[Glyphs] = []
     inked = 0
-    for number, type_ in enumerate(text.fonts):
-        strike = atlas.strike(type_, text.size_px, hinting, vertical=text.vertical)
+    for number, font in enumerate(text.fonts):
+        strike = atlas.strike(font, text.size_px, hinting, vertical=text.vertical)
         row_numbers = np.empty(n, np.int32)
         while (
             count := stand_glyphs(
@@ -122,17 +122,17 @@ def _warped(text: SetText, atlas: Atlas, warp: Warp) -> Placed:
     boxes = np.empty((len(text.slots), 4), np.int32)
     groups: list[Glyphs] = []
     inked = 0
-    for number, type_ in enumerate(text.fonts):
+    for number, font in enumerate(text.fonts):
         masks: list[NDArray[np.uint8]] = []
         rows = np.zeros((len(text.slots), 5), np.int32)
         used = 0
         for n in np.flatnonzero((text.font_index == number) & (text.slots >= 0)).tolist():
-            glyph, code = (int(of[text.slots[n]]) for of in (type_.face.glyphs, type_.face.codes))
+            glyph, code = (int(of[text.slots[n]]) for of in (font.face.glyphs, font.face.codes))
             if code == SPACE:
                 continue
             x, y = int(quarters[0, n] & 3), int(quarters[1, n] & 3)
             mask, row = atlas.warped(
-                type_,
+                font,
                 text.size_px,
                 glyph,
                 _matrix(slopes[n]),

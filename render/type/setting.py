@@ -1,4 +1,4 @@
-"""Setting text: which type shows each character, where lines end, and the ink that stands there.
+"""Setting text: which font shows each character, where lines end, and the ink that stands there.
 
 All of it reads glyphs at their final size, so the boxes it promises are the boxes that will be
 drawn. A block is a handful of compiled loops over its characters; Python sees whole arrays only.
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from render.plan import Box, Colour, Hinting, Language
 from render.text.breaks import SPACE, Text
+from render.text.facts import QUOTES
 from render.type.atlas import Atlas
 from render.type.fonts import Fonts
-from render.type.glyphs import Type
+from render.type.glyphs import FontInstance
 from render.type.kernels import set_lines, shape, stack_lines
 from render.type.placing import SetText, place
 
@@ -24,19 +25,16 @@ EM_PER_CHARACTER: Mapping[Language, float] = {"en": 0.5, "zh": 1.0, "zh-hant": 1
 ALIGNS = {"left": 0, "justify": 1, "center": 2, "right": 3}
 """The names of alignments, as `set_pens` counts them."""
 
-UPRIGHT = {ord(a): ord(b) for a, b in zip("“”‘’", "「」『』", strict=True)}
-"""Quotation marks that change their form in vertical text."""
-
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a block is set: `types` draw it, the first one first; `leading` is in em.
+    """How a block is set: `fonts` draw it, the first one first; `leading` is in em.
 
     `colour` is the ink wished for; another one is taken where it cannot be read.
     """
 
     language: Language
-    types: tuple[Type, ...]
+    fonts: tuple[FontInstance, ...]
     size_px: int
     leading: float
     align: str = "left"
@@ -86,12 +84,12 @@ class _Shaped:
     slots: NDArray[np.int32]
     font_index: NDArray[np.int8]
     advances: NDArray[np.float64]
-    types: tuple[Type, ...]
+    fonts: tuple[FontInstance, ...]
 
     def where(self, keep: NDArray[np.bool_]) -> "_Shaped":
         return _Shaped(
             self.codes[keep], self.ends[keep], self.spaces[keep], self.slots[keep],
-            self.font_index[keep], self.advances[keep], self.types,
+            self.font_index[keep], self.advances[keep], self.fonts,
         )  # fmt: skip
 
 
@@ -133,7 +131,7 @@ class Compositor:
         if lines.lost:
             shaped = self._mended(shaped, _lost(shaped, lines), style)
             lines = self._set(shaped, style, along, most_lines)
-        found, most = lines.set, len(lines.lengths)
+        characters, most = lines.set, len(lines.lengths)
         bases_of_all = np.empty(len(lines.places), np.int32)
         bases, boxes = np.empty(most, np.int32), np.empty((most, 4), np.int32)
         count, n = stack_lines(
@@ -147,12 +145,12 @@ class Compositor:
             style=style,
             text=lines.text[:n],
             characters=SetText(
-                shaped.types,
+                shaped.fonts,
                 style.size_px,
                 style.vertical,
-                found.font_index[:n],
-                found.slots[:n],
-                found.pens[:n],
+                characters.font_index[:n],
+                characters.slots[:n],
+                characters.pens[:n],
                 bases_of_all[:n],
             ),
             lengths=tuple(lines.lengths[:count].tolist()),
@@ -164,7 +162,7 @@ class Compositor:
 
     def _set(self, shaped: _Shaped, style: Style, along: int, most_lines: int) -> _Lines:
         """Break lines, put the pens, and find the ink there."""
-        fine = self.subpixel and not style.vertical and not shaped.types[0].face.han
+        fine = self.subpixel and not style.vertical and not shaped.fonts[0].face.han
         n = len(shaped.codes)
         places, pens, lengths = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
         count, k, whole = set_lines(
@@ -173,50 +171,50 @@ class Compositor:
             1 if fine else 4, places, pens, lengths,
         )  # fmt: skip
         places = places[:k]
-        found = SetText(
-            shaped.types, style.size_px, style.vertical, shaped.font_index.take(places),
+        characters = SetText(
+            shaped.fonts, style.size_px, style.vertical, shaped.font_index.take(places),
             shaped.slots.take(places), pens[:k], np.zeros(k, np.int32),
         )  # fmt: skip
         text = shaped.codes.take(places).tobytes().decode("utf-32-le")
-        placed = place(found, self.atlas, self.hinting)
+        placed = place(characters, self.atlas, self.hinting)
         lost = k - placed.inked - text.count(" ")
-        return _Lines(places, text, found, lengths[:count], placed.boxes, lost, whole)
+        return _Lines(places, text, characters, lengths[:count], placed.boxes, lost, whole)
 
     def _mended(self, shaped: _Shaped, lost: NDArray[np.bool_], style: Style) -> _Shaped:
-        """Give lost characters to other types that show them; drop those that none does."""
-        types, font_index, slots = list(shaped.types), shaped.font_index.copy(), shaped.slots.copy()
+        """Give lost characters to other fonts that show them; drop those that none does."""
+        fonts, font_index, slots = list(shaped.fonts), shaped.font_index.copy(), shaped.slots.copy()
         advances = shaped.advances.copy()
         for code in np.unique(shaped.codes[lost]).tolist():
-            found = self._substitute(code, style)
-            if found is None:
+            substitute = self._substitute(code, style)
+            if substitute is None:
                 continue
             at = lost & (shaped.codes == code)
-            type_, slot = found
-            if type_ not in types:
-                types.append(type_)
-            font_index[at], slots[at], lost[at] = types.index(type_), slot, False
+            font, slot = substitute
+            if font not in fonts:
+                fonts.append(font)
+            font_index[at], slots[at], lost[at] = fonts.index(font), slot, False
             if not style.vertical:
-                advances[at] = type_.advances(slots[at]) * style.size_px
+                advances[at] = font.advances(slots[at]) * style.size_px
         # Where a line may end after a dropped character it may end before it too.
         ends = shaped.ends.copy()
         for at in np.flatnonzero(lost & ends):
             ends[max(0, at - 1)] = True
         return _Shaped(
-            shaped.codes, ends, shaped.spaces, slots, font_index, advances, tuple(types)
+            shaped.codes, ends, shaped.spaces, slots, font_index, advances, tuple(fonts)
         ).where(~lost)
 
-    def _substitute(self, code: int, style: Style) -> tuple[Type, int] | None:
-        """Return the first type that shows a character at this size, and its slot there."""
-        for type_ in self.fonts.holders(code):
-            strike = self.atlas.strike(type_, style.size_px, self.hinting, vertical=style.vertical)
-            slot = type_.face.slots(np.array([code], np.uint32))
+    def _substitute(self, code: int, style: Style) -> tuple[FontInstance, int] | None:
+        """Return the first font that shows a character at this size, and its slot there."""
+        for font in self.fonts.holders(code):
+            strike = self.atlas.strike(font, style.size_px, self.hinting, vertical=style.vertical)
+            slot = font.face.slots(np.array([code], np.uint32))
             if strike.find(slot)[0] >= 0:
-                return type_, int(slot[0])
+                return font, int(slot[0])
         return None
 
 
 def _shape(text: Text, style: Style) -> _Shaped:
-    """Give each character to the type that is to show it."""
+    """Give each character to the font that is to show it."""
     codes, ends = text.codes, text.breaks
     if style.vertical:
         codes = _upright(codes)
@@ -224,13 +222,13 @@ def _shape(text: Text, style: Style) -> _Shaped:
         codes, ends = codes[own], ends[own]
     n = len(codes)
     slots, font_index, advances = np.empty(n, np.int32), np.empty(n, np.int8), np.empty(n)
-    for number, type_ in enumerate(style.types):
+    for number, font in enumerate(style.fonts):
         while not shape(
-            codes, number, type_.face.slot_of, type_.ems, float(style.size_px), style.vertical,
+            codes, number, font.face.slot_of, font.ems, float(style.size_px), style.vertical,
             slots, font_index, advances,
         ):  # fmt: skip
-            type_.advances(slots[(font_index == number) & (slots >= 0)])  # learns what is unknown
-    return _Shaped(codes, ends, codes == SPACE, slots, font_index, advances, style.types)
+            font.advances(slots[(font_index == number) & (slots >= 0)])  # learns what is unknown
+    return _Shaped(codes, ends, codes == SPACE, slots, font_index, advances, style.fonts)
 
 
 def _lost(shaped: _Shaped, lines: _Lines) -> NDArray[np.bool_]:
@@ -241,8 +239,8 @@ def _lost(shaped: _Shaped, lines: _Lines) -> NDArray[np.bool_]:
 
 
 def _upright(codes: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return the codes of vertical text: full-width letters and digits, standing quotes."""
+    """Return the codes of vertical text: full-width letters and digits, corner brackets."""
     codes = np.where((codes > SPACE) & (codes < 0x7F), codes + np.uint32(0xFEE0), codes)
-    for flat, standing in UPRIGHT.items():
-        codes = np.where(codes == flat, np.uint32(standing), codes)
+    for flat, upright in QUOTES.items():
+        codes = np.where(codes == flat, np.uint32(upright), codes)
     return codes

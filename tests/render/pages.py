@@ -108,8 +108,8 @@ def page_of(
 
 def style_of(page: Page, *faces: str, size_px: int = 12, **changes: Any) -> Style:
     """Return a style of plain faces, by name."""
-    types = tuple(page.material.fonts.plain(page.material.fonts.faces[face]) for face in faces)
-    return replace(Style(page.choices.language, types, size_px, 1.4), **changes)
+    fonts = tuple(page.material.fonts.plain(page.material.fonts.faces[face]) for face in faces)
+    return replace(Style(page.choices.language, fonts, size_px, 1.4), **changes)
 
 
 def block_of(text: str, font: Font, size_px: int, x: int, y: int) -> Block:

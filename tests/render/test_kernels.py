@@ -14,7 +14,7 @@ from render.drawing import (
     cover,
 )
 from render.picture.kernels import (
-    veil,
+    tint_rectangle,
     window_extremes,
 )
 from render.picture.light import CELL_PX, TO_LINEAR, TO_SRGB
@@ -241,12 +241,12 @@ def test_coverage_takes_the_fuller_mask(parts):
 
 @quick
 @given(colours, st.integers(0, 255), st.integers(0, 99))
-def test_a_veil_and_a_halo_are_blended_to_the_nearest_value(colour, share, seed):
-    for paint in ("veil", "coverage"):
+def test_a_tint_and_a_halo_are_blended_to_the_nearest_value(colour, share, seed):
+    for paint in ("tint", "coverage"):
         canvas, expected = canvas_of(seed), canvas_of(seed)
         mask = np.full((5, 7), share, np.uint8)
-        if paint == "veil":
-            veil(canvas, 2, 3, 9, 8, np.array(colour, np.uint8), share)
+        if paint == "tint":
+            tint_rectangle(canvas, 2, 3, 9, 8, np.array(colour, np.uint8), share)
         else:
             mask = canvas_of(seed + 1)[:5, :7, 0].copy()
             blend_coverage(canvas, mask, 2, 3, np.array(colour, np.uint8))

@@ -77,7 +77,7 @@ def test_no_warp_at_all_needs_no_inset():
 
 def test_through_no_warp_glyphs_are_those_of_the_flat_page(renderer):
     fonts = renderer.material.fonts
-    font = fonts.plain(fonts.faces[PLEX]).font
+    font = fonts.plain(fonts.faces[PLEX]).name
     block = block_of("plain text, 3 x", font, 11, 10, 50)
     flat, through = (place(SetText.of(block, fonts), renderer.material.atlas, "none", w)
                      for w in (None, IDENTITY))  # fmt: skip
@@ -96,7 +96,7 @@ def mask(glyphs, n):
 
 def test_a_quarter_turn_turns_every_glyph(renderer):
     fonts = renderer.material.fonts
-    font = fonts.plain(fonts.faces[PLEX]).font
+    font = fonts.plain(fonts.faces[PLEX]).name
     block = block_of("Fig", font, 24, 10, 50)
     warp = Warp.about((10, 50), np.pi / 2, (0.0, 0.0))
     flat, turned = (
@@ -129,7 +129,7 @@ def test_a_warped_rectangle_covers_what_lies_inside_it(warp, corners):
     assert not canvas.pixels[outside].any()
 
 
-def test_a_warped_rectangle_may_be_a_veil_or_a_window():
+def test_a_warped_rectangle_may_be_a_tint_or_a_window():
     warp = Warp.about((100, 75), 0.05, (1e-4, 0.0))
     ground = np.full((150, 200, 3), 100, np.uint8)
     canvas = Canvas(ground.copy, warp)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from render import LAYOUTS
 from render.picture.canvas import Canvas
-from render.picture.ink import OPACITIES, choose, of_hsv, tint
+from render.picture.ink import OPACITIES, choose, near_grey, of_hsv
 from render.picture.light import (
     CELL_PX,
     TO_LINEAR,
@@ -31,7 +31,7 @@ from tests.render.pages import (
     with_ink,
 )
 
-VEILS = ((20, 10, 10), (250, 250, 245))
+TINTS = ((20, 10, 10), (250, 250, 245))
 BOX = (20, 20, 80, 32)
 
 GRAIN_TOLERANCE = 0.8
@@ -53,7 +53,7 @@ def chosen(pixels, *, floor=3.0, outlined=False, plated=True, wanted=None, seed=
     rng = np.random.default_rng(seed)
     ink = choose(
         rng, canvas, boxes, Box(17, 17, 83, 35), size_px, floor,
-        outlined=outlined, wanted=wanted, veil=VEILS[seed % 2] if plated else None,
+        outlined=outlined, wanted=wanted, tint=TINTS[seed % 2] if plated else None,
     )  # fmt: skip
     return ink, canvas
 
@@ -133,7 +133,7 @@ def test_the_mean_of_a_picture_is_estimated():
         assert mean(pixels) == pytest.approx(luminance_map(pixels).mean(), abs=0.03)
 
 
-def test_a_rectangle_is_filled_veiled_or_opened():
+def test_a_rectangle_is_filled_tinted_or_opened():
     ground = gravel()
     canvas = Canvas(ground.copy, None)
     canvas.lay(Rect(Box(10, 10, 40, 40), (200, 0, 100)))
@@ -151,8 +151,8 @@ def test_a_rectangle_is_filled_veiled_or_opened():
 @given(st.integers(0, 10**6))
 def test_tints_are_near_black_or_near_white(seed):
     rng = np.random.default_rng(seed)
-    assert luminance(tint(rng, light=True)) > 0.7
-    assert luminance(tint(rng, light=False)) < 0.02
+    assert luminance(near_grey(rng, light=True)) > 0.7
+    assert luminance(near_grey(rng, light=False)) < 0.02
 
 
 def test_colours_of_hue_saturation_and_value():
@@ -200,7 +200,7 @@ def test_a_plate_helps_where_no_colour_does(floor):
         ink, canvas = chosen(gravel(seed), floor=floor, seed=seed)
         assert ink is not None
         assert ink.plate is not None
-        assert ink.plate.colour in VEILS
+        assert ink.plate.colour in TINTS
         assert ink.plate.opacity in OPACITIES
         assert ink.contrasts[0] >= floor
         ((low, high),) = extremes(canvas.pixels, np.array([BOX], np.int32), 12).tolist()

@@ -54,13 +54,13 @@ def codes(text):
 
 
 def strike_of(renderer, face=PLEX, size_px=12, atlas=None, **changes):
-    type_ = renderer.material.fonts.plain(renderer.material.fonts.faces[face])
-    return (atlas or Atlas()).strike(type_, size_px, changes.pop("hinting", "none"), **changes)
+    instance = renderer.material.fonts.plain(renderer.material.fonts.faces[face])
+    return (atlas or Atlas()).strike(instance, size_px, changes.pop("hinting", "none"), **changes)
 
 
 def drawn(strike, text, phase=0):
     """Return the masks of the characters, with their size and place."""
-    slots = strike.type.face.slots(codes(text))
+    slots = strike.font.face.slots(codes(text))
     strike.find(slots)
     rows = strike.rows[strike.table[slots * strike.phases + phase]]
     return [(*row[1:], bytes(strike.masks[row[0] : row[0] + row[1] * row[2]])) for row in rows]
@@ -239,7 +239,7 @@ def test_a_strike_is_the_same_object_and_its_name_tells_all_that_matters(rendere
         strike_of(renderer, face="IBMPlexMono-Bold.ttf#0"),
         strike_of(renderer, face=SIMPLIFIED),
         strike_of(renderer, face=SIMPLIFIED, vertical=True),
-        Atlas().strike(fonts.type(Font(SIMPLIFIED, (700.0,))), 12, "none"),
+        Atlas().strike(fonts.instance(Font(SIMPLIFIED, (700.0,))), 12, "none"),
         strike_of(renderer, face="wqy-microhei.ttc#0"),
         strike_of(renderer, face="wqy-microhei.ttc#1"),
     ]
@@ -248,7 +248,7 @@ def test_a_strike_is_the_same_object_and_its_name_tells_all_that_matters(rendere
 
 def test_what_has_no_ink_is_found_blank(renderer):
     strike = strike_of(renderer)
-    found = strike.find(strike.type.face.slots(codes("a 国b")))
+    found = strike.find(strike.font.face.slots(codes("a 国b")))
     assert (found == BLANK).tolist() == [False, True, True, False]
 
 

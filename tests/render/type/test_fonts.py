@@ -87,7 +87,7 @@ def test_weights_are_never_too_thin_and_each_draws_another_weight(fonts):
 
 
 def _ink(fonts, name, weight):
-    strike = Atlas().strike(fonts.type(Font(name, (weight,))), 20, "none")
+    strike = Atlas().strike(fonts.instance(Font(name, (weight,))), 20, "none")
     strike.find(slots(fonts.faces[name], "国"))
     return strike.masks.sum()
 
@@ -100,9 +100,9 @@ def test_a_thin_static_face_is_left_out(fonts, tmp_path):
 
 def test_every_design_of_a_family_is_drawn(fonts):
     rng = np.random.default_rng(0)
-    drawn = {fonts.draw(rng, "zh", 12).font for _ in range(400)}
+    drawn = {fonts.draw(rng, "zh", 12).name for _ in range(400)}
     assert {font.design for font in drawn if font.face == SIMPLIFIED} == {(w,) for w in WEIGHTS}
-    families = {fonts.faces[fonts.draw(rng, "en", 20).font.face].family for _ in range(400)}
+    families = {fonts.faces[fonts.draw(rng, "en", 20).name.face].family for _ in range(400)}
     assert len(families) == len(fonts.families("en"))
 
 
@@ -118,8 +118,8 @@ def test_a_latin_face_is_chosen_only_where_its_x_height_can_be_read(fonts, size_
 def test_the_x_height_is_that_of_the_drawn_x(renderer, fonts):
     for size_px in SIZES:
         for name in (PLEX, SIMPLIFIED, "Inter[opsz,wght].ttf#0"):
-            font = fonts.plain(fonts.faces[name]).font
-            strike = renderer.material.atlas.strike(fonts.type(font), size_px, "none")
+            font = fonts.plain(fonts.faces[name]).name
+            strike = renderer.material.atlas.strike(fonts.instance(font), size_px, "none")
             boxes = placed(renderer, font, "x", size_px).boxes
             assert strike.x_height_px == boxes[0, 3] - boxes[0, 1]
     assert fonts.faces[PLEX].x_height_em == pytest.approx(0.516, abs=0.02)
@@ -150,17 +150,17 @@ def test_no_face_draws_tofu_for_the_text(renderer, fonts, language):
         composed = page.compose(style, corpus.draw(rng, language, 2000), 3000, 4000)
         assert composed is not None
         assert len(composed.text) > 1500
-        for number, type_ in enumerate(composed.characters.fonts):
+        for number, instance in enumerate(composed.characters.fonts):
             own = {
                 c
                 for c, o in zip(composed.text, composed.characters.font_index, strict=True)
                 if o == number
             }
             letters = sorted(own - {" "})
-            found = slots(type_.face, letters)
+            found = slots(instance.face, letters)
             assert found.min(initial=0) >= 0
-            assert type_.face.glyphs[found].min(initial=1) > 0
-            boxes = placed(renderer, type_.font, "".join(letters), style.size_px).boxes
+            assert instance.face.glyphs[found].min(initial=1) > 0
+            boxes = placed(renderer, instance.name, "".join(letters), style.size_px).boxes
             assert (boxes[:, 2] > boxes[:, 0]).all(), letters
 
 
@@ -175,7 +175,7 @@ def test_what_is_kept_has_ink_at_every_place_of_its_pen(renderer, fonts, size_px
         style = style_of(page, face.name, size_px=size_px)
         composed = page.compose(style, " ".join(".,:;'`-_~^|!") + " x", 3000, 100)
         assert composed is not None
-        for number, type_ in enumerate(composed.characters.fonts):
+        for number, instance in enumerate(composed.characters.fonts):
             kept = [
                 c
                 for c, o in zip(composed.text, composed.characters.font_index, strict=True)
@@ -183,7 +183,7 @@ def test_what_is_kept_has_ink_at_every_place_of_its_pen(renderer, fonts, size_px
             ]
             text = "".join(c for c in kept if c != " ")
             for shift in range(4):
-                boxes = placed(renderer, type_.font, text, size_px, hinting, shift=shift).boxes
+                boxes = placed(renderer, instance.name, text, size_px, hinting, shift=shift).boxes
                 flat = boxes[:, 2] <= boxes[:, 0]
                 blank |= {(face.name, c, shift) for c, f in zip(text, flat, strict=True) if f}
     assert not blank
@@ -285,7 +285,7 @@ def test_a_chinese_face_holds_the_common_characters(fonts):
 
 
 def test_hinting_changes_the_shape_but_not_the_pens(renderer, fonts):
-    font = fonts.plain(fonts.faces["Arvo-Regular.ttf#0"]).font
+    font = fonts.plain(fonts.faces["Arvo-Regular.ttf#0"]).name
     shapes = [
         placed(renderer, font, "mesh", 11, how).glyphs[0] for how in ("none", "light", "full")
     ]
@@ -298,7 +298,7 @@ def test_hinting_changes_the_shape_but_not_the_pens(renderer, fonts):
 
 
 def test_a_latin_glyph_is_drawn_for_each_quarter_of_a_pixel(renderer, fonts):
-    font = fonts.plain(fonts.faces[PLEX]).font
+    font = fonts.plain(fonts.faces[PLEX]).name
     shapes = [placed(renderer, font, "n", shift=q).glyphs[0] for q in range(5)]
     assert len({mask(g, 0).tobytes() for g in shapes[:4]}) == 4
     assert np.array_equal(mask(shapes[0], 0), mask(shapes[4], 0))
@@ -315,7 +315,7 @@ def _centroid(shape):
 
 
 def test_a_han_glyph_stands_on_whole_pixels(renderer, fonts):
-    font = fonts.plain(fonts.faces[SIMPLIFIED]).font
+    font = fonts.plain(fonts.faces[SIMPLIFIED]).name
     shapes = [placed(renderer, font, "国", shift=q).glyphs[0] for q in range(4)]
     assert len({mask(g, 0).tobytes() for g in shapes}) == 1
     assert [int(g.xs[0]) for g in shapes] == [20, 20, 21, 21]
@@ -331,14 +331,14 @@ def test_pens_without_subpixels_are_whole(renderer):
 
 def test_advances_are_those_of_the_font(fonts):
     """In IBM Plex Mono every advance is 0.6 em."""
-    type_ = fonts.plain(fonts.faces[PLEX])
-    assert type_.advances(slots(type_.face, "iMx,")) == pytest.approx([0.6] * 4)
+    instance = fonts.plain(fonts.faces[PLEX])
+    assert instance.advances(slots(instance.face, "iMx,")) == pytest.approx([0.6] * 4)
     han = fonts.plain(fonts.faces[SIMPLIFIED])
     assert han.advances(slots(han.face, "国，")) == pytest.approx([1.0, 1.0])
 
 
 def test_no_glyph_kept_is_fainter_than_the_limit(renderer, fonts):
-    font = fonts.plain(fonts.faces["CrimsonPro[wght].ttf#0"]).font
+    font = fonts.plain(fonts.faces["CrimsonPro[wght].ttf#0"]).name
     glyphs = placed(renderer, font, "the quick, brown. fox; 'jumps' -- over", 5).glyphs[0]
     for n in np.flatnonzero(glyphs.row_numbers >= 0):
         assert mask(glyphs, n).max() >= FAINT
@@ -364,22 +364,22 @@ def test_the_comma_of_vertical_text_lies_in_the_upper_right_of_its_cell(renderer
 
 
 def test_vertical_forms_come_from_the_font(fonts):
-    type_ = fonts.plain(fonts.faces[SIMPLIFIED])
-    assert type_.stands
+    instance = fonts.plain(fonts.faces[SIMPLIFIED])
+    assert instance.has_vertical_forms
     for character, turned in (("（", True), ("，", True), ("—", True), ("国", False), ("「", True)):
-        slot = int(slots(type_.face, character)[0])
-        glyph, right, _, advance = type_.standing(slot)
-        assert (glyph != type_.face.glyphs[slot]) == turned
-        assert advance == type_.units_per_em
-        assert right == -type_.units_per_em // 2
+        slot = int(slots(instance.face, character)[0])
+        glyph, right, _, advance = instance.vertical_form(slot)
+        assert (glyph != instance.face.glyphs[slot]) == turned
+        assert advance == instance.units_per_em
+        assert right == -instance.units_per_em // 2
 
 
 def test_vertical_text_keeps_the_forms_of_its_region(fonts):
     """The face for Taiwan writes 骨, 令 and 房 in its own way, upright too."""
     for name in (TRADITIONAL, "NotoSansCJK-VF.otf.ttc#4"):
-        type_ = fonts.plain(fonts.faces[name])
-        for slot in slots(type_.face, "骨令房国的"):
-            assert type_.standing(int(slot))[0] == type_.face.glyphs[slot]
+        instance = fonts.plain(fonts.faces[name])
+        for slot in slots(instance.face, "骨令房国的"):
+            assert instance.vertical_form(int(slot))[0] == instance.face.glyphs[slot]
 
 
 def test_vertical_text_gets_faces_that_have_forms_for_it(fonts):
@@ -399,13 +399,13 @@ def test_vertical_text_has_wide_letters_and_standing_quotes(renderer):
 
 def test_codes_of_space_have_no_ink(renderer, fonts):
     for name in (PLEX, SIMPLIFIED):
-        boxes = placed(renderer, fonts.plain(fonts.faces[name]).font, "a b").boxes
+        boxes = placed(renderer, fonts.plain(fonts.faces[name]).name, "a b").boxes
         assert boxes[1, 2] <= boxes[1, 0]
         assert boxes[0, 2] > boxes[0, 0]
 
 
 def test_holders_come_by_name_and_map_the_character(fonts):
-    names = [type_.face.name for type_ in fonts.holders(ord("é"))]
+    names = [instance.face.name for instance in fonts.holders(ord("é"))]
     assert names == sorted(names)
     assert PLEX in names
     assert not list(fonts.holders(0x10FFFD))
