@@ -4,14 +4,15 @@ Neighbouring samples share a photograph, chosen from the index alone, so that de
 a second for a large file) is paid once for several pages and no order of work changes a page.
 """
 
-from collections import OrderedDict
 from functools import lru_cache
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from render.plan import Background, Box, Colour
 from shards import RGB, ImageSource, UnreadableImage, UserError, decode
+from shards.sample import MAX_PIXELS
 
 PAGES_PER_PHOTOGRAPH = 8
 """Consecutive indices that share a photograph (our choice: shards hold hundreds of samples)."""
@@ -19,8 +20,8 @@ PAGES_PER_PHOTOGRAPH = 8
 MAX_SHRINK = 4.0
 """Most photograph pixels per page pixel and side (our choice: beyond, pictures turn to mush)."""
 
-CACHE_BYTES = 256 * 2**20
-"""Decoded photographs kept, in bytes."""
+CACHE_BYTES = 3 * MAX_PIXELS
+"""Decoded photographs kept, in bytes: room for the largest that we open."""
 
 
 class Backgrounds:
@@ -37,7 +38,9 @@ class Backgrounds:
         self.flat_share = flat_share
         self.unreadable: dict[str, str] = {}
         self._positions = {source.name(i): i for i in range(len(source))}
-        self._decoded: OrderedDict[str, list[RGB]] = OrderedDict()
+        self._decoded: LRUCache[str, list[RGB]] = LRUCache(
+            CACHE_BYTES, lambda levels: levels[0].nbytes
+        )
 
     def forget(self) -> None:
         """Drop every decoded photograph."""
@@ -113,7 +116,6 @@ class Backgrounds:
     def _photo(self, name: str) -> list[RGB] | None:
         """Return a decoded photograph and its halves so far, None when it cannot be read."""
         if name in self._decoded:
-            self._decoded.move_to_end(name)
             return self._decoded[name]
         if name in self.unreadable or name not in self._positions:
             return None
@@ -122,13 +124,8 @@ class Backgrounds:
         except UnreadableImage as error:
             self.unreadable[name] = error.reason
             return None
-        self._decoded[name] = [photo]
-        while (
-            len(self._decoded) > 1
-            and sum(levels[0].nbytes for levels in self._decoded.values()) > CACHE_BYTES
-        ):
-            self._decoded.popitem(last=False)
-        return self._decoded[name]
+        self._decoded[name] = levels = [photo]
+        return levels
 
 
 @lru_cache(maxsize=1)

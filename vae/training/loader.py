@@ -7,7 +7,6 @@ Draw d of a stream is sample `Order(len(stream), seed)[d]`, as `shards.Stream` r
 epoch of every stream holds each of its samples once.
 """
 
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from zlib import crc32
 
 import cv2
 import numpy as np
+from cachetools import LRUCache
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -126,24 +126,23 @@ class ImageCache:
     """Decoded images, the least recently used leaving first when `limit` bytes are exceeded."""
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.size = limit, 0
-        self._held: OrderedDict[tuple[str, int], tuple[RGB, bool]] = OrderedDict()
+        self._held: LRUCache[tuple[str, int], tuple[RGB, bool]] = LRUCache(
+            limit, lambda value: value[0].nbytes
+        )
+
+    @property
+    def size(self) -> int:
+        """Return the bytes held."""
+        return int(self._held.currsize)
 
     def get(self, key: tuple[str, int]) -> tuple[RGB, bool] | None:
         """Return what was put under `key`, or None."""
-        if key in self._held:
-            self._held.move_to_end(key)
         return self._held.get(key)
 
     def put(self, key: tuple[str, int], value: tuple[RGB, bool]) -> None:
         """Keep `value`, unless it alone exceeds the limit."""
-        if value[0].nbytes > self.limit:
-            return
-        self._held[key] = value
-        self.size += value[0].nbytes
-        while self.size > self.limit:
-            _, (pixels, _) = self._held.popitem(last=False)
-            self.size -= pixels.nbytes
+        if value[0].nbytes <= self._held.maxsize:
+            self._held[key] = value
 
 
 def resized_crop(pixels: RGB, side: int, rng: np.random.Generator) -> RGB:
