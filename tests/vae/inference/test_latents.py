@@ -35,7 +35,7 @@ def test_a_finished_run_has_measured_its_latents_on_its_last_stage(settings, str
     settings = settings.model_copy(update={"latent_batches": 2})
     model = load_model(fit(settings, streams, tmp_path / "out"))
     found = model.latent_mean.clone(), model.latent_std.clone()
-    curriculum = Curriculum(settings.stages, settings.seed)
+    curriculum = Curriculum(settings.stages)
     batches = Batches(streams, curriculum, settings.seed)
     measure_latents(model, [batches[4], batches[6]])
     torch.testing.assert_close(found, (model.latent_mean, model.latent_std))
