@@ -246,20 +246,21 @@ class Page:
         left = min(max(left, area.left - ink_box.left), area.right - ink_box.right)
         top = min(max(top, area.top - ink_box.top), area.bottom - ink_box.bottom)
         box = ink_box.moved(left, top)
-        placed = inked = None
-        if self.canvas.warp is None:
-            # Ink is sought for lines: what finds none, as most places on gravel do, is not placed.
-            boxes = np.empty_like(composed.lines)
-            move(composed.lines, left, top, boxes)
-        else:
-            placed = self._placed(composed, left, top)
+        warped = self.canvas.warp is not None
+        # At once while the glyphs are at hand, but not where no ink may be found, as on gravel.
+        placed = self._placed(composed, left, top) if plated or warped else None
+        inked = None
+        if placed is not None and warped:
             inked = placed.boxes[:, 2] > placed.boxes[:, 0]
             boxes = placed.boxes[inked]
+        else:
+            boxes = np.empty_like(composed.lines)
+            move(composed.lines, left, top, boxes)
         ink = choose(
             self.rng,
             self.canvas,
             boxes,
-            box.grown(PLATE_MARGIN_PX * (1 if placed is None else 2)).intersection(self.box),
+            box.grown(PLATE_MARGIN_PX * (2 if warped else 1)).intersection(self.box),
             composed.style.size_px,
             self.contrast_floor,
             outlined=plated and self._outlines(composed.style),
