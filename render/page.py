@@ -62,9 +62,9 @@ class Sizes:
         if (low, high) not in self._cut:
             inside = [size for size in self._shares if low <= size <= high]
             inside = inside or [self.near(low)]
-            self._cut[low, high] = inside, list(accumulate(self._shares[one] for one in inside))
-        inside, ends = self._cut[low, high]
-        return inside[bisect_right(ends, rng.random() * ends[-1])]
+            self._cut[low, high] = inside, list(accumulate(self._shares[size] for size in inside))
+        inside, sums = self._cut[low, high]
+        return inside[bisect_right(sums, rng.random() * sums[-1])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class Page:
         *,
         align: str = "left",
         indent: bool = False,
-        manner: str = "",
+        style_class: str = "",
         like: Style | None = None,
         vertical: bool = False,
         colour: Colour | None = None,
@@ -176,9 +176,11 @@ class Page:
         language = self.spoken()
         han = language != "en"
         fonts = self.material.fonts
-        drawn = [fonts.draw(self.rng, language, size_px, manner=manner, vertical=vertical)]
+        drawn = [
+            fonts.draw(self.rng, language, size_px, style_class=style_class, vertical=vertical)
+        ]
         if language == "mixed" or (han and not vertical and self.chance(COMPANION)):
-            drawn.append(fonts.draw(self.rng, "en", size_px, manner=manner))
+            drawn.append(fonts.draw(self.rng, "en", size_px, style_class=style_class))
         leading = self.between(1.25, 1.6) if han else self.between(1.15, 1.5)
         indent_em = (2.0 if han else 1.2) if indent else 0.0
         return Style(language, tuple(drawn), size_px, leading, align, indent_em, vertical, colour)

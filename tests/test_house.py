@@ -178,3 +178,20 @@ def test_every_room_is_installed():
 def test_no_drawer_for_odds_and_ends():
     drawers = {"utils", "util", "helpers", "common", "misc", "manager"}
     assert not drawers & {file.stem for file in ROOT.rglob("*.py") if ".venv" not in file.parts}
+
+
+SAY_NOTHING = {"every", "found", "most", "one", "some"}
+"""Words that fit any value, and so tell a reader nothing about this one."""
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_names_say_what_they_hold(file):
+    names = set[str]()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.id if isinstance(node, ast.Name) else node.attr)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+    assert not names & SAY_NOTHING

@@ -85,8 +85,8 @@ class Article(Layout):
         if page.chance(self.head):
             self._set_head(column)
         gutter = max(2 * page.gap_px, size)
-        most = max(1, (column.width + gutter) // (10 * size + gutter))
-        for part in column.split(min(page.count(*self.columns), most), gutter):
+        room = max(1, (column.width + gutter) // (10 * size + gutter))
+        for part in column.split(min(page.count(*self.columns), room), gutter):
             self._fill(part)
 
     def _above_footer(self, column: Column) -> int:
@@ -189,10 +189,10 @@ class Newspaper(Layout):
         low = min(1.4 * size, page.sizes.high)
         head = page.style(page.size_px(low=low), like=body, colour=body.colour)
         column.fact("headline", "heading", 0.4, style=head, most_lines=2)
-        most = max(1, (column.width + gutter) // (8 * size + gutter))
+        room = max(1, (column.width + gutter) // (8 * size + gutter))
         height = min(column.room, round(page.between(*self.story_height) * page.box.height))
         placed, bottom = 0, column.top
-        for number, part in enumerate(column.split(min(page.count(*self.columns), most), gutter)):
+        for number, part in enumerate(column.split(min(page.count(*self.columns), room), gutter)):
             part.bottom = part.top + height
             if paper and number and page.chance(self.picture):
                 show_picture(part, self.picture_height)

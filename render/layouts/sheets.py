@@ -49,8 +49,8 @@ class Table(Layout):
             column.fact("caption", "caption", 0.5, most_lines=2)
         kinds = ["item"]
         kinds += [COLUMNS[page.count(0, len(COLUMNS) - 1)] for _ in range(self.columns - 1)]
-        most = max(2, min(len(kinds), column.width // (7 * style.size_px)))
-        self._set_grid(column, paper, kinds[:most])
+        room = max(2, min(len(kinds), column.width // (7 * style.size_px)))
+        self._set_grid(column, paper, kinds[:room])
 
     def _set_grid(self, column: Column, paper: Paper, kinds: Sequence[str]) -> None:
         """Set a row of headings, then rows of facts until the column is full."""
@@ -156,7 +156,7 @@ class Form(Layout):
         column.fact("title", "title", 0.8, style=head, most_lines=2)
         if page.chance(self.notice):
             column.fact("notice", "caption", 0.6, most_lines=2)
-        hand = page.style(size, manner="hand", colour=ACCENTS[1])
+        hand = page.style(size, style_class="hand", colour=ACCENTS[1])
         for part in column.split(2 if column.width > 30 * size else 1, 2 * size):
             while part.room > 2 * style.pitch_px:
                 if page.chance(self.options):
@@ -293,7 +293,7 @@ class Note(Layout):
         paper = lay_paper(page, slip, dark=self.dark, tint=0.35)
         inks = (paper.ink, (24, 40, 120), (40, 40, 44))
         ink = inks[page.count(0, 2)] if sum(paper.colour) > 384 else paper.ink
-        style = replace(page.style(page.size_px(), manner="hand", colour=ink), leading=1.5)
+        style = replace(page.style(page.size_px(), style_class="hand", colour=ink), leading=1.5)
         margin, pitch = page.gap_px + style.size_px // 2, style.pitch_px
         top = slip.top + margin
         column = Column(
@@ -333,7 +333,7 @@ class Receipt(Layout):
         left = area.left + round(page.between(0, area.width - width))
         strip = area._replace(left=left, right=left + width)
         paper = lay_paper(page, strip, dark=self.dark, tint=0.04)
-        style = page.style(size, manner="mono", colour=paper.ink)
+        style = page.style(size, style_class="mono", colour=paper.ink)
         centre = page.style(size, align="center", like=style, colour=paper.ink)
         inset = size // 2 + 2
         column = Column(

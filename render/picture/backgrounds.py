@@ -107,8 +107,8 @@ class Backgrounds:
     def _crop(self, rng: np.random.Generator, photo: RGB) -> Box:
         width, height = self.size
         high, wide = photo.shape[:2]
-        most = min(wide / width, high / height, MAX_SHRINK)
-        scale = float(np.exp(rng.uniform(np.log(min(1.0, most)), np.log(most))))
+        largest = min(wide / width, high / height, MAX_SHRINK)
+        scale = float(np.exp(rng.uniform(np.log(min(1.0, largest)), np.log(largest))))
         w, h = min(wide, max(1, round(width * scale))), min(high, max(1, round(height * scale)))
         left, top = int(rng.integers(wide - w + 1)), int(rng.integers(high - h + 1))
         return Box(left, top, left + w, top + h)

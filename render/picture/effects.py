@@ -89,8 +89,8 @@ def draw(rng: np.random.Generator, shares: dict[str, float]) -> tuple[Effect, ..
     chosen: list[Effect] = []
     for kind in EFFECTS:
         if rng.random() < shares.get(kind, 0.0):
-            one = EFFECTS[kind]
-            strength = round(one.low + (one.high - one.low) * float(rng.random()), 3)
+            low, high = EFFECTS[kind].low, EFFECTS[kind].high
+            strength = round(low + (high - low) * float(rng.random()), 3)
             chosen.append(Effect(kind, strength, int(rng.integers(2**31))))
     return tuple(chosen)
 

@@ -41,9 +41,9 @@ def luminance(colour: Colour) -> float:
     return _OF_VALUE[0][colour[0]] + _OF_VALUE[1][colour[1]] + _OF_VALUE[2][colour[2]]
 
 
-def ratio(one: float, other: float) -> float:
+def ratio(a: float, b: float) -> float:
     """Return the WCAG 2 contrast ratio of two luminances, in [1, 21]."""
-    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+    return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 
 
 def worse(own: float, low: float, high: float) -> float:

@@ -98,9 +98,9 @@ class Fonts:
         skipped: dict[str, str] = {}
         checksums = Checksums(cache)
         for package in for_purpose("fonts"):
-            found = package.paths(checksums)
-            files += [(path.name, path) for path in found]
-            if not found:
+            paths = package.paths(checksums)
+            files += [(path.name, path) for path in paths]
+            if not paths:
                 skipped[package.module] = "package is not installed"
         checksums.save()
         return cls(*_read(files, skipped))
@@ -125,22 +125,22 @@ class Fonts:
             )
         return cls(*_read(files, {}))
 
-    def families(self, language: Language, manner: str = "") -> list[list[Face]]:
-        """Return the faces for `language`, family by family; those of a `manner` if there are any.
+    def families(self, language: Language, style_class: str = "") -> list[list[Face]]:
+        """Return the faces for `language`, family by family; of a `style_class` if any are.
 
         Lines of "mixed" are set in a Chinese face first; the Latin letters of a Chinese font are
         a last resort for English.
         """
-        key = (language, manner)
+        key = (language, style_class)
         if key not in self._groups:
             wanted: Language = "zh" if language == "mixed" else language
             able = [face for face in self.faces.values() if wanted in face.languages]
             if wanted == "en":
                 able = [face for face in able if not face.han] or able
-            if manner:
-                able = [face for face in able if manner in face.manner] or able
+            if style_class:
+                able = [face for face in able if style_class in face.style_class] or able
             else:  # handwriting is for notes
-                able = [face for face in able if "hand" not in face.manner] or able
+                able = [face for face in able if "hand" not in face.style_class] or able
             families: dict[str, list[Face]] = {}
             for face in able:
                 families.setdefault(face.family, []).append(face)
@@ -173,16 +173,16 @@ class Fonts:
         language: Language,
         size_px: int,
         *,
-        manner: str = "",
+        style_class: str = "",
         vertical: bool = False,
     ) -> FontInstance:
         """Draw a font that can be read at `size_px`: every family, then every face, alike.
 
         With `vertical` only faces that have forms for it, where there are any.
         """
-        families = self.families(language, manner)
+        families = self.families(language, style_class)
         if language == "en":
-            families = self._legible(families, manner, size_px)
+            families = self._legible(families, style_class, size_px)
         if vertical:
             able = [[f for f in family if self.plain(f).has_vertical_forms] for family in families]
             families = [family for family in able if family] or families
@@ -191,19 +191,25 @@ class Fonts:
         coordinates = tuple(axis.values[int(rng.random() * len(axis.values))] for axis in face.axes)
         return self.instance(Font(face.name, coordinates))
 
-    def _legible(self, families: list[list[Face]], manner: str, size_px: int) -> list[list[Face]]:
+    def _legible(
+        self, families: list[list[Face]], style_class: str, size_px: int
+    ) -> list[list[Face]]:
         """Return the faces whose x-height is large enough at `size_px`, at least the largest."""
-        if (manner, size_px) not in self._large:
+        if (style_class, size_px) not in self._large:
             largest = max(face.x_height_em for family in families for face in family)
             least = min(MIN_X_HEIGHT_PX / size_px, largest)
             kept = [[face for face in family if face.x_height_em >= least] for family in families]
-            self._large[manner, size_px] = [family for family in kept if family]
-        return self._large[manner, size_px]
+            self._large[style_class, size_px] = [family for family in kept if family]
+        return self._large[style_class, size_px]
 
     def instances(self, languages: Sequence[Language]) -> list[FontInstance]:
         """Return every font that `draw` can return for these languages."""
-        manners = ("", "mono", "hand")
-        groups = [self.families(one, manner) for one in languages for manner in manners]
+        style_classes = ("", "mono", "hand")
+        groups = [
+            self.families(language, style_class)
+            for language in languages
+            for style_class in style_classes
+        ]
         faces = {face.name: face for families in groups for family in families for face in family}
         return [
             self.instance(Font(name, coordinates))
@@ -258,10 +264,10 @@ def _read(
 ) -> tuple[list[Face], dict[str, str]]:
     faces: list[Face] = []
     for name, path in files:
-        found = list(_faces(name, path, skipped))
-        if not found and not any(key.startswith(name) for key in skipped):
+        readable = list(_faces(name, path, skipped))
+        if not readable and not any(key.startswith(name) for key in skipped):
             skipped[name] = "covers neither ASCII nor the common Chinese characters"
-        faces += found
+        faces += readable
     return faces, skipped
 
 
@@ -332,7 +338,7 @@ def _face(key: str, path: Path, index: int, family: str, table: Any) -> tuple[st
             index=index,
             family=family,
             languages=frozenset(languages),
-            manner=_manner(table, family),
+            style_class=_style_class(table, family),
             region=_region(family),
             codes=codes,
             glyphs=np.array([cmap[code] for code in codes.tolist()], np.uint32),
@@ -365,15 +371,15 @@ def _axes(table: Any) -> Iterator[Axis]:
         yield Axis(axis.axisTag, values or (float(axis.defaultValue),))
 
 
-def _manner(table: Any, family: str) -> frozenset[str]:
+def _style_class(table: Any, family: str) -> frozenset[str]:
     """Return which of "mono" and "hand" a face is."""
-    panose, manner = table["OS/2"].panose, set[str]()
+    panose, style_class = table["OS/2"].panose, set[str]()
     if table["post"].isFixedPitch or (panose.bFamilyType == 2 and panose.bProportion == MONOSPACED):
-        manner.add("mono")
+        style_class.add("mono")
     by_class = table["OS/2"].sFamilyClass >> 8 == SCRIPT or panose.bFamilyType == HANDWRITTEN
     if by_class or family in HANDS:
-        manner.add("hand")
-    return frozenset(manner)
+        style_class.add("hand")
+    return frozenset(style_class)
 
 
 def _family(table: Any) -> str:

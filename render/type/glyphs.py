@@ -54,8 +54,8 @@ class Face:
 
     `name` identifies it in plans: file name (below the user's folder), "#" and index. `codes`
     (n,) rise and `glyphs` (n,) are the font's own numbers for them. `checksum` is the font's own
-    (table head). `manner` holds "mono" and "hand" where they apply; `region` is the language tag
-    of the region whose forms of Han it holds, where its name says so.
+    (table head). `style_class` holds "mono" and "hand" where they apply; `region` is the
+    language tag of the region whose forms of Han it holds, where its name says so.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Face:
     index: int
     family: str
     languages: frozenset[Language]
-    manner: frozenset[str]
+    style_class: frozenset[str]
     region: str
     codes: NDArray[np.uint32]
     glyphs: NDArray[np.uint32]

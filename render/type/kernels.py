@@ -54,15 +54,15 @@ def shape(
 @compiled
 def fill_lines(
     advances: NDArray[np.float64],
-    ends: NDArray[np.bool_],
+    breaks: NDArray[np.bool_],
     spaces: NDArray[np.bool_],
     width: float,
     indent: float,
-    most: int,
+    most_lines: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Fill lines greedily: (starts, stops) of each, (l,), outer spaces excluded.
 
-    `advances` (n,) px, `ends` (n,) True where a line may end after a character, `width` and
+    `advances` (n,) px, `breaks` (n,) True where a line may end after a character, `width` and
     `indent` (of the first line) px. Spaces may hang over the edge; a part wider than a line is
     split between characters, nothing else ever is.
     """
@@ -71,7 +71,7 @@ def fill_lines(
     stops = np.empty(n, np.int32)
     lines = 0
     start = 0
-    while lines < most:
+    while lines < most_lines:
         while start < n and spaces[start]:
             start += 1
         if start >= n:
@@ -84,7 +84,7 @@ def fill_lines(
             if not spaces[at] and used + advances[at] > room:
                 break
             used += advances[at]
-            if ends[at]:
+            if breaks[at]:
                 end = at + 1
             at += 1
         if at == n:
@@ -109,7 +109,7 @@ MOST_STRETCH = 0.2
 @compiled
 def set_pens(
     advances: NDArray[np.float64],
-    ends: NDArray[np.bool_],
+    breaks: NDArray[np.bool_],
     starts: NDArray[np.int32],
     stops: NDArray[np.int32],
     width: float,
@@ -129,7 +129,7 @@ def set_pens(
         used, gaps = 0.0, 0
         for at in range(start, stop):
             used += advances[at]
-            if ends[at] and at < stop - 1:
+            if breaks[at] and at < stop - 1:
                 gaps += 1
         slack = max(0.0, width - x - used)
         step = 0.0
@@ -142,7 +142,7 @@ def set_pens(
         for at in range(start, stop):
             pens[at] = quantum * int(np.floor(x * 4 / quantum + 0.5))
             x += advances[at]
-            if ends[at]:
+            if breaks[at]:
                 x += step
     return pens
 
@@ -150,11 +150,11 @@ def set_pens(
 @compiled
 def set_lines(
     advances: NDArray[np.float64],
-    ends: NDArray[np.bool_],
+    breaks: NDArray[np.bool_],
     spaces: NDArray[np.bool_],
     width: float,
     indent: float,
-    most: int,
+    most_lines: int,
     align: int,
     quantum: int,
     places: NDArray[np.int32],
@@ -166,8 +166,8 @@ def set_lines(
     What is put in place, each in room for n: `places` of the characters in lines in the text and
     their `pens`, and the `lengths` of the lines. The rest is as in `fill_lines` and `set_pens`.
     """
-    starts, stops = fill_lines(advances, ends, spaces, width, indent, most)
-    pens_of_all = set_pens(advances, ends, starts, stops, width, indent, align, quantum)
+    starts, stops = fill_lines(advances, breaks, spaces, width, indent, most_lines)
+    pens_of_all = set_pens(advances, breaks, starts, stops, width, indent, align, quantum)
     k, stop = 0, 0
     for line in range(len(starts)):
         start, stop = starts[line], stops[line]

@@ -79,7 +79,7 @@ class _Shaped:
     """
 
     codes: NDArray[np.uint32]
-    ends: NDArray[np.bool_]
+    breaks: NDArray[np.bool_]
     spaces: NDArray[np.bool_]
     slots: NDArray[np.int32]
     font_index: NDArray[np.int8]
@@ -88,7 +88,7 @@ class _Shaped:
 
     def where(self, keep: NDArray[np.bool_]) -> "_Shaped":
         return _Shaped(
-            self.codes[keep], self.ends[keep], self.spaces[keep], self.slots[keep],
+            self.codes[keep], self.breaks[keep], self.spaces[keep], self.slots[keep],
             self.font_index[keep], self.advances[keep], self.fonts,
         )  # fmt: skip
 
@@ -131,9 +131,9 @@ class Compositor:
         if lines.lost:
             shaped = self._mended(shaped, _lost(shaped, lines), style)
             lines = self._set(shaped, style, along, most_lines)
-        characters, most = lines.set, len(lines.lengths)
+        characters, set_count = lines.set, len(lines.lengths)
         bases_of_all = np.empty(len(lines.places), np.int32)
-        bases, boxes = np.empty(most, np.int32), np.empty((most, 4), np.int32)
+        bases, boxes = np.empty(set_count, np.int32), np.empty((set_count, 4), np.int32)
         count, n = stack_lines(
             lines.boxes, lines.lengths, style.pitch_px, across, style.vertical,
             bases_of_all, bases, boxes,
@@ -157,7 +157,7 @@ class Compositor:
             bases=tuple(bases[:count].tolist()),
             lines=boxes,
             box=Box.union(boxes.tolist()),
-            whole=lines.whole and count == most,
+            whole=lines.whole and count == set_count,
         )
 
     def _set(self, shaped: _Shaped, style: Style, along: int, most_lines: int) -> _Lines:
@@ -166,7 +166,7 @@ class Compositor:
         n = len(shaped.codes)
         places, pens, lengths = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
         count, k, whole = set_lines(
-            shaped.advances, shaped.ends, shaped.spaces, float(along),
+            shaped.advances, shaped.breaks, shaped.spaces, float(along),
             style.indent_em * style.size_px, max(1, most_lines), ALIGNS[style.align],
             1 if fine else 4, places, pens, lengths,
         )  # fmt: skip
@@ -196,11 +196,11 @@ class Compositor:
             if not style.vertical:
                 advances[at] = font.advances(slots[at]) * style.size_px
         # Where a line may end after a dropped character it may end before it too.
-        ends = shaped.ends.copy()
-        for at in np.flatnonzero(lost & ends):
-            ends[max(0, at - 1)] = True
+        breaks = shaped.breaks.copy()
+        for at in np.flatnonzero(lost & breaks):
+            breaks[max(0, at - 1)] = True
         return _Shaped(
-            shaped.codes, ends, shaped.spaces, slots, font_index, advances, tuple(fonts)
+            shaped.codes, breaks, shaped.spaces, slots, font_index, advances, tuple(fonts)
         ).where(~lost)
 
     def _substitute(self, code: int, style: Style) -> tuple[FontInstance, int] | None:
@@ -215,11 +215,11 @@ class Compositor:
 
 def _shape(text: Text, style: Style) -> _Shaped:
     """Give each character to the font that is to show it."""
-    codes, ends = text.codes, text.breaks
+    codes, breaks = text.codes, text.breaks
     if style.vertical:
         codes = _upright(codes)
         own = (codes >= 0x2E80) & (codes != 0xFFFF)
-        codes, ends = codes[own], ends[own]
+        codes, breaks = codes[own], breaks[own]
     n = len(codes)
     slots, font_index, advances = np.empty(n, np.int32), np.empty(n, np.int8), np.empty(n)
     for number, font in enumerate(style.fonts):
@@ -228,7 +228,7 @@ def _shape(text: Text, style: Style) -> _Shaped:
             slots, font_index, advances,
         ):  # fmt: skip
             font.advances(slots[(font_index == number) & (slots >= 0)])  # learns what is unknown
-    return _Shaped(codes, ends, codes == SPACE, slots, font_index, advances, style.fonts)
+    return _Shaped(codes, breaks, codes == SPACE, slots, font_index, advances, style.fonts)
 
 
 def _lost(shaped: _Shaped, lines: _Lines) -> NDArray[np.bool_]:

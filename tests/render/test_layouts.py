@@ -124,9 +124,9 @@ def test_columns_of_an_article_stand_side_by_side(renderer):
 
 
 def test_receipts_are_set_in_mono_and_notes_by_hand(renderer):
-    for layout, manner in (("receipt", "mono"), ("note", "hand")):
+    for layout, style_class in (("receipt", "mono"), ("note", "hand")):
         for block in only(renderer, layout).plan(0).blocks:
-            assert manner in renderer.material.fonts.faces[block.fonts[0].face].manner
+            assert style_class in renderer.material.fonts.faces[block.fonts[0].face].style_class
 
 
 def test_sheets_bring_plain_ground_and_some_layouts_pictures(renderer):

@@ -81,7 +81,7 @@ def _deal(
         due_step[s] = low
     for step in range(first, last):
         for slot in range(slots[step], slots[step + 1]):
-            chosen, longest, most = -1, -1, -np.inf
+            chosen, longest, longest_wait = -1, -1, -np.inf
             for s in range(width):
                 if shares[step, s] <= 0:
                     continue
@@ -98,8 +98,8 @@ def _deal(
                 waiting = owed[step, s] + (slot + 1 - slots[step]) * shares[step, s] - given[s]
                 if waiting > SLACK and (chosen < 0 or due[s] < due[chosen]):
                     chosen = s
-                if waiting > most:
-                    longest, most = s, waiting
+                if waiting > longest_wait:
+                    longest, longest_wait = s, waiting
             if chosen < 0:
                 chosen = longest
             given[chosen] += 1

@@ -73,7 +73,9 @@ def test_english_gets_latin_faces_and_no_handwriting(fonts):
     assert not any(face.han or face.family in HANDS for face in faces)
     hands = {face.family for family in fonts.families("en", "hand") for face in family}
     assert hands == HANDS - {"LXGW WenKai"}
-    assert all("mono" in face.manner for family in fonts.families("en", "mono") for face in family)
+    assert all(
+        "mono" in face.style_class for family in fonts.families("en", "mono") for face in family
+    )
 
 
 def test_weights_are_never_too_thin_and_each_draws_another_weight(fonts):
