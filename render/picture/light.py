@@ -47,8 +47,11 @@ def ratio(a: float, b: float) -> float:
 
 
 def worse(own: float, low: float, high: float) -> float:
-    """Return the lower ratio of a luminance with two others; 1 when it lies between."""
-    return 1.0 if low <= own <= high else min(ratio(own, low), ratio(own, high))
+    """Return the lower ratio of a luminance with `low` <= `high`; 1 when it lies between."""
+    # The nearer of the two has the lower ratio. Asked for every ink and window of a page.
+    if own < low:
+        return (low + 0.05) / (own + 0.05)
+    return (own + 0.05) / (high + 0.05) if own > high else 1.0
 
 
 def contrast(colour: Colour, low: float, high: float) -> float:
