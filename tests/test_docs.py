@@ -71,6 +71,10 @@ def test_files_named_in_code_are_there(document):
         assert (ROOT / name).exists(), name
 
 
+SETTINGS = set(re.findall(r"(?m)^    (\w+):", (ROOT / "render/settings.py").read_text("utf-8")))
+"""The fields of RenderSettings, which a recipe and `--set` call `render.NAME`."""
+
+
 @every_document
 def test_names_of_the_code_are_there(document):
     """`vae.objective.alignment.balance` leads to a module that says `balance`."""
@@ -84,7 +88,7 @@ def test_names_of_the_code_are_there(document):
         else:
             place = place / "__init__.py"
         words = set(re.findall(r"\w+", place.read_text("utf-8")))
-        fields = {"size_px", "fonts"} if name.startswith("render.") else set()
+        fields = SETTINGS if name.startswith("render.") else set[str]()
         assert len(parts) == 1 or parts[1] in words | fields, name
         assert len(parts) < 3 or parts[1][0].isupper(), name  # an attribute of a class
 
