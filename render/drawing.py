@@ -65,14 +65,28 @@ def fetch(masks: NDArray[np.uint8], rows: NDArray[np.int32], row_numbers: NDArra
 
 
 @compiled
+def mask_at(glyphs: Glyphs, n: int) -> tuple[int, int, int, int, int]:
+    """Return (offset, width, height, left, top) of the mask of glyph `n`; 0 for one without ink.
+
+    `offset` is where it begins in `masks`, the others are px on the canvas.
+    """
+    row = glyphs.row_numbers[n]
+    if row < 0:
+        return 0, 0, 0, 0, 0
+    rows = glyphs.rows
+    left, top = glyphs.xs[n] + rows[row, 3], glyphs.ys[n] + rows[row, 4]
+    return rows[row, 0], rows[row, 1], rows[row, 2], left, top
+
+
+@compiled
 def blend_srgb(
     canvas: NDArray[np.uint8],
     glyphs: Glyphs,
     colour: NDArray[np.uint8],
 ) -> int:
     """Blend glyphs into `canvas` (h, w, 3) in place, in sRGB values as browsers do."""
-    masks, rows, row_numbers, xs, ys = glyphs
-    fetched = fetch(masks, rows, row_numbers)
+    masks = glyphs.masks
+    fetched = fetch(masks, glyphs.rows, glyphs.row_numbers)
     flat, width = canvas.reshape(-1), canvas.shape[1]
     # The channels lie 20 bits apart in one word: most glyphs are too narrow to blend several
     # pixels at once, but three values can be.
@@ -81,12 +95,8 @@ def blend_srgb(
     half, low = np.uint64(128) * ones, np.uint64(255) * ones
     ink = np.uint64(colour[0])
     ink |= np.uint64(colour[1]) << second | np.uint64(colour[2]) << third
-    for n in range(len(row_numbers)):
-        row = row_numbers[n]
-        if row < 0:
-            continue
-        offset, wide, high = rows[row, 0], rows[row, 1], rows[row, 2]
-        left, top = xs[n] + rows[row, 3], ys[n] + rows[row, 4]
+    for n in range(len(glyphs.row_numbers)):
+        offset, wide, high, left, top = mask_at(glyphs, n)
         for y in range(high):
             mask = masks[offset + y * wide : offset + (y + 1) * wide]
             part = flat[((top + y) * width + left) * 3 : ((top + y) * width + left + wide) * 3]
@@ -114,20 +124,16 @@ def blend_linear(
 
     `to_linear` (256,) and `to_srgb` (65536,) are the two tables of `light.py`.
     """
-    masks, rows, row_numbers, xs, ys = glyphs
-    fetched = fetch(masks, rows, row_numbers)
+    masks = glyphs.masks
+    fetched = fetch(masks, glyphs.rows, glyphs.row_numbers)
     flat, width = canvas.reshape(-1), canvas.shape[1]
     # Two channels lie 32 bits apart in one word.
     half, full, second = np.uint64(127), np.uint64(255), np.uint64(32)
     low = np.uint64(0xFFFFFFFF)
     inks = np.uint64(to_linear[colour[0]]) | np.uint64(to_linear[colour[1]]) << second
     blue = np.uint64(to_linear[colour[2]])
-    for n in range(len(row_numbers)):
-        row = row_numbers[n]
-        if row < 0:
-            continue
-        offset, wide, high = rows[row, 0], rows[row, 1], rows[row, 2]
-        left, top = xs[n] + rows[row, 3], ys[n] + rows[row, 4]
+    for n in range(len(glyphs.row_numbers)):
+        offset, wide, high, left, top = mask_at(glyphs, n)
         for y in range(high):
             mask = masks[offset + y * wide : offset + (y + 1) * wide]
             part = flat[((top + y) * width + left) * 3 : ((top + y) * width + left + wide) * 3]
@@ -147,16 +153,11 @@ def blend_linear(
 @compiled
 def cover(coverage: NDArray[np.uint8], glyphs: Glyphs) -> None:
     """Put the masks of glyphs into `coverage` (h, w), the fuller one where two meet."""
-    masks, rows, row_numbers, xs, ys = glyphs
-    for n in range(len(row_numbers)):
-        row = row_numbers[n]
-        if row < 0:
-            continue
-        offset, width, height = rows[row, 0], rows[row, 1], rows[row, 2]
-        left, top = xs[n] + rows[row, 3], ys[n] + rows[row, 4]
-        for y in range(height):
-            for x in range(width):
-                value = masks[offset + y * width + x]
+    for n in range(len(glyphs.row_numbers)):
+        offset, wide, high, left, top = mask_at(glyphs, n)
+        for y in range(high):
+            for x in range(wide):
+                value = glyphs.masks[offset + y * wide + x]
                 coverage[top + y, left + x] = max(coverage[top + y, left + x], value)
 
 
