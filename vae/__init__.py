@@ -17,8 +17,9 @@ from vae.presets import PRESETS
 from vae.settings import VAESettings
 from vae.training.checkpoint import load_model
 from vae.training.curriculum import Stage
+from vae.training.settings import TrainSettings
 from vae.training.step import Step
-from vae.training.train import TrainSettings, fit
+from vae.training.train import fit
 
 __all__ = [
     "LPIPS",
