@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.utils.data import DataLoader
 
 from shards import UserError
@@ -31,7 +32,7 @@ from vae.inference.latents import measure_latents
 from vae.model import VAE
 from vae.objective.losses import Objective, build_objective
 from vae.training.checkpoint import latest
-from vae.training.curriculum import Curriculum
+from vae.training.curriculum import Curriculum, Stage
 from vae.training.loader import Batches
 from vae.training.record import Record, grid
 from vae.training.settings import TrainSettings
@@ -57,7 +58,8 @@ def fit(
     every record that goes to metrics.jsonl. `device` is torch's name of where the model runs.
 
     Raises:
-        UserError: for streams or checkpoints that do not fit, or a loss that is not finite.
+        UserError: for streams or checkpoints that do not fit, or a loss or gradient that
+            is not finite; no weight has then seen it.
         KeyboardInterrupt: on SIGINT, after a checkpoint of the step in hand.
     """
     curriculum = Curriculum(settings.stages)
@@ -92,15 +94,12 @@ def fit(
             image = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
             rng = np.random.default_rng([settings.seed, step])
             total, terms = forward(image, settings.weights_at(stage), rng)
-            if not torch.isfinite(total):
-                raise UserError(
-                    f"the loss is {total.item()} at step {step} (stage {stage.name}); "
-                    f"lower rate.peak or clip, then run again from the last checkpoint in {out}"
-                )
             optimizer.zero_grad(set_to_none=True)
             total.backward()
             # Without the projection, whose gradient has its own scale (vae/objective/alignment.py).
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            learned = [p.grad for p in state.objective.learned().values() if p.grad is not None]
+            check_finite({"loss": total, "gradient": norm + get_total_norm(learned)}, step, stage)
             optimizer.step()
             state.step += 1
             state.samples_seen += len(image)
@@ -131,6 +130,20 @@ def fit(
                 raise KeyboardInterrupt
     assert last is not None, "a curriculum has steps, and its last one is saved"
     return last
+
+
+def check_finite(values: Mapping[str, Tensor], step: int, stage: Stage) -> None:
+    """Refuse a step whose loss or gradient is not finite: taken, it would ruin every weight.
+
+    Raises:
+        UserError: naming the first such value (scalars), before anything is stepped or saved.
+    """
+    for name, value in values.items():
+        if not torch.isfinite(value):
+            raise UserError(
+                f"the {name} is {value.item()} at step {step} (stage {stage.name}); "
+                "lower rate.peak or clip, then run again from the last checkpoint"
+            )
 
 
 def begin(settings: TrainSettings, device: str = "cpu") -> State:

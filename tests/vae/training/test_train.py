@@ -13,7 +13,7 @@ from vae import VAE, TrainSettings, fit, load_model
 from vae.objective.losses import Weights
 from vae.skips import dct_basis
 from vae.training.checkpoint import checkpoints, latest
-from vae.training.train import begin
+from vae.training.train import begin, build
 
 
 def weights(checkpoint):
@@ -139,6 +139,30 @@ def test_a_loss_that_is_not_finite_names_the_step(settings, streams, tmp_path, m
     monkeypatch.setattr(vae.training.train, "build", exploding)
     with pytest.raises(UserError, match=r"loss is nan at step 0 \(stage one\)"):
         fit(settings, streams, tmp_path / "out")
+
+
+def test_a_gradient_that_is_not_finite_is_neither_stepped_nor_saved(
+    settings, streams, tmp_path, monkeypatch
+):
+    passes = []
+
+    def hooked(settings):
+        model = build(settings)
+
+        def ruin(gradient):
+            # The loss was computed before and is finite.
+            passes.append(0)
+            return gradient * torch.nan if len(passes) == 6 else gradient
+
+        model.decoder.head.conv.bias.register_hook(ruin)
+        return model
+
+    monkeypatch.setattr(vae.training.train, "build", hooked)
+    with pytest.raises(UserError, match=r"gradient is nan at step 5 \(stage two\)"):
+        fit(settings, streams, tmp_path / "out")
+    # Step 5 would have ended the interval of the second checkpoint.
+    assert [path.name for path in checkpoints(tmp_path / "out")] == ["step-000003"]
+    assert all(w.isfinite().all() for w in weights(tmp_path / "out/step-000003").values())
 
 
 @pytest.mark.parametrize(
