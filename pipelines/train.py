@@ -33,6 +33,9 @@ def train(
     device: Annotated[
         str, typer.Option(metavar="NAME", help="Where the model runs: cpu, cuda or mps.")
     ] = "cpu",
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Begin anew where no checkpoint is whole.")
+    ] = False,
     settings: SetOption = [],  # noqa: B006 - typer copies defaults
 ) -> None:
     """Train a VAE on shards through the stages of a recipe.
@@ -51,7 +54,8 @@ def train(
     from vae import TrainSettings
 
     asked = load(TrainSettings, recipe, settings)
-    typer.echo(f"{train_to(out, asked, streams, loaders=loaders, device=device)}")
+    last = train_to(out, asked, streams, loaders=loaders, device=device, from_scratch=from_scratch)
+    typer.echo(f"{last}")
 
 
 def train_to(
@@ -61,6 +65,7 @@ def train_to(
     *,
     loaders: int = 0,
     device: str = "cpu",
+    from_scratch: bool = False,
 ) -> Path:
     """Run `vae.fit` behind a progress bar and return the last checkpoint.
 
@@ -80,7 +85,15 @@ def train_to(
             note = f"{row['stage']}  loss {row['total']:.4f}  {row['images_per_second']:.0f} img/s"
             bar.update(task, completed=row["step"], note=note)
 
-        return fit(settings, streams, out, workers=loaders, device=device, progress=show)
+        return fit(
+            settings,
+            streams,
+            out,
+            workers=loaders,
+            device=device,
+            progress=show,
+            from_scratch=from_scratch,
+        )
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@
                 state.json              steps, samples, model settings, SHA-256 of the others
 
 A folder is written under a temporary name and renamed. Reading checks the digests, so a damaged
-checkpoint is passed over for the newest good one. No pickle of ours is ever executed.
+checkpoint is passed over for the newest good one; a run that goes on from there moves it aside, as
+broken-step-000123. No pickle of ours is ever executed.
 """
 
 import hashlib
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -28,6 +30,9 @@ from vae.settings import VAESettings
 
 MODEL, OBJECTIVE = "model.safetensors", "objective.safetensors"
 OPTIMIZER, HEADER = "optimizer.pt", "state.json"
+
+NAME = re.compile(r"step-(\d{6,})")
+"""What a checkpoint's folder is called: its steps, in six digits or more."""
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +88,12 @@ def write(
 
 def checkpoints(folder: Path) -> list[Path]:
     """List the checkpoints in `folder`, oldest first, good or not."""
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+    numbered = {
+        int(match[1]): path
+        for path in folder.glob("step-*")
+        if path.is_dir() and (match := NAME.fullmatch(path.name))
+    }
+    return [path for _, path in sorted(numbered.items())]
 
 
 def read_header(checkpoint: Path) -> Header:
@@ -103,6 +113,37 @@ def read_header(checkpoint: Path) -> Header:
             f"{checkpoint} is not a whole checkpoint ({reason}); use another or delete it"
         ) from error
     return header
+
+
+def resumed(folder: Path, *, from_scratch: bool = False) -> Path | None:
+    """Return the checkpoint that a run in `folder` goes on from; None where it begins anew.
+
+    Broken checkpoints are moved aside, to broken-step-NNNNNN, so that they never take the place of
+    a good one among those kept.
+
+    Raises:
+        UserError: when there are checkpoints and none is good, unless `from_scratch`.
+    """
+    good: list[Path] = []
+    broken: list[Path] = []
+    for checkpoint in checkpoints(folder):
+        try:
+            read_header(checkpoint)
+        except UserError as error:
+            log.warning("%s", error)
+            broken.append(checkpoint)
+        else:
+            good.append(checkpoint)
+    if broken and not good and not from_scratch:
+        raise UserError(
+            f"{folder} holds {len(broken)} checkpoints ({broken[-1].name} the newest) and none is "
+            "good; restore one, begin anew with --from-scratch, or give another --out"
+        )
+    for checkpoint in broken:
+        aside = folder / f"broken-{checkpoint.name}"
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.replace(aside)
+    return good[-1] if good else None
 
 
 def latest(folder: Path) -> Path | None:

@@ -31,7 +31,7 @@ from shards.signals import answered
 from vae.inference.latents import measure_latents
 from vae.model import VAE
 from vae.objective.losses import Objective, build_objective
-from vae.training.checkpoint import latest
+from vae.training.checkpoint import resumed
 from vae.training.curriculum import Curriculum, Stage
 from vae.training.loader import Batches
 from vae.training.record import Record, grid
@@ -51,11 +51,13 @@ def fit(
     workers: int = 0,
     device: str = "cpu",
     progress: Callable[[Mapping[str, Any]], None] | None = None,
+    from_scratch: bool = False,
 ) -> Path:
     """Train, or go on training, and return the folder of the last checkpoint.
 
     `streams` maps the names used in the stages to folders of shards. `progress` is called with
-    every record that goes to metrics.jsonl. `device` is torch's name of where the model runs.
+    every record that goes to metrics.jsonl. `device` is torch's name of where the model runs. Where
+    checkpoints lie in `out` and none is good, `from_scratch` begins anew.
 
     Raises:
         UserError: for streams or checkpoints that do not fit, or a loss or gradient that
@@ -68,7 +70,7 @@ def fit(
     model, optimizer = state.model, state.optimizer
 
     out.mkdir(parents=True, exist_ok=True)
-    last = latest(out)
+    last = resumed(out, from_scratch=from_scratch)
     if last is not None:
         state.load(last)
     elif settings.skip_start:
