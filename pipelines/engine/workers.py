@@ -25,6 +25,7 @@ from typing import Any
 from pipelines.engine.cluster import connect, require_shared
 from pipelines.engine.jobs import Job, open_output, pack, unpack
 from pipelines.engine.quarantine import Failure, Quarantine, Quarantined, describe_failures
+from pipelines.engine.ranks import end_with_parent
 from pipelines.engine.run_options import RunOptions
 from shards import Sidecar, Store, StoreError, UserError, open_store
 from shards.console import FULL_DISK
@@ -288,15 +289,7 @@ def _start_worker() -> None:
 
     cv2.setNumThreads(1)  # one process a core already; threads on top only fight
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver; it ends the pool
-    threading.Thread(target=_end_with_driver, daemon=True).start()
-
-
-def _end_with_driver() -> None:
-    """End this worker when its driver was killed: waiting for work, it would never notice."""
-    driver = multiprocessing.parent_process()
-    assert driver is not None
-    driver.join()
-    os._exit(1)
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
