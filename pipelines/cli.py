@@ -7,6 +7,7 @@ import typer
 
 from pipelines.atlas import atlas
 from pipelines.evaluate import evaluate
+from pipelines.export import export
 from pipelines.filter import filter_images
 from pipelines.finalize import finalize
 from pipelines.preflight import preflight
@@ -27,6 +28,7 @@ app.command()(preflight)
 app.add_typer(shards_app, name="shards")
 app.command()(train)
 app.command()(evaluate)
+app.command()(export)
 app.command()(report)
 
 

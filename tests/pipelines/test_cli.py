@@ -15,7 +15,7 @@ from tests.conftest import picture
 ROOT = Path(__file__).parent.parent.parent
 VERBS = (
     *("quickstart", "render", "atlas", "filter", "finalize", "preflight", "shards"),
-    *("train", "evaluate", "report"),
+    *("train", "evaluate", "export", "report"),
 )
 
 

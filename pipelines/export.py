@@ -1,0 +1,193 @@
+"""`nonpareil export`, also `python -m pipelines.export`: a checkpoint as others read it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.options import OutOption
+from shards.console import run_command
+from shards.errors import UserError
+
+if TYPE_CHECKING:
+    from vae import VAE
+
+NOTE = "export.json"
+"""What was exported, and the SHA-256 of every file: what makes a folder an export."""
+
+CARD = "README.md"
+"""The model card, under the name that the Hugging Face hub shows."""
+
+
+def export(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="A training folder, or one step-… folder in it.",
+            show_default=False,
+        ),
+    ],
+    *,
+    to: Annotated[str, typer.Option(metavar="FORMAT", help="diffusers or onnx.")],
+    out: OutOption,
+    license: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The licence of the weights for the card, as the hub spells it: apache-2.0.",
+            show_default=False,
+        ),
+    ] = "",
+) -> None:
+    """Write a model for diffusers or as ONNX, with a card.
+
+    The newest good checkpoint is taken, and of that the average of the weights where there is one.
+    The card tells the digest of the recipe, the samples seen, the scores of the newest watch and
+    the mean and std of the latents. An older export in --out is replaced; any other folder that is
+    not empty is refused.
+
+    Example: nonpareil export runs/nano --to diffusers --out nonpareil-vae
+    """
+    typer.echo(f"{export_to(out, run, to, license)}")
+
+
+def export_to(out: Path, run: Path, to: str, license: str = "") -> Path:
+    """Write the export of a run, or of one step, into `out` and return `out`.
+
+    The files are made beside `out` and moved when all are there, NOTE last.
+
+    Raises:
+        UserError: for an unknown format, a licence that is no plain name, an `out` that holds
+            other things, no good checkpoint, or a package that is missing. `out` is untouched then.
+    """
+    from shards.store import sha256_of, write_atomically
+    from vae import load_model
+    from vae.training.checkpoint import newest
+
+    if to not in FORMATS:
+        raise UserError(f"--to {to} is no format; choose {' or '.join(FORMATS)}")
+    if license and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
+        raise UserError(
+            f"--license {license!r} is no name of a licence; give letters, digits, dots and "
+            "hyphens, such as apache-2.0"
+        )
+    old = _exported(out)
+    step = newest(run)
+    model = load_model(step)
+    facts = _facts(step, model, to, license)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as place:
+        made = Path(place)
+        FORMATS[to](model, made)
+        (made / CARD).write_text(_card(facts), encoding="utf-8")
+        files = sorted(path.name for path in made.iterdir())
+        facts["sha256"] = {name: sha256_of(made / name) for name in files}
+        out.mkdir(exist_ok=True)
+        for name in old - {*files}:
+            (out / name).unlink(missing_ok=True)
+        for name in files:
+            (made / name).replace(out / name)
+        write_atomically(out / NOTE, json.dumps(facts, indent=1) + "\n")
+    return out
+
+
+def _to_diffusers(model: VAE, folder: Path) -> None:
+    try:
+        from vae.inference.adapter import AutoencoderNonpareil
+    except ImportError as error:
+        raise UserError(
+            f"--to diffusers needs {error.name}; install it with pip install 'nonpareil[diffusers]'"
+        ) from error
+    AutoencoderNonpareil.of(model).save_pretrained(folder)
+
+
+def _to_onnx(model: VAE, folder: Path) -> None:
+    from vae.inference.export import export_onnx
+
+    export_onnx(model, folder)
+
+
+FORMATS: dict[str, Callable[[VAE, Path], None]] = {"diffusers": _to_diffusers, "onnx": _to_onnx}
+"""What writes a model into an empty folder, by the name that --to takes."""
+
+
+def _exported(out: Path) -> set[str]:
+    """Return the files of the export that lies in `out`; none where it is empty or not there.
+
+    Raises:
+        UserError: when `out` is a file, or holds something that is no export.
+    """
+    from shards.store.base import plain
+
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UserError(f"--out {out} is no folder; give the name of a new or empty one")
+    if not out.exists() or not any(out.iterdir()):
+        return set()
+    try:
+        # Names from a file are not trusted to stay in the folder.
+        return {plain(name) for name in json.loads((out / NOTE).read_text("utf-8"))["sha256"]}
+    except (OSError, ValueError, KeyError, TypeError, UserError) as error:
+        raise UserError(
+            f"--out {out} is not empty and holds no {NOTE} of an export; give a new folder"
+        ) from error
+
+
+def _facts(step: Path, model: VAE, to: str, license: str) -> dict[str, Any]:
+    """Collect what NOTE and the card say of a checkpoint."""
+    from vae.training.checkpoint import read_header
+
+    header = read_header(step)
+    mean, std = model.latent_mean, model.latent_std
+    return {
+        "kind": "Export",
+        "to": to,
+        "step": header.step,
+        "n": header.samples_seen,
+        "recipe": _digest(step.parent),
+        "license": license,
+        "model": model.settings.model_dump(mode="json"),
+        # Untouched buffers: they are measured where a run ends.
+        "measured": bool(mean.any() or (std != 1).any()),
+        "latents_mean": mean.tolist(),
+        "latents_std": std.tolist(),
+    }
+
+
+def _digest(run: Path) -> str:
+    from pipelines.recipe import NOTE as RECIPE
+
+    note = run / RECIPE
+    return json.loads(note.read_text("utf-8"))["digest"] if note.exists() else ""
+
+
+def _card(facts: dict[str, Any]) -> str:
+    """Fill the card. What people named shows as it is and never as Markdown."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=False,  # this is Markdown: `finalize` writes every value as plain text
+        finalize=_plain_text,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("model_card.jinja").render(facts)
+
+
+def _plain_text(value: Any) -> str:
+    """Write a value so that Markdown and HTML show it and read nothing into it."""
+    text = " ".join(str(value).split())
+    return re.sub(r"[&<>|\[\]`*_\\#~]", lambda match: f"&#{ord(match[0])};", text)
+
+
+if __name__ == "__main__":
+    run_command(export)
