@@ -1,9 +1,14 @@
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from torch import multiprocessing
 
 from shards import Sample, ShardWriter, encode_png
 from vae import TrainSettings, VAESettings
+from vae.training.ranks import Ranks
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -104,3 +109,29 @@ def teacher(tmp_path_factory):
         torch.manual_seed(0)
         Dinov2Model(Dinov2Config(**shape, initializer_range=0.2)).save_pretrained(folder)
     return str(folder)
+
+
+def on_ranks(world, work, *arguments, timeout=120):
+    """Run work(ranks, *arguments) in `world` new processes; return what each of them returned.
+
+    It raises what a rank raised.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        started = multiprocessing.start_processes(
+            _on_rank, (world, work, arguments, folder), world, join=False, start_method="spawn"
+        )
+        try:
+            # It returns False whenever one of them is done, and raises what one of them raised.
+            assert any(started.join(timeout=timeout) for _ in range(world))
+            return [torch.load(f"{folder}/{k}.pt", weights_only=False) for k in range(world)]
+        finally:
+            for process in started.processes:
+                process.kill()
+
+
+def _on_rank(rank, world, work, arguments, folder):
+    torch.set_num_threads(1)
+    ranks = Ranks.join(rank, world, f"file://{folder}/meeting", timeout=60)
+    result = work(ranks, *arguments)
+    ranks.leave()
+    torch.save(result, Path(folder) / f"{rank}.pt")
