@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.options import JsonOption, OutOption, folders_by_name
+from pipelines.options import JsonOption, OutOption, places_by_name
 from shards.console import print_json, print_table, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipelines.evaluation.scoring import ScoringSettings
+    from shards.store import Where
 
 
 def evaluate(
@@ -27,8 +28,9 @@ def evaluate(
     data: Annotated[
         list[str],
         typer.Option(
-            metavar="NAME=DIR",
-            help="A name for the rows, and a folder of shards to reconstruct. May be given again.",
+            metavar="NAME=DIR|URL",
+            help="A name for the rows, and a folder or bucket of shards to reconstruct. May be "
+            "given again.",
         ),
     ],
     out: OutOption,
@@ -50,14 +52,14 @@ def evaluate(
     from pipelines.evaluation.scoring import ScoringSettings
 
     settings = ScoringSettings(images=images, side=side)
-    rows = evaluate_to(out, checkpoint, folders_by_name(data, "--data"), settings, ocr=ocr)
+    rows = evaluate_to(out, checkpoint, places_by_name(data, "--data"), settings, ocr=ocr)
     print_json(*rows) if as_json else print_table(str(checkpoint), rows)
 
 
 def evaluate_to(
     out: Path,
     checkpoint: Path,
-    data: Mapping[str, Path],
+    data: Mapping[str, Where],
     settings: ScoringSettings,
     *,
     ocr: bool = True,
@@ -71,6 +73,7 @@ def evaluate_to(
     from pipelines.engine.progress import progress_bar
     from pipelines.evaluation.scoring import codecs, score
     from pipelines.recipe import claim
+    from shards import ShardReader
     from shards.dataset import Dataset
     from shards.store import sha256_of, write_atomically
     from vae.training.checkpoint import MODEL, newest
@@ -78,7 +81,7 @@ def evaluate_to(
     step = newest(checkpoint)
     recipe = {
         "settings": settings.model_dump(mode="json"),
-        "data": {name: str(folder) for name, folder in data.items()},
+        "data": {name: ShardReader(place).fingerprint for name, place in data.items()},
         "ocr": ocr,
     }
     claim(out, {"kind": "Scores", "recipe": recipe, "weights": sha256_of(step / MODEL)})
@@ -87,7 +90,7 @@ def evaluate_to(
         return json.loads(note.read_text())
     reader = Recognizer(threads=os.cpu_count() or 1) if ocr else None
     with progress_bar() as bar:
-        counts = (Dataset(folder).totals().samples for folder in data.values())
+        counts = (Dataset(place).totals().samples for place in data.values())
         total = sum(min(settings.images, count) for count in counts)
         task = bar.add_task("evaluate", total=total, note="")
         rows = score(

@@ -71,18 +71,18 @@ PriceOption = Annotated[
 ]
 
 
-def folders_by_name(pairs: Sequence[str], option: str) -> dict[str, Path]:
-    """Read the NAME=DIR pairs of an option.
+def places_by_name(pairs: Sequence[str], option: str) -> dict[str, str]:
+    """Read the NAME=DIR|URL pairs of an option; the places are what `open_store` takes.
 
     Raises:
         UserError: for a pair without '=', or a name that is given twice.
     """
-    folders: dict[str, Path] = {}
+    places: dict[str, str] = {}
     for pair in pairs:
-        name, equals, folder = pair.partition("=")
-        if not (name and equals and folder):
-            raise UserError(f"{option} {pair}: write it as NAME=DIR")
-        if name in folders:
+        name, equals, place = pair.partition("=")
+        if not (name and equals and place):
+            raise UserError(f"{option} {pair}: write it as NAME=DIR or NAME=URL")
+        if name in places:
             raise UserError(f"{option} {pair}: {name} is given twice; give every name once")
-        folders[name] = Path(folder)
-    return folders
+        places[name] = place
+    return places

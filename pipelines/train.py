@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.options import OutOption, RecipeArgument, SetOption, folders_by_name
+from pipelines.options import OutOption, RecipeArgument, SetOption, places_by_name
 from shards.console import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from shards.store import Where
     from vae import TrainSettings
 
 
@@ -22,8 +23,9 @@ def train(
     stream: Annotated[
         list[str],
         typer.Option(
-            metavar="NAME=DIR",
-            help="A stream of the recipe and the folder of its shards. Give it once for each.",
+            metavar="NAME=DIR|URL",
+            help="A stream of the recipe and the folder or bucket of its shards. Give it once for "
+            "each.",
         ),
     ],
     out: OutOption,
@@ -49,7 +51,7 @@ def train(
         --stream general=runs/photos --stream real=runs/documents \\
         --stream synthetic=runs/pages
     """  # noqa: D301 - click leaves the lines below this mark as they are
-    streams = folders_by_name(stream, "--stream")
+    streams = places_by_name(stream, "--stream")
     from pipelines.recipe import load
     from vae import TrainSettings
 
@@ -61,7 +63,7 @@ def train(
 def train_to(
     out: Path,
     settings: TrainSettings,
-    streams: Mapping[str, Path],
+    streams: Mapping[str, Where],
     *,
     loaders: int = 0,
     device: str = "cpu",
@@ -74,9 +76,11 @@ def train_to(
     """
     from pipelines.engine.progress import progress_bar
     from pipelines.recipe import claim
+    from shards import ShardReader
     from vae import fit
 
-    named = {name: str(folder) for name, folder in streams.items()}
+    # What the streams hold, not where it lies: a data set may move.
+    named = {name: ShardReader(place).fingerprint for name, place in streams.items()}
     claim(out, {"kind": "Train", "recipe": settings.model_dump(mode="json"), "streams": named})
     with progress_bar() as bar:
         task = bar.add_task("train", total=sum(stage.steps for stage in settings.stages), note="")

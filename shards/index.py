@@ -4,7 +4,7 @@ A million samples take 60 MB here and 1.6 GB as `Entry` objects. The arrays hold
 so worker processes that are forked share them.
 """
 
-import zlib
+import hashlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -71,8 +71,15 @@ class Index:
 
     @cached_property
     def fingerprint(self) -> int:
-        """CRC-32 of all keys: other samples, or the same in another order, have another."""
-        return zlib.crc32(self._key_ends, zlib.crc32(self._keys))
+        """64 bits of the SHA-256 of all keys, lengths of files and CRC-32.
+
+        Other samples, or the same in another order, have another; where they lie is not part of
+        it. Tars without a sidecar have no CRC-32: there the lengths tell.
+        """
+        state = hashlib.sha256()
+        for part in (self._keys, self._key_ends, self._bounds, self._crc32):
+            state.update(part)
+        return int.from_bytes(state.digest()[:8], "big")
 
     def add_tar(self, name: str, size: int, samples: Iterable[tuple[str, Files, int]]) -> None:
         """Append a tar of `size` bytes and of each sample its key, its files and their CRC-32.

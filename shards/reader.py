@@ -99,6 +99,11 @@ class ShardReader:
         """Count the samples."""
         return self._samples
 
+    @property
+    def fingerprint(self) -> str:
+        """Name the samples, wherever they lie, in 16 hexadecimal digits."""
+        return f"{self.index.fingerprint:016x}"
+
     def find(self, key: str) -> int:
         """Return the number of the sample with this key, the first if there are several.
 

@@ -11,8 +11,8 @@ from shards.sample import Sample
 TRIES = 64
 """Samples tried for one draw before broken ones stop the run (our choice: half of them may be)."""
 
-STATE = {"seed", "samples", "keys", "draws"}
-"""What a state holds, all integers: `keys` is the checksum of the samples' keys."""
+STATE = {"seed", "samples", "fingerprint", "draws"}
+"""What a state holds, all integers: `fingerprint` is that of the index of the samples."""
 
 
 class Stream(Iterator[Sample]):
@@ -84,7 +84,7 @@ class Stream(Iterator[Sample]):
         return {
             "seed": self.order.seed,
             "samples": self.order.samples,
-            "keys": self.reader.index.fingerprint,
+            "fingerprint": self.reader.index.fingerprint,
             "draws": self.draws,
         }
 

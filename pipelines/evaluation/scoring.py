@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from filters import Reader
 from pipelines.evaluation.pictures import keep
 from shards import RGB, Sample, Settings, ShardReader
+from shards.store import Where
 from vae import METRICS, DCTCodec, Mean, load_model, ned, to_image, to_pixels
 
 
@@ -46,7 +47,7 @@ def codecs(checkpoint: Path) -> dict[str, nn.Module]:
 
 def score(
     named: Mapping[str, Codec],
-    data: Mapping[str, Path],
+    data: Mapping[str, Where],
     out: Path,
     settings: ScoringSettings,
     *,
@@ -57,7 +58,7 @@ def score(
 
     Args:
         named: codecs by name.
-        data: folders of shards by the name of the data set.
+        data: folders or buckets of shards by the name of the data set.
         out: folder of the pictures.
         settings: how much.
         reader: the OCR engine; None leaves NED out.
@@ -92,13 +93,13 @@ def holds_text(sample: Sample) -> bool:
     return bool(sample.text or sample.meta.get("scores", {}).get("characters"))
 
 
-def crops(folder: Path, settings: ScoringSettings) -> Iterator[tuple[Sample, RGB]]:
-    """Yield the first images of a folder with their central square of `side` px.
+def crops(where: Where, settings: ScoringSettings) -> Iterator[tuple[Sample, RGB]]:
+    """Yield the first images of a data set with their central square of `side` px.
 
     Images smaller than that are left out: enlarging them would flatter every codec.
     """
     count = 0
-    with ShardReader(folder) as reader:
+    with ShardReader(where) as reader:
         for sample in reader:
             pixels = sample.pixels()
             top, left = ((size - settings.side) // 2 for size in pixels.shape[:2])

@@ -3,11 +3,20 @@
 import json
 from itertools import islice
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shards import ShardError, ShardReader, ShardWriter, Stream, UserError
+from shards import (
+    Sample,
+    ShardError,
+    ShardReader,
+    ShardWriter,
+    Stream,
+    UserError,
+    encode_png,
+)
 from tests.conftest import make_sample
 
 
@@ -69,9 +78,24 @@ def test_a_state_of_other_samples_is_refused(reader, shard_folder):
     ):
         Stream.restore(other, state)
     with pytest.raises(UserError, match="begin anew"):
-        Stream.restore(reader, {**state, "keys": state["keys"] ^ 1})
-    with pytest.raises(UserError, match="holds draws, keys, samples, seed; given was seed"):
+        Stream.restore(reader, {**state, "fingerprint": state["fingerprint"] ^ 1})
+    with pytest.raises(UserError, match="holds draws, fingerprint, samples, seed; given was seed"):
         Stream.restore(reader, {"seed": 1})
+
+
+def test_other_pictures_under_the_same_keys_are_other_samples(tmp_path):
+    readers = []
+    for folder, seed in (("first", 0), ("second", 1), ("moved", 0)):
+        (tmp_path / folder).mkdir()
+        with ShardWriter(tmp_path / folder, 0, recipe="r") as writer:
+            pixels = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+            writer.write(Sample("000000", encode_png(pixels), "png"))
+        readers.append(ShardReader(tmp_path / folder))
+    first, second, moved = readers
+    state = Stream(first, 1).state()
+    with pytest.raises(UserError, match="of other samples"):
+        Stream.restore(second, state)
+    assert Stream.restore(moved, state).state() == state
 
 
 def test_ranks_stay_in_step_over_broken_samples(shard_folder):

@@ -8,7 +8,6 @@ epoch of every stream holds each of its samples once.
 """
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from shards import RGB, Order, Sample, ShardError, ShardReader, UnreadableImage
+from shards.store import Where
 from vae.pixels import to_image
 from vae.training.curriculum import Curriculum, Draw
 
@@ -38,7 +38,7 @@ class Batches(Dataset[Tensor]):
 
     def __init__(
         self,
-        streams: Mapping[str, Path],
+        streams: Mapping[str, Where],
         curriculum: Curriculum,
         seed: int,
         *,
@@ -48,7 +48,7 @@ class Batches(Dataset[Tensor]):
         """Open the streams the curriculum draws from.
 
         Raises:
-            UserError: when a stream is missing or its folder holds no finished shard.
+            UserError: when a stream is missing or holds no finished shard.
         """
         curriculum.check_streams(streams)
         self._arguments = (streams, curriculum, seed, resized, cache_bytes)
@@ -109,7 +109,7 @@ class Batches(Dataset[Tensor]):
 
 
 def _reopened(
-    streams: Mapping[str, Path],
+    streams: Mapping[str, Where],
     curriculum: Curriculum,
     seed: int,
     resized: Collection[str],

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 
 from shards import UserError
 from shards.signals import answered
+from shards.store import Where
 from vae.inference.latents import measure_latents
 from vae.model import VAE
 from vae.objective.losses import Objective, build_objective
@@ -45,7 +46,7 @@ GALLERY = 4
 
 def fit(
     settings: TrainSettings,
-    streams: Mapping[str, Path],
+    streams: Mapping[str, Where],
     out: Path,
     *,
     workers: int = 0,
@@ -55,9 +56,9 @@ def fit(
 ) -> Path:
     """Train, or go on training, and return the folder of the last checkpoint.
 
-    `streams` maps the names used in the stages to folders of shards. `progress` is called with
-    every record that goes to metrics.jsonl. `device` is torch's name of where the model runs. Where
-    checkpoints lie in `out` and none is good, `from_scratch` begins anew.
+    `streams` maps the names used in the stages to folders or buckets of shards. `progress` is
+    called with every record that goes to metrics.jsonl. `device` is torch's name of where the model
+    runs. Where checkpoints lie in `out` and none is good, `from_scratch` begins anew.
 
     Raises:
         UserError: for streams or checkpoints that do not fit, or a loss or gradient that
@@ -189,7 +190,7 @@ def _spread(steps: range, count: int) -> list[int]:
     return [steps[k * len(steps) // count] for k in range(count)]
 
 
-def _gallery(settings: TrainSettings, streams: Mapping[str, Path]) -> Tensor:
+def _gallery(settings: TrainSettings, streams: Mapping[str, Where]) -> Tensor:
     """Draw a few images as the last step would, by another seed, to watch through the run."""
     seed = settings.seed + 1
     curriculum = Curriculum(settings.stages)
