@@ -35,3 +35,26 @@ def shard_folder(tmp_path: Path) -> Path:
             writer.extend(make_sample(i) for i in range(3 * shard, 3 * shard + 3))
             writer.drop(f"photo{shard}.jpg", "blurry", scores={"sharpness": 0.1})
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """Start an S3 server on loopback and name a bucket of it."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        import boto3
+
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+        client.create_bucket(Bucket="pages")
+        yield "s3://pages"
+    server.stop()

@@ -37,7 +37,31 @@ class RandomAccessFile(Protocol):
 
 
 class Store(ABC):
-    """Files with plain names, without folders. `str()` of a store opens it again elsewhere."""
+    """Files with plain names; `inside` leads to a folder of more. `str()` opens it elsewhere."""
+
+    @abstractmethod
+    def inside(self, name: str) -> "Store":
+        """Return the store of the folder `name` in this one, which need not be there yet."""
+
+    @abstractmethod
+    def make(self) -> None:
+        """Make the folder itself where it is missing; a bucket has nothing to make.
+
+        Raises:
+            UserError: when a file is in its place.
+        """
+
+    @abstractmethod
+    def move(self, name: str, to: str) -> None:
+        """Give the folder `name` another name, in place of what has that; not at once in a bucket.
+
+        Raises:
+            FileNotFoundError: when there is no such folder.
+        """
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove the folder `name` with all that is in it; nothing happens when there is none."""
 
     @abstractmethod
     def names(self) -> list[str]:

@@ -55,6 +55,40 @@ class Bucket(Store):
         with _answers(self.url):
             return from_url(self.url)
 
+    def inside(self, name: str) -> "Bucket":
+        """Return the prefix below this one."""
+        return Bucket(f"{self.url}/{plain(name)}")
+
+    def make(self) -> None:
+        """Do nothing: a prefix is there as soon as an object is."""
+
+    def move(self, name: str, to: str) -> None:
+        """Copy and delete one object after the other."""
+        import obstore
+
+        self.remove(to)
+        below = self._below(name)
+        if not below:
+            raise FileNotFoundError(f"{self.url}/{name}")
+        with _answers(self.url):
+            for path in below:
+                obstore.rename(self.objects, path, f"{to}/{path.removeprefix(f'{name}/')}")
+
+    def remove(self, name: str) -> None:
+        """Delete all objects below."""
+        import obstore
+
+        if below := self._below(name):
+            with _answers(self.url):
+                obstore.delete(self.objects, below)
+
+    def _below(self, name: str) -> list[str]:
+        import obstore
+
+        with _answers(self.url):
+            pages = list(obstore.list(self.objects, prefix=plain(name)))
+        return [meta["path"] for page in pages for meta in page]
+
     def names(self) -> list[str]:
         """List what lies right below the prefix, the names of further prefixes included."""
         import obstore

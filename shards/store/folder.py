@@ -1,7 +1,9 @@
 """Folder: a store on the local or a shared file system."""
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -20,6 +22,30 @@ class Folder(Store):
     def __str__(self) -> str:
         """Return the path."""
         return str(self.path)
+
+    def inside(self, name: str) -> "Folder":
+        """Return a folder of this folder."""
+        return Folder(self.path / plain(name))
+
+    def make(self) -> None:
+        """Make the folder and those above it."""
+        if self.path.is_dir():
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"{self.path} is a file; give a folder") from error
+        _flush(self.path.parent)
+
+    def move(self, name: str, to: str) -> None:
+        """Rename the folder."""
+        self.remove(to)
+        (self.path / plain(name)).rename(self.path / to)
+
+    def remove(self, name: str) -> None:
+        """Remove the folder, its files first."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.path / plain(name))
 
     def names(self) -> list[str]:
         """List the folder."""
@@ -47,11 +73,11 @@ class Folder(Store):
         return _LocalFile(self.path / plain(name))
 
     def replace(self, name: str, data: bytes) -> None:
-        """Write a file under a hidden name, flush it, and rename it."""
+        """Write a file under a hidden name, flush it, rename it, and flush the folder."""
         temporary = self.staging(name)
         try:
             _write_durably(temporary, data)
-            temporary.replace(self.path / name)
+            self.put(temporary, name)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -74,11 +100,7 @@ class Folder(Store):
     def put(self, staged: Path, name: str) -> None:
         """Rename, and flush the folder, or a power cut could keep what is written next alone."""
         staged.replace(self.path / name)
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _flush(self.path)
 
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""
@@ -131,3 +153,11 @@ def _write_durably(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _flush(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -32,12 +32,13 @@ def abandoned_in(folder: Path) -> list[Path]:
 
 def _is_abandoned(path: Path) -> bool:
     here = re.fullmatch(rf"\..*\.{re.escape(platform.node())}\.(\d+)\.\d+\.tmp", path.name)
-    if here and not _alive(int(here[1])):
+    if here and not alive(int(here[1])):
         return True
     return time.time() - path.stat().st_mtime > STALE_SECONDS
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Is there a process of this number on this machine?"""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -17,29 +17,6 @@ from shards.store import Bucket, Folder
 from tests.conftest import make_sample
 
 
-@pytest.fixture(scope="module")
-def s3():
-    """Start an S3 server on loopback and name a bucket of it."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": "us-east-1",
-        }.items():
-            patch.setenv(name, value)
-        import boto3
-
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
-        client.create_bucket(Bucket="pages")
-        yield "s3://pages"
-    server.stop()
-
-
 @pytest.fixture(params=["folder", "bucket"])
 def store(request, tmp_path):
     if request.param == "folder":
@@ -73,6 +50,35 @@ def test_what_is_written_is_read_back(store):
     store.delete("c.tar")
     assert not store.exists("c.tar")
     assert store.exists("a.json")
+
+
+def test_a_folder_in_a_store_is_moved_and_removed_whole(store):
+    inner = store.inside("step-1")
+    for name in ("a", "b"):
+        inner.make()
+        inner.replace(name, name.encode())
+    store.inside("step-10").make()
+    store.inside("step-10").replace("a", b"other")
+    assert store.names() == ["step-1", "step-10"]
+    store.move("step-1", "aside")
+    store.move("aside", "step-10")
+    assert store.names() == ["step-10"]
+    assert list(store.inside("step-10").read_all("ab")) == [b"a", b"b"]
+    with pytest.raises(FileNotFoundError):
+        store.move("step-1", "aside")
+    store.remove("step-10")
+    store.remove("step-10")
+    assert store.names() == []
+    for act in (store.inside, store.remove):
+        with pytest.raises(UserError, match="not a plain file name"):
+            act("../a")
+
+
+def test_a_file_in_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "a").write_text("")
+    for path in (tmp_path / "a", tmp_path / "a/b"):
+        with pytest.raises(UserError, match="is a file; give a folder"):
+            Folder(path).make()
 
 
 def test_a_missing_file_is_a_missing_file(store):
