@@ -20,7 +20,6 @@ from shards.inspect.stats import Histogram
 from tests.conftest import picture
 from tests.shards.browser import Browser, find_browser
 from tests.shards.inspect.test_cli import shards
-from tests.shards.test_store import s3  # noqa: F401 - a fixture
 
 HOSTILE = '</script><img src=x onerror="alert(1)"><b>&amp;</b>\u202e'
 SHARDS, EACH = 3, 8
@@ -316,7 +315,7 @@ def test_the_command_writes_it_and_says_so(dataset, tmp_path):
     assert ".html" in shards("report", dataset, "--out", tmp_path / "r.pdf", code=2).stderr
 
 
-def test_a_bucket_is_shown_like_a_folder(s3, tmp_path):  # noqa: F811
+def test_a_bucket_is_shown_like_a_folder(s3, tmp_path):
     with ShardWriter(s3, 0, recipe="r" * 64) as writer:
         writer.extend(map(sample, range(3)))
     made, text = report(s3, tmp_path)
