@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,9 @@ def _tiling(quick: bool) -> list[Row]:
     rows.append(
         Row("tiling: exact, shape-invariant, values that differ", differ, "values", 0, "lower")
     )
+    for preset in ("nano", "tiny", "small"):
+        ratio = _invariant_cost(preset, 128 if quick else 256)
+        rows.append(Row(f"tiling: time of a shape-invariant decode, {preset}", ratio, "ratio"))
     for overlap in (1, 2, 4):
         error = (Tiled(model, 256, overlap).decode(z) - whole).square().mean().sqrt() / spread
         rows.append(Row(f"tiling: fast, overlap {overlap}, rms error / std", float(error), "ratio"))
@@ -287,6 +291,21 @@ def _tiling(quick: bool) -> list[Row]:
             bound = Tiled(model, 512).decode_bytes((4096, 4096)) / GIB
             rows.append(Row(f"tiling: bound at 4096 px, {preset}, tiles of 512 px", bound, "GiB"))
     return rows
+
+
+def _invariant_cost(preset: str, side: int) -> float:
+    """CPU time of a decode in shape-invariant arithmetic over that in ordinary."""
+    settings = PRESETS[preset]
+    model = VAE(settings).to(memory_format=torch.channels_last)
+    z = torch.randn(1, settings.channels, side // settings.factor, side // settings.factor)
+    seconds = {False: float("inf"), True: float("inf")}
+    for _ in range(6):
+        for on in seconds:
+            with ShapeInvariant() if on else nullcontext():
+                start = time.process_time()
+                model.decode(z)
+                seconds[on] = min(seconds[on], time.process_time() - start)
+    return seconds[True] / seconds[False]
 
 
 def _worst(model: VAE, z: Tensor, side: int) -> float:

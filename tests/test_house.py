@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "render.layouts": {"render.page", "render.picture", "render.plan", "shards"},
     "render": {"render.*", "shards"},
     "filters": {"shards"},
-    "vae.norm_silu": set[str](),
+    "vae.compiled": set[str](),
+    "vae.norm_silu": {"vae.compiled"},
     "vae.ops": {"vae.norm_silu"},
     "vae.layers": {"vae.ops", "shards"},
     "vae.pixels": set[str](),
@@ -41,7 +42,10 @@ MAY_IMPORT = {
     "vae.model": {"vae.layers", "vae.settings", "vae.sizes", "vae.skips"},
     "vae": {"vae.layers", "vae.settings", "vae.sizes", "vae.skips", "shards"},
     "vae.objective": {"vae.settings", "vae.sizes", "shards"},
-    "vae.inference": {"vae.layers", "vae.model", "vae.settings", "vae.sizes", "shards"},
+    "vae.inference": {
+        *("vae.layers", "vae.model", "vae.settings", "vae.sizes"),
+        *("vae.compiled", "shards"),
+    },
     "vae.training": {
         *("vae", "vae.model", "vae.settings", "vae.pixels"),
         *("vae.objective", "vae.inference", "shards"),

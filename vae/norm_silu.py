@@ -8,11 +8,7 @@ meta device, float64, under torch.compile, which fuses on its own) it is written
 Letters: n pixels, c channels.
 """
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numba
 import numpy as np
@@ -21,6 +17,8 @@ from numba.extending import overload
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+
+from vae.compiled import compiled, spread
 
 EPS = np.float32(1e-6)
 """Added to the mean square: a black pixel has no direction to keep."""
@@ -31,8 +29,6 @@ block by block, so its bits do not depend on their number."""
 
 TILE = 64
 """Pixels of what is worked on at once: their rows, as one long vector, stay in the first cache."""
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def norm_silu_forward(x: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,7 +45,8 @@ def norm_silu_forward(x: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     y = torch.empty_like(x)
     b, _, h, w = x.shape
     scale = torch.empty(b, 1, h, w)
-    _spread(_forward, scale.numel(), _rows(x), _gain(gain), _rows(y), scale.view(-1).numpy())
+    blocks = -(-scale.numel() // PIXELS)
+    spread(_forward, blocks, _rows(x), _gain(gain), _rows(y), scale.view(-1).numpy())
     return y, scale
 
 
@@ -74,9 +71,8 @@ def norm_silu_backward(
     grad_x = torch.empty_like(x)
     blocks = np.zeros((-(-scale.numel() // PIXELS), len(gain)), np.float32)
     scales = scale.view(-1).numpy()
-    _spread(
-        _backward, scale.numel(), _rows(grad), _rows(x), _gain(gain), scales, _rows(grad_x), blocks
-    )
+    arrays = _rows(grad), _rows(x), _gain(gain), scales, _rows(grad_x), blocks
+    spread(_backward, len(blocks), *arrays)
     summed = torch.from_numpy(blocks.sum(0, dtype=np.float64))
     return grad_x, summed.to(gain.dtype).view_as(gain)
 
@@ -101,40 +97,6 @@ def _gain(gain: Tensor) -> NDArray[np.float32]:
     return gain.detach().flatten().to(torch.float32, copy=True).numpy()
 
 
-def _spread(kernel: Callable[..., None], pixels: int, *arrays: NDArray[Any]) -> None:
-    """Run a kernel on all pixels, by blocks, on as many threads as torch has."""
-    count = -(-pixels // PIXELS)
-    threads = min(torch.get_num_threads(), count)
-    if threads <= 1:
-        kernel(*arrays, 0, count)
-        return
-    parts = pairwise(count * k // threads for k in range(threads + 1))
-    for done in [_pool().submit(kernel, *arrays, *part) for part in parts]:
-        done.result()
-
-
-_pools: list[ThreadPoolExecutor] = []
-# Threads do not live on in a forked process, such as a loader's.
-os.register_at_fork(after_in_child=_pools.clear)
-
-
-def _pool() -> ThreadPoolExecutor:
-    if not _pools:
-        _pools.append(ThreadPoolExecutor(os.cpu_count(), "norm-silu"))
-    return _pools[0]
-
-
-def _compiled(function: F) -> F:
-    """Compile with numba, which pyright cannot see through.
-
-    Sums may be taken in another order, so that a row is added up in vectors; that order follows
-    from the number of channels alone. NaN and infinity stay what they are.
-    """
-    loose = {"reassoc", "contract", "arcp", "nsz"}
-    compile_ = numba.njit(cache=True, nogil=True, fastmath=loose, error_model="numpy")
-    return cast(F, compile_(function))
-
-
 # Cephes' exp2f (Moshier, 1989): 2^r for |r| <= 1/2, within 2 ulp. The library's exponential would
 # be a call, and a loop with a call in it is not vectorised.
 C1, C2, C3, C4, C5, C6 = (
@@ -149,7 +111,7 @@ LOG2_E = np.float32(1.4426950408889634)
 HALF, ONE, TOP = np.float32(0.5), np.float32(1), np.float32(126)
 
 
-@_compiled
+@compiled
 def _sigmoid(a: np.float32) -> np.float32:
     power = max(min(-a * LOG2_E, TOP), -TOP)
     whole = np.floor(power + HALF)
@@ -201,7 +163,7 @@ def _(out: Any, at: int, value: Any) -> Any:
     return keep
 
 
-@_compiled
+@compiled
 def _forward(
     x: NDArray[Any],
     gain: NDArray[np.float32],
@@ -233,7 +195,7 @@ def _forward(
             _store(y_, j, a * _sigmoid(a))
 
 
-@_compiled
+@compiled
 def _backward(
     grad: NDArray[Any],
     x: NDArray[Any],

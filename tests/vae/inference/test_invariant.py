@@ -8,6 +8,7 @@ from vae.inference.invariant import ShapeInvariant
 from vae.layers import AverageDown, NormSiLU
 
 WIDTH = 12
+KERNEL = torch.randn(WIDTH, 7, 4, 4, generator=torch.Generator().manual_seed(6))
 
 
 def conv(x):
@@ -23,6 +24,10 @@ def strided(x):
 def point(x):
     weight = torch.randn(7, WIDTH, 1, 1, generator=torch.Generator().manual_seed(3))
     return functional.conv2d(x, weight)
+
+
+def doubled(x):
+    return functional.conv_transpose2d(x, KERNEL, stride=2, padding=1)
 
 
 OPERATIONS = (conv, strided, point, NormSiLU(WIDTH), AverageDown(WIDTH, 4, 2))
@@ -59,6 +64,33 @@ def test_a_part_has_the_bits_of_the_whole(size, cut, channels_last, seed):
         per = height // whole.shape[2]
         whole = whole[:, :, top // per :, left // per :]
         assert torch.equal(part[:, :, 1:, 1:], whole[:, :, 1:, 1:])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("width", [5, 7])
+def test_maps_of_odd_widths_have_the_bits_of_a_wide_one(width, threads):
+    x = torch.randn(1, WIDTH, 9, 41, generator=torch.Generator().manual_seed(7))
+    torch.set_num_threads(threads)
+    try:
+        with ShapeInvariant():
+            assert torch.equal(point(x[..., :width]), point(x)[..., :width])
+            inside = slice(0, 2 * width - 1)
+            assert torch.equal(doubled(x[..., :width])[..., inside], doubled(x)[..., inside])
+    finally:
+        torch.set_num_threads(1)
+
+
+@torch.no_grad()
+def test_a_transposed_conv_has_the_values_of_torch_s():
+    for size, stride, padding in ((4, 2, 1), (3, 1, 1), (2, 2, 0), (5, 3, 1)):
+        weight = torch.randn(WIDTH, 5, size, size, generator=torch.Generator().manual_seed(size))
+        x = torch.randn(2, WIDTH, 5, 6, generator=torch.Generator().manual_seed(8))
+        given = {"stride": stride, "padding": padding}
+        with ShapeInvariant():
+            ours = functional.conv_transpose2d(x, weight, **given)
+        plain = functional.conv_transpose2d(x, weight, **given)
+        torch.testing.assert_close(ours, plain, atol=2e-5, rtol=1e-5)
 
 
 def test_silu_holds_far_out():

@@ -102,6 +102,25 @@ def test_tiles_have_the_bits_of_the_whole(model, size, latents, threads):
         torch.set_num_threads(1)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("preset", ["nano", "tiny", "small"])
+def test_presets_have_the_bits_of_the_whole_on_any_number_of_threads(preset):
+    model = awake(PRESETS[preset].model_dump())
+    x = torch.rand(1, 3, *((16, 240) if preset == "small" else (32, 656))) * 2 - 1
+    tiled = Tiled(model, 112)
+    wholes = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with ShapeInvariant():
+                z = model.encode(x)
+                wholes.append((z, model.decode(z)))
+                assert all(map(torch.equal, (tiled.encode(x), tiled.decode(z)), wholes[-1]))
+    finally:
+        torch.set_num_threads(1)
+    assert all(map(torch.equal, *wholes))
+
+
 def test_in_fast_arithmetic_tiles_have_the_values_of_the_whole(model):
     x = torch.rand(2, model.settings.colours, 41, 66) * 2 - 1
     tiled = Tiled(model, 11 * model.settings.factor)
