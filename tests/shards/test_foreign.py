@@ -7,7 +7,6 @@ import pytest
 
 from shards import ShardError, ShardReader, UserError, encode_png, foreign
 from tests.conftest import picture
-from tests.shards.test_store import s3  # noqa: F401
 
 PNG = encode_png(picture(0))
 
@@ -69,7 +68,7 @@ def test_a_folder_without_samples(tmp_path):
         ShardReader.foreign(tmp_path)
 
 
-def test_a_bucket_of_foreign_tars(s3, tmp_path):  # noqa: F811
+def test_a_bucket_of_foreign_tars(s3, tmp_path):
     for name in ("a", "b"):
         write(tmp_path / f"{name}.tar", *(member(f"{name}{i}.png", PNG) for i in range(3)))
     with ShardReader.foreign(tmp_path) as local:

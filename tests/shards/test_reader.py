@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 from shards import Sample, ShardError, ShardReader, ShardWriter, StoreError, UserError
 from shards import reader as reader_module
 from tests.conftest import make_sample, picture
-from tests.shards.test_store import s3  # noqa: F401
 
 
 def test_samples_come_back_whole(shard_folder):
@@ -254,7 +253,7 @@ def test_an_index_is_small(tmp_path):
 
 
 @pytest.fixture
-def bucket(s3, tmp_path):  # noqa: F811
+def bucket(s3, tmp_path):
     where = f"{s3}/{tmp_path.name}"
     for shard in range(2):
         with ShardWriter(where, shard, recipe="r") as writer:
