@@ -11,7 +11,8 @@ from pipelines.engine.jobs import RenderJob
 from pipelines.engine.workers import Run
 from vae import PRESETS, VAE, PerceptualEffLite0, Stage
 from vae.training.curriculum import Curriculum
-from vae.training.loader import Batches
+from vae.training.loader import Batches, open_streams, sizes_of
+from vae.training.schedule import Ramp
 
 SHAPES = ((16, 64), (4, 128))
 """Images and side in px of the quickstart's batches: equally many pixels."""
@@ -28,7 +29,7 @@ def measure(quick: bool) -> list[Row]:
         list(Run(pages, Path(folder)))
         for count, side in SHAPES:
             batches = _batches(Path(folder), count, side)
-            image = batches[0].contiguous(memory_format=torch.channels_last)
+            image = batches[0, 0].contiguous(memory_format=torch.channels_last)
 
             def plain(image: Tensor = image) -> int:
                 (model(image) - image).abs().mean().backward()
@@ -40,7 +41,7 @@ def measure(quick: bool) -> list[Row]:
                 return len(image)
 
             def draw(batches: Batches = batches) -> int:
-                return sum(len(batches[step]) for step in range(8))
+                return sum(len(batches[n, 0]) for n in batches.curriculum.starts())
 
             name = f"{count} x {side} px"
             rows += [
@@ -52,8 +53,16 @@ def measure(quick: bool) -> list[Row]:
 
 
 def _batches(folder: Path, count: int, side: int) -> Batches:
-    stage = Stage(name="all", steps=8, resolution=side, batch_size=count, shares={"synthetic": 1.0})
-    return Batches({"synthetic": folder}, Curriculum([stage]), seed=0)
+    stage = Stage(
+        name="all",
+        samples=8 * count,
+        batch=count,
+        micro=count,
+        resolution=side,
+        shares={"synthetic": Ramp.model_validate(1.0)},
+    )
+    readers = open_streams({"synthetic": folder}, [stage])
+    return Batches(readers, Curriculum([stage], sizes_of(readers)))
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ def _facts(step: Path, model: VAE, to: str, license: str) -> dict[str, Any]:
         "kind": "Export",
         "to": to,
         "step": header.step,
-        "n": header.samples_seen,
+        "n": header.n,
         "recipe": _digest(step.parent),
         "license": license,
         "model": model.settings.model_dump(mode="json"),

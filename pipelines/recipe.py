@@ -207,7 +207,8 @@ def _keys_at(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
             for inner_model in _models_in(model.model_fields[part].annotation)
         ]
         models = inner or models
-    return sorted({key for model in models for key in model.model_fields})
+    fields = [item for model in models for item in model.model_fields.items()]
+    return sorted({field.alias or name for name, field in fields})
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

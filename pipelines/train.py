@@ -83,11 +83,11 @@ def train_to(
     named = {name: ShardReader(place).fingerprint for name, place in streams.items()}
     claim(out, {"kind": "Train", "recipe": settings.model_dump(mode="json"), "streams": named})
     with progress_bar() as bar:
-        task = bar.add_task("train", total=sum(stage.steps for stage in settings.stages), note="")
+        task = bar.add_task("train", total=sum(stage.samples for stage in settings.stages), note="")
 
         def show(row: Mapping[str, Any]) -> None:
             note = f"{row['stage']}  loss {row['total']:.4f}  {row['images_per_second']:.0f} img/s"
-            bar.update(task, completed=row["step"], note=note)
+            bar.update(task, completed=row["n"], note=note)
 
         return fit(
             settings,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from shards.ahead import ahead
 from shards.errors import ShardError
-from shards.index import Files, Index
+from shards.index import Index, Known
 from shards.store import PARALLEL_READS, Bucket, RandomAccessFile, Store
 
 MAX_MEMBERS = 4_000_000
@@ -51,7 +51,7 @@ def scan(store: Store) -> Index:
         ShardError: at the first archive that is broken or hostile; it names archive and member.
     """
 
-    def samples(name: str) -> tuple[str, int, list[tuple[str, Files, int]]]:
+    def samples(name: str) -> tuple[str, int, list[Known]]:
         with closing(store.open(name)) as file:
             return name, file.size, list(_samples(f"{store}/{name}", file))
 
@@ -62,14 +62,14 @@ def scan(store: Store) -> Index:
     return index
 
 
-def _samples(tar: str, file: RandomAccessFile) -> Iterator[tuple[str, Files, int]]:
+def _samples(tar: str, file: RandomAccessFile) -> Iterator[Known]:
     for key, members in groupby(_members(tar, file), key=lambda member: member.key):
         files: dict[str, tuple[int, int]] = {}
         for member in members:
             if member.ending in files:
                 raise ShardError(f"{tar}: sample {key!r} has two files {member.ending}")
             files[member.ending] = member.offset, member.size
-        yield key, files, 0
+        yield key, files, 0, (0, 0)
 
 
 def _members(tar: str, file: RandomAccessFile) -> Iterator[Member]:

@@ -1,6 +1,6 @@
 """Index: where the files of every sample lie, in flat arrays.
 
-A million samples take 60 MB here and 1.6 GB as `Entry` objects. The arrays hold no Python objects,
+A million samples take 64 MB here and 1.6 GB as `Entry` objects. The arrays hold no Python objects,
 so worker processes that are forked share them.
 """
 
@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from struct import Struct
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,15 @@ MAX_SPAN = 2**32
 MAX_LAYOUTS = 2**16
 """Different lists of endings in one index: its number takes two bytes (our choice; ours have 6)."""
 
+MAX_SIDE = 2**16 - 1
+"""Sides of an image are kept in two bytes each, longer ones as this many px (our choice: nothing
+is told apart beyond)."""
+
 Files = Mapping[str, tuple[int, int]]
 """(offset in the tar, size) in bytes of each file of a sample, by ending, in order of offset."""
+
+Known = tuple[str, Files, int, tuple[int, int]]
+"""Of a sample its key, its files and their CRC-32, and (height, width) in px or (0, 0)."""
 
 Cuts = tuple[tuple[str, int, int], ...]
 """Of each file its ending, and which of a sample's bounds are its first byte and its end."""
@@ -57,7 +64,7 @@ class Index:
         self._starts, self._bounds, self._bound_ends = array("q"), array("I"), array("q", [0])
         self._layouts, self._layout_of = array("H"), dict[tuple[str, ...], int]()
         self._keys, self._key_ends = bytearray(), array("q", [0])
-        self._crc32 = array("I")
+        self._crc32, self._sizes = array("I"), array("H")
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -67,7 +74,8 @@ class Index:
     def nbytes(self) -> int:
         """Bytes of memory that the arrays hold."""
         arrays = (self._starts, self._bounds, self._bound_ends, self._layouts, self._key_ends)
-        return len(self._keys) + sum(len(a) * a.itemsize for a in (*arrays, self._crc32))
+        arrays = (*arrays, self._crc32, self._sizes)
+        return len(self._keys) + sum(len(a) * a.itemsize for a in arrays)
 
     @cached_property
     def fingerprint(self) -> int:
@@ -81,13 +89,13 @@ class Index:
             state.update(part)
         return int.from_bytes(state.digest()[:8], "big")
 
-    def add_tar(self, name: str, size: int, samples: Iterable[tuple[str, Files, int]]) -> None:
-        """Append a tar of `size` bytes and of each sample its key, its files and their CRC-32.
+    def add_tar(self, name: str, size: int, samples: Iterable[Known]) -> None:
+        """Append a tar of `size` bytes and what is known of each sample.
 
         Raises:
             ShardError: when files overlap or lie outside of the tar.
         """
-        for key, files, crc32 in samples:
+        for key, files, crc32, (height, width) in samples:
             if not files:
                 raise ShardError(f"{name}: sample {key} has no file")
             start = end = next(iter(files.values()))[0]
@@ -102,6 +110,7 @@ class Index:
             self._starts.append(start)
             self._layouts.append(self._layout(name, tuple(files)))
             self._crc32.append(crc32)
+            self._sizes.extend((min(height, MAX_SIDE), min(width, MAX_SIDE)))
             self._keys += key.encode()
             self._key_ends.append(len(self._keys))
         self.tars.append(name)
@@ -124,6 +133,11 @@ class Index:
     def crc32(self, i: int) -> int:
         """Return the CRC-32 of the files of sample `i`, one after the other."""
         return self._crc32[i]
+
+    @property
+    def sizes(self) -> NDArray[np.uint16]:
+        """Height and width in px of every image, (samples, 2); 0 where the sidecars do not say."""
+        return np.array(self._sizes, np.uint16).reshape(-1, 2)
 
     def place(self, i: int) -> Place:
         """Say where sample `i` lies."""
@@ -172,6 +186,8 @@ class _Entry(TypedDict):
     key: Annotated[str, Field(pattern=KEY)]
     files: dict[Ending, tuple[NonNegativeInt, NonNegativeInt]]
     crc32: Annotated[int, Field(ge=0, lt=2**32)]
+    width: NotRequired[NonNegativeInt]
+    height: NotRequired[NonNegativeInt]
 
 
 class _Sidecar(TypedDict):
@@ -206,5 +222,7 @@ def read_index(store: Store) -> Index:
     return index
 
 
-def _samples(entries: list[_Entry]) -> Iterator[tuple[str, Files, int]]:
-    return ((entry["key"], entry["files"], entry["crc32"]) for entry in entries)
+def _samples(entries: list[_Entry]) -> Iterator[Known]:
+    for entry in entries:
+        size = entry.get("height", 0), entry.get("width", 0)
+        yield entry["key"], entry["files"], entry["crc32"], size

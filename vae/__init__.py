@@ -16,8 +16,8 @@ from vae.pixels import to_image, to_pixels
 from vae.presets import PRESETS
 from vae.settings import VAESettings
 from vae.training.checkpoint import load_model
-from vae.training.curriculum import Stage
 from vae.training.settings import TrainSettings
+from vae.training.stage import Stage
 from vae.training.step import Step
 from vae.training.train import fit
 

@@ -39,6 +39,9 @@ compiled by torch 0.094 after 3 minutes of compiling; f32c128 0.075, in bf16 0.0
 CLIP, BETAS, WEIGHT_DECAY = 1.0, (0.9, 0.99), 1e-4
 """As `TrainSettings` has them."""
 
+WARMUP = 50
+"""Steps: batches are of one size here, so the rate may count steps in place of samples."""
+
 EARLY, EVERY = (0, 25, 50, 100, 200, 300, 400), 200
 """Steps of the curve: those, and every 200th."""
 
@@ -110,7 +113,7 @@ class Trial:
             weight_decay=WEIGHT_DECAY,
             fused=True,
         )
-        self.rate = Rate(peak=run.rate)
+        self.rate = Rate(peak=run.rate, warmup=WARMUP)
         self.held_out = {kind: to_image(crops.held_out[kind]) for kind in KINDS}
         self.step, self.seconds = 0, 0.0
         self.curve: list[Point] = [self._point([])]

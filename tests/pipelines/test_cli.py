@@ -79,13 +79,13 @@ def test_the_two_reports_name_each_other():
 def test_the_example_of_train_names_the_streams_of_its_recipe():
     from pipelines.recipe import load
     from vae import TrainSettings
+    from vae.training.stage import streams_of
 
     (command,) = re.findall(
         r"Example: (nonpareil train train_nano(?:.*\\\n)*.*)", nonpareil("train", "--help").stdout
     )
     stages = load(TrainSettings, "train_nano").stages
-    streams = {name for stage in stages for name in {**stage.shares, **(stage.shares_end or {})}}
-    assert {*re.findall(r"--stream (\w+)=", command)} == streams
+    assert {*re.findall(r"--stream (\w+)=", command)} == {*streams_of(stages)}
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "shards"])

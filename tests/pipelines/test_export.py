@@ -84,7 +84,7 @@ def test_an_export_replaces_an_older_one_and_what_others_put_there_stays(run, tm
     export_to(out, run, "diffusers")
     newer = contents(out)
     assert newer.keys() == older.keys() | {"LICENSE"}
-    assert json.loads(newer[NOTE])["n"] == 20
+    assert json.loads(newer[NOTE])["n"] == 24
     export_to(out, run, "diffusers")
     assert contents(out) == newer
     assert not list(tmp_path.glob(".out*"))

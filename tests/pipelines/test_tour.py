@@ -22,9 +22,12 @@ LITTLE = [
     *("--set", "plain.shards=1", "--set", "plain.samples_per_shard=2"),
     *("--set", "unseen_plain.samples_per_shard=2", "--set", "unseen_pages.samples_per_shard=2"),
     *("--set", "scoring.images=2", "--set", "train.skip_start=2"),
-    *("--set", "train.stages.0.steps=2", "--set", "train.stages.0.batch_size=2"),
-    *("--set", "train.stages.1.steps=2", "--set", "train.stages.1.batch_size=2"),
-    *("--set", "train.stages.2.steps=2", "--set", "train.stages.2.batch_size=2"),
+    *("--set", "train.stages.0.samples=4", "--set", "train.stages.0.batch=2"),
+    *("--set", "train.stages.0.micro=1"),
+    *("--set", "train.stages.1.samples=4", "--set", "train.stages.1.batch=2"),
+    *("--set", "train.stages.1.micro=1"),
+    *("--set", "train.stages.2.samples=4", "--set", "train.stages.2.batch=2"),
+    *("--set", "train.stages.2.micro=1"),
 ]
 
 

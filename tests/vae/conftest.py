@@ -73,28 +73,29 @@ def settings():
     stages = (
         {
             "name": "one",
-            "steps": 4,
+            "samples": 16,
+            "batch": 4,
+            "micro": 2,
             "resolution": 8,
-            "batch_size": 3,
             "shares": {"general": 1.0},
         },
         {
             "name": "two",
-            "steps": 4,
+            "samples": 8,
+            "batch": 2,
+            "micro": 1,
             "resolution": 16,
-            "batch_size": 2,
-            "shares": {"general": 1.0, "synthetic": 1.0},
-            "shares_end": {"synthetic": 1.0},
+            "shares": {"general": {"from": 0.5, "to": 0.0}, "synthetic": {"from": 0.5, "to": 1.0}},
         },
     )
     return TrainSettings(
         preset="nano",
         overrides=TINY,
         stages=stages,
-        rate={"warmup": 2},
+        rate={"warmup": 6},
         log_every=2,
-        sample_every=4,
-        checkpoint_every=3,
+        watch_every=12,
+        checkpoint_every=10,
     )
 
 

@@ -3,7 +3,7 @@
     step-000123/model.safetensors       weights
                 objective.safetensors   the alignment's projection, where there is one
                 optimizer.pt            tensors and numbers of the optimizer
-                state.json              steps, samples, model settings, SHA-256 of the others
+                state.json              steps, samples seen, model settings, SHA-256 of the others
 
 A folder is written under a temporary name and renamed. Reading checks the digests, so a damaged
 checkpoint is passed over for the newest good one; a run that goes on from there moves it aside, as
@@ -40,9 +40,9 @@ log = logging.getLogger(__name__)
 class Header(Settings):
     """What state.json holds: how far training was, the model, and the digests of the files."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     step: int
-    samples_seen: int
+    n: int
     model: VAESettings
     sha256: dict[str, str]
     versions: dict[str, str]
@@ -53,7 +53,7 @@ def write(
     files: Mapping[str, bytes],
     *,
     step: int,
-    samples_seen: int,
+    n: int,
     model: VAESettings,
     keep: int,
 ) -> Path:
@@ -63,7 +63,7 @@ def write(
     shutil.rmtree(temporary, ignore_errors=True)
     header = Header(
         step=step,
-        samples_seen=samples_seen,
+        n=n,
         model=model,
         sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         versions={name: version(name) for name in ("torch", "safetensors")},

@@ -1,158 +1,194 @@
-"""The curriculum: stages in order, and what every slot of every batch draws.
+"""The curriculum: stages in order, and what every slot of every step draws.
 
 The report goes from general photographs over real text-rich images to synthetic text while the
-resolution rises; it gives no numbers. Here a curriculum is data, and every question
-("what holds at step s", "what does slot k of step s draw") is a pure function, so that a run
-resumes at any step without hidden state.
+resolution rises; it gives no numbers. Here a curriculum is data. Its clock is n, the samples that
+all ranks together have seen before a step, and every question ("what holds at n", "what does slot
+k of the step at n draw") is a pure function of it, so that a run resumes at any step without
+hidden state, with any number of ranks.
 """
 
-import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
-from typing import NamedTuple, Self
+from collections.abc import Iterator, Mapping, Sequence
+from math import gcd
+from typing import NamedTuple
 
 import numpy as np
-from pydantic import Field, model_validator
+from numpy.typing import NDArray
 
-from shards import Settings, UserError
+from shards import Order, UserError
 from vae.objective.losses import Weights
 from vae.training.mixture import Mixture
+from vae.training.schedule import Rate
+from vae.training.stage import Stage, check_stages, check_streams, streams_of
 
-
-class Stage(Settings):
-    """A stretch of the curriculum.
-
-    `resolution` is the side of the square crops in px. `shares` weighs streams by name, in any
-    unit; with `shares_end` they move linearly from the first step of the stage to its last.
-    `weights` are those of the objective in this stage, in place of the run's: margins that loosen
-    from stage to stage, or a term that comes in late.
-    """
-
-    name: str
-    steps: int = Field(ge=1)
-    resolution: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    shares: dict[str, float]
-    shares_end: dict[str, float] | None = None
-    weights: Weights | None = None
-
-    @model_validator(mode="after")
-    def _shares_add_up(self) -> Self:
-        for shares in (self.shares, self.shares_end):
-            if shares is None:
-                continue
-            bad = [name for name, share in shares.items() if not 0 <= share < math.inf]
-            if bad:
-                raise ValueError(
-                    f"stage {self.name!r}: shares of {', '.join(bad)} must be 0 or more"
-                )
-            if not sum(shares.values()) > 0:
-                raise ValueError(
-                    f"stage {self.name!r}: the shares of {', '.join(shares) or 'no stream'} add up "
-                    "to 0; give at least one stream a positive share"
-                )
-        return self
-
-    def shares_at(self, progress: float) -> dict[str, float]:
-        """Return each stream's share of a batch, summing to 1, at `progress` in [0, 1]."""
-        start = _normalised(self.shares)
-        end = start if self.shares_end is None else _normalised(self.shares_end)
-        return {
-            name: (1 - progress) * start.get(name, 0.0) + progress * end.get(name, 0.0)
-            for name in sorted(start.keys() | end.keys())
-        }
+Sizes = NDArray[np.uint16]
+"""Height and width in px of every sample of a stream, (samples, 2); 0 where they are not known."""
 
 
 class Draw(NamedTuple):
-    """What one slot of a batch draws: number `number`, from 0, of all draws from a stream."""
+    """What one slot of a step draws.
+
+    `number` counts, from 0, the draws from `stream`; `sample` is the sample's number in the
+    stream's reader.
+    """
 
     stream: str
     number: int
+    sample: int
+
+
+class Knobs(NamedTuple):
+    """All that holds in the step at `n`: the `step`-th, both from 0.
+
+    Its images are `shape` (h, w) px, in `micro_batches` of `micro` images each.
+    """
+
+    step: int
+    n: int
+    stage: Stage
+    shape: tuple[int, int]
+    micro_batches: int
+    micro: int
+    shares: dict[str, float]
+    weights: Weights
+    rate: float
+
+    @property
+    def samples(self) -> int:
+        """Images of the step, over all ranks."""
+        return self.micro_batches * self.micro
 
 
 class Curriculum:
-    """Stages one after the other."""
+    """Stages one after the other, over streams of known sizes."""
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        """Line up the stages.
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        sizes: Mapping[str, Sizes],
+        seed: int = 0,
+        *,
+        weights: Weights | None = None,
+        rate: Rate | None = None,
+    ) -> None:
+        """Line up the stages; `weights` hold in those without their own (None: the defaults).
 
         Raises:
-            UserError: when there is none, or two have the same name.
+            UserError: when there is no stage, two have the same name, or a stream is missing.
         """
-        if not stages:
-            raise UserError("stages: there is none; give at least one [[train.stages]] table")
-        names = [stage.name for stage in stages]
-        if len(set(names)) != len(names):
-            raise UserError(f"stages: names {', '.join(names)} repeat; give each its own")
-        self.stages = tuple(stages)
-        self.ends = list(accumulate(stage.steps for stage in stages))
-        self.streams = sorted({name for stage in stages for name in stage.shares_at(0.5)})
+        check_stages(stages)
+        check_streams(stages, sizes)
+        self.stages, self.seed = tuple(stages), seed
+        self.weights, self.rate = weights or Weights(), rate or Rate()
+        self.streams = streams_of(stages)
         """Names of all streams that any stage draws from."""
-        self._mixture = self._mixed()
+        self.orders = {name: Order(len(sizes[name]), seed) for name in self.streams}
+        """In which order the samples of each stream are drawn."""
+        steps = [stage.samples // stage.batch for stage in stages]
+        self._last = np.cumsum(steps) - 1
+        batches = np.repeat([stage.batch for stage in stages], steps)
+        self._ends = batches.cumsum()
+        self._mixture = self._mixed(batches)
+
+    @property
+    def samples(self) -> int:
+        """Images of the whole curriculum: n after its last step."""
+        return int(self._ends[-1])
 
     @property
     def steps(self) -> int:
-        """Length of the whole curriculum."""
-        return self.ends[-1]
+        """Steps of the whole curriculum."""
+        return len(self._ends)
 
-    def check_streams(self, known: Mapping[str, object]) -> None:
-        """Raise UserError naming the streams that a stage wants and `known` lacks."""
-        missing = [name for name in self.streams if name not in known]
-        if missing:
-            raise UserError(
-                f"stages draw from {', '.join(missing)}, but the streams are "
-                f"{', '.join(sorted(known)) or 'none'}; add a stream or change the shares"
-            )
-
-    def at(self, step: int) -> tuple[Stage, dict[str, float]]:
-        """Return the stage that holds at `step` (from 0) and the shares of its batch.
+    def starts(self, n: int = 0) -> Iterator[int]:
+        """Yield the n of every step from the one at `n` on; none where `n` is the end.
 
         Raises:
-            IndexError: when `step` lies outside the curriculum.
+            ValueError: when no step begins at `n`.
         """
-        position, first = self._locate(step)
-        stage = self.stages[position]
-        return stage, stage.shares_at((step - first) / max(1, stage.steps - 1))
+        first = self.steps if n == self.samples else self._step(n)
+        return (self.start(step) for step in range(first, self.steps))
 
-    def draws(self, step: int) -> list[Draw]:
-        """Return what each slot of the batch of `step` draws.
+    def at(self, n: int) -> Knobs:
+        """Return all that holds in the step at `n`.
+
+        Raises:
+            IndexError: when `n` lies outside the curriculum.
+            ValueError: when no step begins at `n`.
+        """
+        step = self._step(n)
+        position = int(np.searchsorted(self._last, step))
+        stage = self.stages[position]
+        first = self.start(int(self._last[position - 1]) + 1) if position else 0
+        progress = (n - first) / max(1, self.start(int(self._last[position])) - first)
+        return Knobs(
+            step=step,
+            n=n,
+            stage=stage,
+            shape=(stage.resolution, stage.resolution),
+            micro_batches=stage.batch // stage.micro,
+            micro=stage.micro,
+            shares=stage.shares_at(progress),
+            weights=stage.weights_at(progress, self.weights),
+            rate=self.rate.at(n, self.samples),
+        )
+
+    def draws(self, n: int) -> list[Draw]:
+        """Return what each slot of the step at `n` draws; slot k is in micro-batch k // micro.
 
         Of all slots before any given one, each stream has had its share to within one (see
         vae/training/mixture.py), and its draws are numbered without a gap.
 
         Raises:
-            IndexError: when `step` lies outside the curriculum.
+            IndexError: when `n` lies outside the curriculum.
+            ValueError: when no step begins at `n`.
         """
-        self._locate(step)
-        counts = self._mixture.counts[step].copy()
-        draws: list[Draw] = []
-        for column in self._mixture.streams(step):
-            draws.append(Draw(self.streams[column], int(counts[column])))
-            counts[column] += 1
-        return draws
+        step = self._step(n)
+        columns = self._mixture.streams(step)
+        numbers, samples = np.empty_like(columns), np.empty_like(columns)
+        for column, order in enumerate(self.orders.values()):
+            slots = np.flatnonzero(columns == column)
+            if len(slots):
+                numbers[slots] = self._mixture.counts[step, column] + np.arange(len(slots))
+                samples[slots] = order.many(numbers[slots])
+        names = [self.streams[column] for column in columns.tolist()]
+        return list(map(Draw, names, numbers.tolist(), samples.tolist()))
 
-    def _mixed(self) -> Mixture:
+    def check_world(self, world: int) -> None:
+        """Raise UserError when `world` ranks cannot share every stage's micro-batches equally."""
+        parts = {stage.name: stage.batch // stage.micro for stage in self.stages}
+        common = gcd(*parts.values())
+        for name, count in parts.items():
+            if count % world:
+                *others, last = (str(d) for d in range(1, common + 1) if common % d == 0)
+                allowed = f"{', '.join(others)} or {last}" if others else last
+                raise UserError(
+                    f"stage {name}: {count} micro-batches cannot be shared by {world} ranks; "
+                    f"use {allowed}"
+                )
+
+    def start(self, step: int) -> int:
+        """Return the n at which step number `step` (from 0) begins."""
+        return int(self._ends[step - 1]) if step else 0
+
+    def _step(self, n: int) -> int:
+        """Return the number of the step that begins at `n`."""
+        if not 0 <= n < self.samples:
+            raise IndexError(f"n={n} of a curriculum of {self.samples} samples")
+        step = bisect_right(self._ends, n)
+        if self.start(step) != n:
+            raise ValueError(f"no step begins at n={n}; step {step} does at {self.start(step)}")
+        return step
+
+    def _mixed(self, batches: NDArray[np.int64]) -> Mixture:
         shares = np.zeros((self.steps, len(self.streams)))
-        for stage, end in zip(self.stages, self.ends, strict=True):
-            progress = np.arange(stage.steps) / max(1, stage.steps - 1)
-            starts, ends = (stage.shares_at(at) for at in (0.0, 1.0))
-            for column, name in enumerate(self.streams):
-                if name in starts:
-                    moving = (1 - progress) * starts[name] + progress * ends[name]
-                    shares[end - stage.steps : end, column] = moving
-        batch = np.repeat(
-            [stage.batch_size for stage in self.stages], [stage.steps for stage in self.stages]
-        )
-        return Mixture(shares, batch)
-
-    def _locate(self, step: int) -> tuple[int, int]:
-        if not 0 <= step < self.steps:
-            raise IndexError(f"step {step} of a curriculum of {self.steps} steps")
-        position = bisect_right(self.ends, step)
-        return position, self.ends[position - 1] if position else 0
-
-
-def _normalised(shares: Mapping[str, float]) -> dict[str, float]:
-    total = sum(shares.values())
-    return {name: share / total for name, share in shares.items()}
+        starts = self._ends - batches
+        first = 0
+        for stage, last in zip(self.stages, self._last.tolist(), strict=True):
+            moved = starts[first : last + 1] - starts[first]
+            progress = moved / max(1, int(moved[-1]))
+            for name in stage.streams:
+                part = shares[first : last + 1, self.streams.index(name)]
+                part[:] = stage.shares[name].over(progress)
+            first = last + 1
+        return Mixture(shares / shares.sum(1, keepdims=True), batches)

@@ -1,13 +1,14 @@
-"""Batches: from streams of shards to tensors, a pure function of (seed, step).
+"""Batches: from streams of shards to tensors, a pure function of (seed, n, m).
 
-There is no iterator state: batch s is what it is on any worker, before or after a resume. Use it
-as DataLoader(batches, batch_size=None, sampler=range(start, end), num_workers=n).
+There is no iterator state: micro-batch m of the step at n is what it is on any worker, before or
+after a resume. Use it as DataLoader(batches, batch_size=None, sampler=pairs of n and m,
+num_workers=...).
 
 Draw d of a stream is sample `Order(len(stream), seed)[d]`, as `shards.Stream` reads it: every
 epoch of every stream holds each of its samples once.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -17,10 +18,11 @@ from cachetools import LRUCache
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from shards import RGB, Order, Sample, ShardError, ShardReader, UnreadableImage
+from shards import RGB, Sample, ShardError, ShardReader, UnreadableImage
 from shards.store import Where
 from vae.pixels import to_image
-from vae.training.curriculum import Curriculum, Draw
+from vae.training.curriculum import Curriculum, Draw, Sizes
+from vae.training.stage import Stage, check_streams, streams_of
 
 CACHE_BYTES = 256 * 2**20
 """Decoded images each worker keeps, in bytes (our choice: 1,300 pages of 256 x 256)."""
@@ -29,8 +31,23 @@ TRIES = 4
 """Samples tried for one draw before broken images stop the run (our choice)."""
 
 
+def open_streams(streams: Mapping[str, Where], stages: Sequence[Stage]) -> dict[str, ShardReader]:
+    """Open the streams that the stages draw from.
+
+    Raises:
+        UserError: when a stream is missing or its folder holds no finished shard.
+    """
+    check_streams(stages, streams)
+    return {name: ShardReader(streams[name]) for name in streams_of(stages)}
+
+
+def sizes_of(readers: Mapping[str, ShardReader]) -> dict[str, Sizes]:
+    """Return the sizes of the samples of every stream, as a curriculum takes them."""
+    return {name: reader.index.sizes for name, reader in readers.items()}
+
+
 class Batches(Dataset[Tensor]):
-    """Float batches (b, 3, r, r) in [-1, 1], r the resolution of the stage at that step.
+    """Micro-batches (b, 3, h, w), float in [-1, 1], of the shape that the curriculum says.
 
     Text is cropped at its native scale and never resized: the size of a character in pixels is
     what the curriculum is about. Only photographs of the streams in `resized` are resized.
@@ -38,55 +55,45 @@ class Batches(Dataset[Tensor]):
 
     def __init__(
         self,
-        streams: Mapping[str, Where],
+        readers: Mapping[str, ShardReader],
         curriculum: Curriculum,
-        seed: int,
         *,
         resized: Collection[str] = ("general",),
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """Open the streams the curriculum draws from.
-
-        Raises:
-            UserError: when a stream is missing or holds no finished shard.
-        """
-        curriculum.check_streams(streams)
-        self._arguments = (streams, curriculum, seed, resized, cache_bytes)
-        self.curriculum, self.seed = curriculum, seed
+        """Draw from the readers as the curriculum, made of their sizes, says."""
+        self._arguments = (readers, curriculum, resized, cache_bytes)
+        self.readers, self.curriculum = readers, curriculum
         self.resized = frozenset(resized)
-        self.readers = {name: ShardReader(streams[name]) for name in curriculum.streams}
-        self.orders = {name: Order(len(reader), seed) for name, reader in self.readers.items()}
         self._cache = ImageCache(cache_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Reopen in a worker process: file handles and decoded images do not travel."""
-        return _reopened, self._arguments
+        """Begin anew in a worker process: decoded images do not travel."""
+        return _anew, self._arguments
 
-    def __len__(self) -> int:
-        """Count the steps of the curriculum."""
-        return self.curriculum.steps
-
-    def __getitem__(self, step: int) -> Tensor:
-        """Draw the batch of `step`.
+    def __getitem__(self, place: tuple[int, int]) -> Tensor:
+        """Draw micro-batch m of the step at n, given as (n, m).
 
         Raises:
             ShardError: when a shard is damaged or TRIES images in a row cannot be opened.
         """
-        stage, _ = self.curriculum.at(step)
-        crops = [self._crop(draw, stage.resolution) for draw in self.curriculum.draws(step)]
-        return to_image(np.stack(crops))
+        n, m = place
+        knobs = self.curriculum.at(n)
+        draws = self.curriculum.draws(n)[m * knobs.micro : (m + 1) * knobs.micro]
+        return to_image(np.stack([self._crop(draw, knobs.shape[0]) for draw in draws]))
 
     def _crop(self, draw: Draw, side: int) -> RGB:
         """Cut a square from the sample of a draw, at a place that the seed and the draw decide."""
         pixels, photograph = self._sample(draw)
-        rng = np.random.default_rng([self.seed, crc32(draw.stream.encode()), draw.number])
+        seed = self.curriculum.seed
+        rng = np.random.default_rng([seed, crc32(draw.stream.encode()), draw.number])
         if photograph and draw.stream in self.resized:
             return resized_crop(pixels, side, rng)
         return native_crop(pixels, side, rng)
 
     def _sample(self, draw: Draw) -> tuple[RGB, bool]:
         """Open the sample of a draw, or if it is broken the one the draw has an epoch later."""
-        order = self.orders[draw.stream]
+        order = self.curriculum.orders[draw.stream]
         cause: UnreadableImage | None = None
         for epoch in range(TRIES):
             try:
@@ -108,14 +115,13 @@ class Batches(Dataset[Tensor]):
         return image
 
 
-def _reopened(
-    streams: Mapping[str, Where],
+def _anew(
+    readers: Mapping[str, ShardReader],
     curriculum: Curriculum,
-    seed: int,
     resized: Collection[str],
     cache_bytes: int,
 ) -> Batches:
-    return Batches(streams, curriculum, seed, resized=resized, cache_bytes=cache_bytes)
+    return Batches(readers, curriculum, resized=resized, cache_bytes=cache_bytes)
 
 
 def _is_photograph(sample: Sample) -> bool:

@@ -1,7 +1,8 @@
 """What a training run is: the model, the stages, the objective, how it learns and what it keeps."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -10,8 +11,9 @@ from vae.objective.alignment import AlignmentSettings
 from vae.objective.losses import Weights
 from vae.presets import PRESETS
 from vae.settings import VAESettings
-from vae.training.curriculum import Curriculum, Stage
+from vae.training.curriculum import Curriculum, Sizes
 from vae.training.schedule import Rate
+from vae.training.stage import Stage, streams_of
 
 
 class TrainSettings(Settings):
@@ -23,7 +25,9 @@ class TrainSettings(Settings):
     learns at `skip_rate` times the rate of the network. When the run ends, the latents of
     `latent_batches` batches, spread over the last stage, are measured. `weights` hold in every
     stage without its own; `alignment` and `vgg` (a file, None for torch's cache; see
-    vae/objective/lpips.py) matter where one has alignment or lpips.
+    vae/objective/lpips.py) matter where one has alignment or lpips. A line is logged every
+    `log_every` steps; pictures are made every `watch_every` samples, checkpoints written every
+    `checkpoint_every`.
     """
 
     preset: str = "nano"
@@ -42,8 +46,18 @@ class TrainSettings(Settings):
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = Field(default=1.0, gt=0)
     log_every: int = Field(default=20, ge=1)
-    sample_every: int = Field(default=200, ge=1)
-    checkpoint_every: int = Field(default=200, ge=1)
+    watch_every: int = Field(default=2000, ge=1)
+    checkpoint_every: int = Field(default=2000, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _speaks_of_samples(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "sample_every" in cast("dict[str, Any]", value):
+            raise ValueError(
+                "sample_every is now watch_every; like checkpoint_every and rate.warmup it counts "
+                "samples (see docs/training.md)"
+            )
+        return value
 
     @model_validator(mode="after")
     def _model_can_be_built(self) -> Self:
@@ -60,7 +74,7 @@ class TrainSettings(Settings):
 
     @model_validator(mode="after")
     def _resized_streams_exist(self) -> Self:
-        drawn = Curriculum(self.stages).streams
+        drawn = streams_of(self.stages)
         unknown = sorted(set(self.resized) - set(drawn))
         # The default may name a stream that a run does without.
         if unknown and self.resized != type(self).model_fields["resized"].default:
@@ -69,13 +83,21 @@ class TrainSettings(Settings):
             )
         return self
 
-    def weights_at(self, stage: Stage) -> Weights:
-        """Return the weights of a stage: its own, or the run's."""
-        return self.weights if stage.weights is None else stage.weights
+    def curriculum(self, sizes: Mapping[str, Sizes]) -> Curriculum:
+        """Line up the stages over streams of these sizes.
+
+        Raises:
+            UserError: when a stage draws from a stream that is not there.
+        """
+        return Curriculum(self.stages, sizes, self.seed, weights=self.weights, rate=self.rate)
 
     def largest_weights(self) -> Weights:
         """Return each weight at its largest over the stages: what the objective is built for."""
-        used = [self.weights_at(stage).model_dump() for stage in self.stages]
+        used = [
+            stage.weights_at(progress, self.weights).model_dump()
+            for stage in self.stages
+            for progress in (0.0, 1.0)
+        ]
         return Weights.model_validate({name: max(at[name] for at in used) for name in used[0]})
 
     def model(self) -> VAESettings:

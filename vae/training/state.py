@@ -20,15 +20,15 @@ from vae.training.checkpoint import MODEL, OBJECTIVE, OPTIMIZER, read_header, wr
 class State:
     """Everything that a step changes.
 
-    `step` counts finished steps, `samples_seen` the images of their batches. All else that holds
-    at a step follows from the settings and these numbers.
+    `step` counts finished steps, `n` the images of their batches over all ranks: the clock, from
+    which all else that holds follows.
     """
 
     model: VAE
     objective: Objective
     optimizer: torch.optim.Optimizer
     step: int = 0
-    samples_seen: int = 0
+    n: int = 0
 
     def save(self, folder: Path, *, keep: int = 2) -> Path:
         """Write the checkpoint folder/step-NNNNNN and keep the newest `keep` of them."""
@@ -44,7 +44,7 @@ class State:
             folder,
             files,
             step=self.step,
-            samples_seen=self.samples_seen,
+            n=self.n,
             model=self.model.settings,
             keep=keep,
         )
@@ -70,7 +70,7 @@ class State:
             checkpoint / OPTIMIZER, map_location="cpu", weights_only=True
         )
         self.optimizer.load_state_dict(moments)
-        self.step, self.samples_seen = header.step, header.samples_seen
+        self.step, self.n = header.step, header.n
 
     def _load_learned(self, saved: dict[str, Tensor]) -> None:
         learned = self.objective.learned()

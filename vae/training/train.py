@@ -15,30 +15,30 @@ with the same bits as one that was never stopped (same machine, same number of t
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.utils.data import DataLoader
 
-from shards import UserError
+from shards import ShardReader, UserError
 from shards.signals import answered
 from shards.store import Where
 from vae.inference.latents import measure_latents
 from vae.model import VAE
 from vae.objective.losses import Objective, build_objective
 from vae.training.checkpoint import resumed
-from vae.training.curriculum import Curriculum, Stage
-from vae.training.loader import Batches
+from vae.training.curriculum import Curriculum, Knobs
+from vae.training.loader import Batches, open_streams, sizes_of
 from vae.training.record import Record, grid
 from vae.training.settings import TrainSettings
 from vae.training.state import State
-from vae.training.step import Step
+from vae.training.step import Step, take
 
 GALLERY = 4
 """Images in a sample grid."""
@@ -65,8 +65,9 @@ def fit(
             is not finite; no weight has then seen it.
         KeyboardInterrupt: on SIGINT, after a checkpoint of the step in hand.
     """
-    curriculum = Curriculum(settings.stages)
-    batches = Batches(streams, curriculum, settings.seed, resized=settings.resized)
+    readers = open_streams(streams, settings.stages)
+    curriculum = settings.curriculum(sizes_of(readers))
+    batches = Batches(readers, curriculum, resized=settings.resized)
     state = begin(settings, device)
     model, optimizer = state.model, state.optimizer
 
@@ -76,58 +77,59 @@ def fit(
         state.load(last)
     elif settings.skip_start:
         steps = _spread(range(curriculum.steps), settings.skip_start)
-        model.skip.start_from(batches[step] for step in steps)
+        model.skip.start_from(batches[at] for at in _places(curriculum, steps))
     (out / "settings.json").write_text(settings.model_dump_json(indent=1) + "\n")
-    gallery = _gallery(settings, streams).to(device)
+    gallery = _gallery(settings, readers).to(device)
 
     forward = Step(model, state.objective)
-    remaining = range(state.step, curriculum.steps)
+    remaining = _places(curriculum, range(state.step, curriculum.steps))
     loader = DataLoader(
         batches, batch_size=None, sampler=remaining, num_workers=workers, pin_memory=device != "cpu"
+    )
+    loaded = (
+        batch.to(device, memory_format=torch.channels_last, non_blocking=True) for batch in loader
     )
     with Record(out, state.step) as record, _interruptible() as interrupted:
         values: dict[str, list[float]] = {}
         images, clock = 0, time.perf_counter()
-        for step, batch in zip(remaining, loader, strict=True):
-            stage, shares = curriculum.at(step)
-            rate = settings.rate.at(step, curriculum.steps)
+        for n in curriculum.starts(state.n):
+            knobs = curriculum.at(n)
             for group in optimizer.param_groups:
-                group["lr"] = rate * group["scale"]
+                group["lr"] = knobs.rate * group["scale"]
 
-            image = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
-            rng = np.random.default_rng([settings.seed, step])
-            total, terms = forward(image, settings.weights_at(stage), rng)
             optimizer.zero_grad(set_to_none=True)
-            total.backward()
+            terms = take(forward, islice(loaded, knobs.micro_batches), knobs, settings.seed)
             # Without the projection, whose gradient has its own scale (vae/objective/alignment.py).
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             learned = [p.grad for p in state.objective.learned().values() if p.grad is not None]
-            check_finite({"loss": total, "gradient": norm + get_total_norm(learned)}, step, stage)
+            gradient = norm + get_total_norm(learned)
+            check_finite({"loss": terms["total"], "gradient": gradient}, knobs)
             optimizer.step()
             state.step += 1
-            state.samples_seen += len(image)
+            state.n += knobs.samples
 
-            finished = state.step == curriculum.steps
-            images += len(image)
-            for name, value in (terms | {"total": total, "gradient_norm": norm}).items():
+            finished = state.n == curriculum.samples
+            images += knobs.samples
+            for name, value in (terms | {"gradient_norm": norm}).items():
                 values.setdefault(name, []).append(value.item())
             if state.step % settings.log_every == 0 or finished:
-                row: dict[str, Any] = {"step": state.step, "samples_seen": state.samples_seen}
-                row |= {"stage": stage.name, "rate": rate}
+                row: dict[str, Any] = {"step": state.step, "n": state.n}
+                row |= {"stage": knobs.stage.name, "rate": knobs.rate}
                 row |= {name: sum(column) / len(column) for name, column in values.items()}
                 row["images_per_second"] = images / (time.perf_counter() - clock)
-                row["shares"] = shares
+                row["shares"] = knobs.shares
                 record.write(row)
                 if progress is not None:
                     progress(row)
                 values, images, clock = {}, 0, time.perf_counter()
-            if state.step % settings.sample_every == 0 or finished:
+            if _passed(settings.watch_every, n, state.n) or finished:
                 record.picture(state.step, grid(gallery, model))
             if finished:
-                steps = range(curriculum.steps - stage.steps, curriculum.steps)
-                steps = _spread(steps, settings.latent_batches)
-                measure_latents(model, (batches[step] for step in steps))
-            if state.step % settings.checkpoint_every == 0 or finished or interrupted.is_set():
+                first = curriculum.steps - knobs.stage.samples // knobs.stage.batch
+                steps = _spread(range(first, curriculum.steps), settings.latent_batches)
+                measure_latents(model, (batches[at] for at in _places(curriculum, steps)))
+            due = _passed(settings.checkpoint_every, n, state.n)
+            if due or finished or interrupted.is_set():
                 last = state.save(out)
             if interrupted.is_set():
                 raise KeyboardInterrupt
@@ -135,7 +137,7 @@ def fit(
     return last
 
 
-def check_finite(values: Mapping[str, Tensor], step: int, stage: Stage) -> None:
+def check_finite(values: Mapping[str, Tensor], knobs: Knobs) -> None:
     """Refuse a step whose loss or gradient is not finite: taken, it would ruin every weight.
 
     Raises:
@@ -144,7 +146,7 @@ def check_finite(values: Mapping[str, Tensor], step: int, stage: Stage) -> None:
     for name, value in values.items():
         if not torch.isfinite(value):
             raise UserError(
-                f"the {name} is {value.item()} at step {step} (stage {stage.name}); "
+                f"the {name} is {value.item()} at step {knobs.step} (stage {knobs.stage.name}); "
                 "lower rate.peak or clip, then run again from the last checkpoint"
             )
 
@@ -190,12 +192,25 @@ def _spread(steps: range, count: int) -> list[int]:
     return [steps[k * len(steps) // count] for k in range(count)]
 
 
-def _gallery(settings: TrainSettings, streams: Mapping[str, Where]) -> Tensor:
+def _places(curriculum: Curriculum, steps: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield (n, m) of every micro-batch of the steps, in order."""
+    for step in steps:
+        knobs = curriculum.at(curriculum.start(step))
+        yield from ((knobs.n, m) for m in range(knobs.micro_batches))
+
+
+def _passed(interval: int, before: int, after: int) -> bool:
+    """Say whether a multiple of `interval` samples was passed from n=`before` to n=`after`."""
+    return before // interval != after // interval
+
+
+def _gallery(settings: TrainSettings, readers: Mapping[str, ShardReader]) -> Tensor:
     """Draw a few images as the last step would, by another seed, to watch through the run."""
-    seed = settings.seed + 1
-    curriculum = Curriculum(settings.stages)
-    batches = Batches(streams, curriculum, seed, resized=settings.resized)
-    return batches[curriculum.steps - 1][:GALLERY]
+    other = settings.model_copy(update={"seed": settings.seed + 1})
+    curriculum = other.curriculum(sizes_of(readers))
+    batches = Batches(readers, curriculum, resized=settings.resized)
+    last = _places(curriculum, [curriculum.steps - 1])
+    return torch.cat([batches[at] for at in last])[:GALLERY]
 
 
 @contextmanager

@@ -3,8 +3,7 @@ import torch
 
 from shards import UserError
 from vae import VAE, fit, load_model, measure_latents
-from vae.training.curriculum import Curriculum
-from vae.training.loader import Batches
+from vae.training.loader import Batches, open_streams, sizes_of
 
 
 def test_mean_and_std_are_those_of_every_latent_position(tiny):
@@ -35,9 +34,9 @@ def test_a_finished_run_has_measured_its_latents_on_its_last_stage(settings, str
     settings = settings.model_copy(update={"latent_batches": 2})
     model = load_model(fit(settings, streams, tmp_path / "out"))
     found = model.latent_mean.clone(), model.latent_std.clone()
-    curriculum = Curriculum(settings.stages)
-    batches = Batches(streams, curriculum, settings.seed)
-    measure_latents(model, [batches[4], batches[6]])
+    readers = open_streams(streams, settings.stages)
+    batches = Batches(readers, settings.curriculum(sizes_of(readers)))
+    measure_latents(model, [batches[n, m] for n in (16, 20) for m in (0, 1)])
     torch.testing.assert_close(found, (model.latent_mean, model.latent_std))
     before = load_model(tmp_path / "out/step-000006")
     assert not before.latent_mean.any()

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from shards import UserError
-from vae import VAE, AlignmentSettings, TrainSettings, Weights, fit, mcos, mdms
+from vae import VAE, AlignmentSettings, Stage, TrainSettings, Weights, fit, mcos, mdms
 from vae.objective.alignment import Alignment, balance, mdms_sampled
 from vae.objective.losses import build_objective
 from vae.training.step import Step
@@ -449,8 +449,9 @@ def test_a_run_cannot_go_on_with_another_alignment(run, settings, streams, tmp_p
 
 def test_the_loss_falls_in_a_run(run, make_shard, tmp_path):
     folder = make_shard("s", "text", 1, (16, 16))
-    stage = run.stages[0].model_copy(update={"steps": 100, "resolution": 16, "shares": {"s": 1.0}})
-    change = {"stages": (stage,), "log_every": 10, "resized": (), "checkpoint_every": 100}
+    change = {"samples": 400, "resolution": 16, "shares": {"s": 1.0}}
+    stage = Stage.model_validate(run.stages[0].model_dump() | change)
+    change = {"stages": (stage,), "log_every": 10, "resized": (), "checkpoint_every": 400}
     seen = []
     fit(run.model_copy(update=change), {"s": folder}, tmp_path / "out", progress=seen.append)
     for name in ("total", "l1", "alignment"):

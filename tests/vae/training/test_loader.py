@@ -8,31 +8,62 @@ from torch.utils.data import DataLoader
 from shards import Sample, ShardError, ShardWriter, Stream, UserError, encode_png
 from vae import Stage, to_pixels
 from vae.training.curriculum import Curriculum
-from vae.training.loader import Batches, ImageCache, native_crop, resized_crop
+from vae.training.loader import (
+    Batches,
+    ImageCache,
+    native_crop,
+    open_streams,
+    resized_crop,
+    sizes_of,
+)
 
 
-def curriculum(shares, resolution=16, steps=6):
-    return Curriculum(
-        [Stage(name="a", steps=steps, resolution=resolution, batch_size=4, shares=shares)]
+def one_stage(shares, resolution=16, steps=6):
+    return Stage(
+        name="a", samples=4 * steps, batch=4, micro=4, resolution=resolution, shares=shares
     )
+
+
+def opened(kind, streams, stages, seed=0, **more):
+    readers = open_streams(streams, stages)
+    return kind(readers, Curriculum(stages, sizes_of(readers), seed), **more)
+
+
+def batches_of(streams, shares, seed=0, **more):
+    return opened(Batches, streams, [one_stage(shares)], seed, **more)
+
+
+def places(batches, start=0):
+    """(n, m) of all micro-batches from a step on."""
+    curriculum = batches.curriculum
+    steps = map(curriculum.at, curriculum.starts(start))
+    return [(knobs.n, m) for knobs in steps for m in range(knobs.micro_batches)]
 
 
 BOTH = {"general": 1.0, "synthetic": 1.0}
 
 
 def test_a_batch_is_float_pixels_in_range(streams):
-    batch = Batches(streams, curriculum(BOTH), 0)[3]
+    batch = batches_of(streams, BOTH)[12, 0]
     assert (batch.shape, batch.dtype) == ((4, 3, 16, 16), torch.float32)
     assert -1 <= batch.min() < -0.5
     assert 0.5 < batch.max() <= 1
 
 
-def test_batches_depend_on_seed_and_step_alone(streams):
-    first, again = (Batches(streams, curriculum(BOTH), 7) for _ in range(2))
-    backwards = {step: again[step] for step in reversed(range(6))}
-    assert all(torch.equal(first[step], backwards[step]) for step in range(6))
-    assert not torch.equal(first[0], first[1])
-    assert not torch.equal(first[0], Batches(streams, curriculum(BOTH), 8)[0])
+def test_batches_depend_on_seed_and_place_alone(streams):
+    first, again = (batches_of(streams, BOTH, 7) for _ in range(2))
+    backwards = {at: again[at] for at in reversed(places(again))}
+    assert all(torch.equal(first[at], backwards[at]) for at in places(first))
+    assert not torch.equal(first[0, 0], first[4, 0])
+    assert not torch.equal(first[0, 0], batches_of(streams, BOTH, 8)[0, 0])
+
+
+def test_micro_batches_are_parts_of_the_step(streams):
+    whole = one_stage(BOTH)
+    parts = [opened(Batches, streams, [whole.model_copy(update={"micro": m})]) for m in (4, 2, 1)]
+    for n in (0, 8):
+        steps = [torch.cat([b[at] for at in places(b) if at[0] == n]) for b in parts]
+        assert all(torch.equal(step, steps[0]) for step in steps)
 
 
 class Drawn(Batches):
@@ -44,26 +75,20 @@ class Drawn(Batches):
         return super()._open(stream, index)
 
 
-def mixed():
+def mixed(streams, seed=3):
     """Two stages whose shares move, 72 draws."""
-    ramp = Stage(
-        name="a",
-        steps=12,
-        resolution=16,
-        batch_size=4,
-        shares={"general": 1.0},
-        shares_end={"synthetic": 1.0},
-    )
-    rest = Stage(name="b", steps=8, resolution=8, batch_size=3, shares=BOTH)
-    return Curriculum([ramp, rest])
+    shares = {"general": {"from": 1.0, "to": 0.0}, "synthetic": {"from": 0.0, "to": 1.0}}
+    ramp = Stage(name="a", samples=48, batch=4, micro=2, resolution=16, shares=shares)
+    rest = Stage(name="b", samples=24, batch=3, micro=1, resolution=8, shares=BOTH)
+    return opened(Drawn, streams, [ramp, rest], seed)
 
 
 def test_every_epoch_of_every_stream_sees_each_sample_once(make_shard):
     sizes = {"general": 7, "synthetic": 5}
     streams = {name: make_shard(name, "text", count, (20, 20)) for name, count in sizes.items()}
-    batches = Drawn(streams, mixed(), 3)
-    for step in range(len(batches)):
-        batches[step]
+    batches = mixed(streams)
+    for at in places(batches):
+        batches[at]
     for name, count in sizes.items():
         numbers = batches.opened[name]
         epochs = [numbers[start : start + count] for start in range(0, len(numbers), count)]
@@ -74,9 +99,9 @@ def test_every_epoch_of_every_stream_sees_each_sample_once(make_shard):
 
 
 def test_a_stream_is_drawn_in_the_order_in_which_stream_reads_it(streams):
-    batches = Drawn(streams, mixed(), 3)
-    for step in range(len(batches)):
-        batches[step]
+    batches = mixed(streams)
+    for at in places(batches):
+        batches[at]
     for name, numbers in batches.opened.items():
         reader = batches.readers[name]
         stream = Stream(reader, 3)
@@ -84,35 +109,36 @@ def test_a_stream_is_drawn_in_the_order_in_which_stream_reads_it(streams):
 
 
 def test_a_run_that_begins_at_any_step_draws_what_an_undisturbed_one_does(streams):
-    whole = Drawn(streams, mixed(), 3)
+    whole = mixed(streams)
     expected = {}
-    for step in range(len(whole)):
+    for at in places(whole):
         whole.opened = {}
-        expected[step] = (whole[step], whole.opened)
-    for step in reversed(range(len(whole))):
-        resumed = Drawn(streams, mixed(), 3)
-        assert torch.equal(resumed[step], expected[step][0])
-        assert resumed.opened == expected[step][1]
+        expected[at] = (whole[at], whole.opened)
+    for at in reversed(places(whole)):
+        resumed = mixed(streams)
+        assert torch.equal(resumed[at], expected[at][0])
+        assert resumed.opened == expected[at][1]
 
 
 def test_a_draw_is_cropped_alike_in_any_curriculum(streams):
-    alone = Batches(streams, curriculum({"general": 1.0}), 5)
-    beside = Batches(streams, curriculum(BOTH), 5)
+    alone = batches_of(streams, {"general": 1.0}, 5)
+    beside = batches_of(streams, BOTH, 5)
     taken = [k for k, draw in enumerate(beside.curriculum.draws(0)) if draw.stream == "general"]
     assert taken
-    assert torch.equal(beside[0][taken], alone[0][: len(taken)])
+    assert torch.equal(beside[0, 0][taken], alone[0, 0][: len(taken)])
 
 
 def test_worker_processes_draw_the_same_batches(streams):
-    batches = Batches(streams, curriculum(BOTH), 7)
-    loader = DataLoader(batches, batch_size=None, sampler=range(2, 6), num_workers=2)
-    for step, batch in zip(range(2, 6), loader, strict=True):
-        assert torch.equal(batch, batches[step])
-    assert torch.equal(pickle.loads(pickle.dumps(batches))[1], batches[1])
+    batches = batches_of(streams, BOTH, 7)
+    rest = places(batches, 8)
+    loader = DataLoader(batches, batch_size=None, sampler=rest, num_workers=2)
+    for at, batch in zip(rest, loader, strict=True):
+        assert torch.equal(batch, batches[at])
+    assert torch.equal(pickle.loads(pickle.dumps(batches))[4, 0], batches[4, 0])
 
 
 def test_text_is_never_resized(streams):
-    page = Batches(streams, curriculum({"synthetic": 1.0}), 0)
+    page = batches_of(streams, {"synthetic": 1.0})
     originals = [page.readers["synthetic"][i].pixels() for i in range(3)]
     windows = {
         original[y : y + 16, x : x + 16].tobytes()
@@ -120,12 +146,12 @@ def test_text_is_never_resized(streams):
         for y in range(15)
         for x in range(5)
     }
-    assert all(crop.tobytes() in windows for crop in to_pixels(page[0]))
+    assert all(crop.tobytes() in windows for crop in to_pixels(page[0, 0]))
 
 
 def test_photographs_are_cropped_natively_unless_their_stream_is_resized(streams):
-    only = curriculum({"general": 1.0})
-    resized, native = (Batches(streams, only, 0, resized=r)[0] for r in (("general",), ()))
+    only = {"general": 1.0}
+    resized, native = (batches_of(streams, only, resized=r)[0, 0] for r in (("general",), ()))
     # Averaging noise over a larger crop narrows it.
     assert resized.std() < native.std()
 
@@ -156,19 +182,19 @@ def shard_with_broken(folder, broken, whole):
 
 def test_a_broken_image_is_replaced_by_another(tmp_path):
     folder = shard_with_broken(tmp_path / "s", 1, 9)
-    batches = Batches({"s": folder}, curriculum({"s": 1.0}), 0)
-    assert all((batches[step] == -1).all() for step in range(6))
+    batches = batches_of({"s": folder}, {"s": 1.0})
+    assert all((batches[at] == -1).all() for at in places(batches))
 
 
 def test_only_broken_images_stop_the_run_by_name(tmp_path):
     folder = shard_with_broken(tmp_path / "s", 2, 0)
     with pytest.raises(ShardError, match=r"stream s: 4 images in a row .* bad"):
-        Batches({"s": folder}, curriculum({"s": 1.0}), 0)[0]
+        batches_of({"s": folder}, {"s": 1.0})[0, 0]
 
 
 def test_missing_streams_are_named_before_training(streams):
     with pytest.raises(UserError, match="draw from other"):
-        Batches(streams, curriculum({"other": 1.0}), 0)
+        batches_of(streams, {"other": 1.0})
 
 
 def test_the_cache_is_bounded_and_drops_the_oldest():

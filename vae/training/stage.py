@@ -1,0 +1,141 @@
+"""A stage of the curriculum: what a stretch of training is made of."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Self, cast
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from shards import Settings, UserError
+from vae.objective.losses import Weights
+from vae.training.schedule import Ramp
+
+
+class Stage(Settings):
+    """A stretch of the curriculum.
+
+    `samples` are the images of the whole stage, `batch` those of a step over all ranks together,
+    `micro` those that go through the model at once. Nothing here is multiplied by the number of
+    ranks: a step is a list of batch / micro micro-batches, and the ranks share the list.
+
+    `resolution` is the side of the square crops in px. `shares` weighs streams by name, in any
+    unit; `weights` are those of the objective by name, in place of the run's. Each number of both
+    is a `Ramp`: it holds over the stage or moves through it.
+    """
+
+    name: str
+    samples: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    micro: int = Field(ge=1)
+    resolution: int = Field(ge=1)
+    shares: dict[str, Ramp]
+    weights: dict[str, Ramp] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _speaks_of_samples(cls, value: Any) -> Any:
+        given = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        renamed = [f"{old} is now {new}" for old, new in _RENAMED.items() if old in given]
+        if renamed:
+            raise ValueError(
+                f"{'; '.join(renamed)}; a recipe counts samples (see docs/training.md)"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _steps_are_whole(self) -> Self:
+        if self.batch % self.micro:
+            raise ValueError(
+                f"stage {self.name!r}: batch {self.batch} is no multiple of micro {self.micro}"
+            )
+        if self.samples % self.batch:
+            whole = max(1, round(self.samples / self.batch)) * self.batch
+            raise ValueError(
+                f"stage {self.name!r}: samples {self.samples} are no multiple of batch "
+                f"{self.batch}; give {whole}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Self:
+        bad = [name for name, share in self.shares.items() if min(share.from_, share.to) < 0]
+        if bad:
+            raise ValueError(f"stage {self.name!r}: shares of {', '.join(bad)} must be 0 or more")
+        for total in (
+            sum(share.from_ for share in self.shares.values()),
+            sum(share.to for share in self.shares.values()),
+        ):
+            if not 0 < total < math.inf:
+                raise ValueError(
+                    f"stage {self.name!r}: the shares of {', '.join(self.shares) or 'no stream'} "
+                    f"add up to {total:g}; give at least one stream a positive share"
+                )
+        return self
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_are_those_of_the_objective(
+        cls, weights: dict[str, Ramp] | None
+    ) -> dict[str, Ramp] | None:
+        for progress in (0.0, 1.0):
+            try:
+                Weights.model_validate(_at(weights or {}, progress))
+            except ValidationError as error:
+                fault = error.errors()[0]
+                allowed = ", ".join(Weights.model_fields)
+                raise ValueError(
+                    f"{fault['loc'][0]}: {fault['msg']} (weights: {allowed})"
+                ) from None
+        return weights
+
+    @property
+    def streams(self) -> list[str]:
+        """Names of the streams that have a share at any time of the stage."""
+        return sorted(name for name, share in self.shares.items() if share.from_ or share.to)
+
+    def shares_at(self, progress: float) -> dict[str, float]:
+        """Return each stream's share of a step, summing to 1, at `progress` in [0, 1]."""
+        shares = {name: self.shares[name].at(progress) for name in self.streams}
+        total = sum(shares.values())
+        return {name: share / total for name, share in shares.items()}
+
+    def weights_at(self, progress: float, of_the_run: Weights) -> Weights:
+        """Return the weights of the objective at `progress` in [0, 1]."""
+        if self.weights is None:
+            return of_the_run
+        return Weights.model_validate(_at(self.weights, progress))
+
+
+_RENAMED = {
+    "steps": "samples = steps * batch_size",
+    "batch_size": "batch, with micro images at a time through the model",
+    "shares_end": "shares = { NAME = { from = ..., to = ... } }",
+}
+
+
+def streams_of(stages: Sequence[Stage]) -> list[str]:
+    """Return the names of all streams that any stage draws from, sorted."""
+    return sorted({name for stage in stages for name in stage.streams})
+
+
+def check_stages(stages: Sequence[Stage]) -> None:
+    """Raise UserError when there is no stage, or two have the same name."""
+    if not stages:
+        raise UserError("stages: there is none; give at least one [[train.stages]] table")
+    names = [stage.name for stage in stages]
+    if len(set(names)) != len(names):
+        raise UserError(f"stages: names {', '.join(names)} repeat; give each its own")
+
+
+def check_streams(stages: Sequence[Stage], streams: Collection[str]) -> None:
+    """Raise UserError naming the streams that a stage wants and `streams` lacks."""
+    missing = [name for name in streams_of(stages) if name not in streams]
+    if missing:
+        raise UserError(
+            f"stages draw from {', '.join(missing)}, but the streams are "
+            f"{', '.join(sorted(streams)) or 'none'}; add a stream or change the shares"
+        )
+
+
+def _at(ramps: Mapping[str, Ramp], progress: float) -> dict[str, float]:
+    return {name: ramp.at(progress) for name, ramp in ramps.items()}
