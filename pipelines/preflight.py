@@ -1,8 +1,9 @@
 """`nonpareil preflight`, also `python -m pipelines.preflight`: what would spoil a Ray job.
 
 It looks from the shell that will submit: is the job server there, does it want a token, is it the
-same Ray, would it take this working directory. `pipelines/engine/cluster.py` looks from inside the
-driver, where the run begins. Each fault is one line that says what to do.
+same Ray, would it take this working directory. For a training job it then submits itself, to look
+from every node: are streams and output there, is it the same torch, is there a GPU. Each fault is
+one line that says what to do.
 """
 
 import importlib
@@ -10,11 +11,13 @@ import importlib.util
 import json
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,17 +25,31 @@ from typing import Annotated, Any, Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import typer
 
-from pipelines.engine.cluster import ANSWER_SECONDS, require_shared
-from pipelines.options import JsonOption
+from pipelines.engine.cluster import (
+    ANSWER_SECONDS,
+    Needs,
+    first_shard,
+    join,
+    lacking_nodes,
+    require_shared,
+    working_nodes,
+)
+from pipelines.options import JsonOption, places_by_name
+from pipelines.recipe import folder_for
 from shards.console import print_json, print_table, run_command
 from shards.errors import UserError
 from shards.store import open_store
 
 JOB_SERVER = "http://127.0.0.1:8265"
 """Where `ray start --head` puts the job server unless told otherwise."""
+
+
+JOB_SECONDS = 180.0
+"""How long the job that looks from every node may take (our choice: importing torch takes ten)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +72,37 @@ def preflight(
     out: Annotated[
         str, typer.Option(metavar="URL", help="The --out of the job.", show_default=False)
     ] = "",
+    stream: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=DIR|URL", help="A --stream of a training job; every node must see it."
+        ),
+    ] = [],  # noqa: B006 - typer copies defaults
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="The --device of a training job.")
+    ] = "cpu",
+    inside: Annotated[bool, typer.Option("--inside", hidden=True)] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check what would spoil a Ray job before you submit it.
 
     Looks at Ray and Python here, the job server, the size of the working directory and the
-    output; each fault says what to do. Exit code 1 when there is one.
+    output; with --stream also from every node, by a small job. Each fault says what to do. Exit
+    code 1 when there is one.
 
     Example: nonpareil preflight --out s3://bucket/pages
+
+    Example: nonpareil preflight --out /data/run --stream synthetic=/data/pages --device cuda
     """
-    results = list(checks(address, working_dir, out))
+    streams = places_by_name(stream, "--stream")
+    if inside:
+        results = list(checks_inside(out, streams, device))
+    else:
+        results = list(checks(address, working_dir, out))
+        if streams and not any(check.verdict == "fault" for check in results):
+            command = ["--inside", "--json", "--out", out, "--device", device]
+            command += [f"--stream={pair}" for pair in stream]
+            results += submitted(address, working_dir, command)
     rows = [asdict(check) for check in results]
     print_json(*rows) if as_json else print_table("preflight", rows)
     raise typer.Exit(1 if any(check.verdict == "fault" for check in results) else 0)
@@ -79,6 +117,73 @@ def checks(address: str, working_dir: Path, out: str) -> Iterator[Check]:
     if out:
         yield _check("output", "fault", lambda: _output(out))
     yield _check("other heads", "warning", _heads)
+
+
+def checks_inside(out: str, streams: Mapping[str, str], device: str) -> Iterator[Check]:
+    """Look from every node of the cluster that this process is a driver of."""
+    ray: Any = importlib.import_module("ray")
+    if not ray.is_initialized():
+        join(ray, os.environ.get("RAY_ADDRESS", ""))
+    gpu = device.startswith("cuda")
+
+    def ask(needs: Needs) -> str:
+        nodes = working_nodes(ray, gpu=needs.gpu)
+        if not nodes:
+            raise UserError(
+                f"none of the {len(ray.nodes())} nodes has a {'GPU' if gpu else 'core'}"
+            )
+        if lacking := lacking_nodes(ray, needs):
+            raise UserError("; ".join(lacking))
+        return f"{len(nodes)} nodes"
+
+    def see_output() -> str:
+        store, token = open_store(out), f"preflight-{uuid4().hex}"
+        require_shared(store)
+        with folder_for(store):
+            store.replace(token, b"")
+            try:
+                return ask(Needs({out: token}))
+            finally:
+                store.delete(token)
+
+    for name, place in streams.items():
+        yield _check(f"stream {name}", "fault", lambda place=place: ask(Needs(_shards_in(place))))
+    if out:
+        yield _check("output on every node", "fault", see_output)
+    yield _check("torch", "fault", lambda: ask(Needs({}, torch=version("torch"))))
+    if gpu:
+        yield _check("GPU", "fault", lambda: ask(Needs({}, gpu=True)))
+
+
+def _shards_in(place: str) -> dict[str, str]:
+    store = open_store(place)
+    require_shared(store, "--stream")
+    return first_shard(store)
+
+
+def submitted(address: str, working_dir: Path, options: Sequence[str]) -> list[Check]:
+    """Run this check as a job, with these options, and return what it found."""
+    jobs: Any = importlib.import_module("ray.job_submission")
+    client = jobs.JobSubmissionClient(address)
+    entry = shlex.join(["python", "-m", "pipelines.preflight", *options])
+    deadline = time.monotonic() + JOB_SECONDS
+    while True:
+        try:
+            job = client.submit_job(entrypoint=entry, runtime_env={"working_dir": str(working_dir)})
+            break
+        except RuntimeError as error:
+            # The job server answers some seconds before it can start a job.
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                return [Check("job", "fault", f"it cannot be submitted: {error}".splitlines()[0])]
+            time.sleep(1)
+    while not (state := client.get_job_status(job)).is_terminal():
+        if time.monotonic() > deadline:
+            client.stop_job(job)
+            return [Check("job", "fault", f"not finished after {JOB_SECONDS:.0f} s: no free core?")]
+        time.sleep(0.5)
+    lines = client.get_job_logs(job).splitlines()
+    rows = [json.loads(line) for line in lines if line.startswith('{"check"')]
+    return [Check(**row) for row in rows] or [Check("job", "fault", f"{state}: {lines[-1:]}")]
 
 
 def _check(name: str, bad: Literal["warning", "fault"], look: Callable[[], str]) -> Check:

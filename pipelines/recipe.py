@@ -9,7 +9,8 @@ import json
 import os
 import tomllib
 import types
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin
 
@@ -139,6 +140,25 @@ def claim(out: Where, identity: dict[str, Any]) -> None:
         claim(store, identity)  # another process came first: it must want the same
 
 
+@contextmanager
+def folder_for(out: Store) -> Generator[None, None, None]:
+    """Make the folder of an output, and remove what was made if nothing is in it at the end.
+
+    Raises:
+        UserError: when it is a file.
+    """
+    path = out.path if isinstance(out, Folder) else None
+    made = [] if path is None else [it for it in (path, *path.parents) if not it.exists()]
+    if path is not None:
+        _make(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+
+
 def claimed(out: Store, identity: dict[str, Any]) -> dict[str, Any] | None:
     """Return the `recipe.json` that lies in `out`, if there is one; touch nothing.
 
@@ -207,8 +227,7 @@ def _keys_at(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
             for inner_model in _models_in(model.model_fields[part].annotation)
         ]
         models = inner or models
-    fields = [item for model in models for item in model.model_fields.items()]
-    return sorted({field.alias or name for name, field in fields})
+    return sorted({key for model in models for key in model.model_fields})
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -1,18 +1,22 @@
 """The Ray cluster, seen from inside the driver, where a run with `--engine ray` begins.
 
-Is there a cluster, is it the same Ray, does every node see the output. Each fault is one line that
-says what to do; `nonpareil preflight` looks from the shell that submits the driver.
+Is there a cluster, is it the same Ray, has every node what the job needs. Each fault is one line
+that says what to do; `nonpareil preflight` looks from the shell that submits the driver, and has a
+job of its own look from inside.
 """
 
 import importlib
 import os
 import socket
-from typing import Any
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pipelines.recipe import NOTE
+from shards.dataset import Dataset
 from shards.errors import UserError
-from shards.store import Folder, Store, Where, open_store
+from shards.store import Folder, Store, open_store
 
 ANSWER_SECONDS = 5.0
 """How long a head may take to accept a connection (our choice)."""
@@ -21,37 +25,77 @@ NODE_SECONDS = 60.0
 """How long the nodes may take to start a worker each (our choice: importing torch takes ten)."""
 
 
-def require_shared(out: Store) -> None:
+def require_shared(place: Store, option: str = "--out") -> None:
     """Check that a path means the same in a Ray job as here.
 
     Raises:
         UserError: for a relative folder.
     """
-    if isinstance(out, Folder) and not out.path.is_absolute():
+    if isinstance(place, Folder) and not place.path.is_absolute():
         raise UserError(
-            f"--out {out}: with --engine ray give an absolute path that every node sees; "
+            f"{option} {place}: with --engine ray give an absolute path that every node sees; "
             "a Ray job runs in a temporary copy of the working directory"
         )
 
 
-def connect(out: Store) -> Any:
+def first_shard(place: Store) -> dict[str, str]:
+    """Return what a node must see of a dataset: its store, and the sidecar of one shard.
+
+    Raises:
+        UserError: when there is no shard.
+    """
+    dataset = Dataset(place)
+    if not dataset.names:
+        raise dataset.nothing()
+    return {str(place): dataset.names[0]}
+
+
+class Needs(NamedTuple):
+    """What a job needs of each node of its cluster.
+
+    `seen` maps places, as `open_store` takes them, to the name of a file that must be there;
+    `torch` is a version, empty where nobody imports it; `gpu` restricts the look to nodes that Ray
+    says have GPUs, which torch must see too.
+    """
+
+    seen: Mapping[str, str]
+    torch: str = ""
+    gpu: bool = False
+
+
+def connect(out: Store, needs: Needs | None = None) -> Any:
     """Connect this driver to its cluster, or start one here, and return the `ray` module.
+
+    Args:
+        out: where the recipe of the job lies already, as each node must see.
+        needs: more that each node must have.
 
     Raises:
         UserError: when Ray is missing, the cluster does not answer, is of another version or asks
-            for a token, or a node does not see `out`.
+            for a token, or a node has not what the job needs.
     """
     try:
         ray: Any = importlib.import_module("ray")  # untyped: Ray's own stubs are partial
     except ImportError as error:
         raise UserError("--engine ray: Ray is missing; pip install 'nonpareil[ray]'") from error
     if not ray.is_initialized():
-        _join(ray, os.environ.get("RAY_ADDRESS", ""))
-    _require_seen(ray, out)
+        join(ray, os.environ.get("RAY_ADDRESS", ""))
+    wanted = needs or Needs({})
+    lacking = lacking_nodes(ray, wanted._replace(seen={str(out): NOTE, **wanted.seen}))
+    if lacking:
+        raise UserError(
+            f"{len(lacking)} of the cluster's nodes cannot work on {out} ({lacking[0]}); give "
+            "a path or URL that every node sees, and each our package, its versions and credentials"
+        )
     return ray
 
 
-def _join(ray: Any, address: str) -> None:
+def join(ray: Any, address: str) -> None:
+    """Connect this driver to the head at a RAY_ADDRESS, or start a cluster here.
+
+    Raises:
+        UserError: when the head does not answer, is of another version or asks for a token.
+    """
     require_head(address)
     denied = ray.exceptions.AuthenticationError
     try:
@@ -102,43 +146,57 @@ def require_head(address: str) -> None:
         ) from error
 
 
-def _require_seen(ray: Any, out: Store) -> None:
-    """Ask every node, on the node itself, whether it sees the recipe that lies in `out`."""
-    blind = blind_nodes(ray, out)
-    if blind:
-        raise UserError(
-            f"{len(blind)} of the cluster's nodes cannot work on {out} ({blind[0]}); give a path "
-            "or URL that every node sees, and our package and credentials on each"
-        )
-
-
-def blind_nodes(ray: Any, out: Store) -> list[str]:
-    """Describe the nodes that do not see `out`, or cannot even import what looks for it.
+def lacking_nodes(ray: Any, needs: Needs) -> list[str]:
+    """Ask each node, on the node itself, what it lacks; describe those that lack anything.
 
     Nodes that die meanwhile or are too busy to answer are not counted: a run survives those.
     """
     place: Any = importlib.import_module("ray.util.scheduling_strategies")
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    task = ray.remote(num_cpus=0, max_retries=0)(sees)
-    asked = {
-        task.options(
-            scheduling_strategy=place.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(str(out)): node["NodeManagerAddress"]
-        for node in nodes
-    }
+    asked: dict[Any, str] = {}
+    for node in working_nodes(ray, gpu=needs.gpu):
+        # A GPU is taken for the moment, or Ray would hide all of them from the task.
+        task = ray.remote(num_cpus=0, num_gpus=int(needs.gpu), max_retries=0)(lacks)
+        only = place.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        answer = task.options(scheduling_strategy=only).remote(needs)
+        asked[answer] = node["NodeManagerAddress"]
     answered, _ = ray.wait(list(asked), num_returns=max(1, len(asked)), timeout=NODE_SECONDS)
-    blind: list[str] = []
+    lacking: list[str] = []
     for answer in answered:
         try:
-            if not ray.get(answer):
-                blind.append(f"{asked[answer]}: it is not there")
+            lack = ray.get(answer)
         except ray.exceptions.RayTaskError as error:
-            blind.append(f"{asked[answer]}: {error.cause or str(error).splitlines()[-1]}")
+            lack = str(error.cause or str(error).splitlines()[-1])
         except ray.exceptions.RayError:
             continue
-    return blind
+        if lack:
+            lacking.append(f"{asked[answer]}: {lack}")
+    return lacking
 
 
-def sees(out: Where) -> bool:
-    """Is the recipe of an output visible from this process?"""
-    return open_store(out).exists(NOTE)
+def working_nodes(ray: Any, *, gpu: bool = False) -> list[dict[str, Any]]:
+    """List the nodes that are up and have cores, or GPUs, to work with."""
+    kind = "GPU" if gpu else "CPU"
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(kind)]
+
+
+def lacks(needs: Needs) -> str:
+    """Say what this machine lacks, or nothing.
+
+    Raises:
+        UserError: for a place that cannot be looked at.
+    """
+    for place, name in needs.seen.items():
+        if not open_store(place).exists(name):
+            return f"{place}/{name} is not there"
+    if needs.torch and (held := _torch_here()) != needs.torch:
+        return f"it has torch {held}, the driver {needs.torch}"
+    if needs.gpu and not importlib.import_module("torch").cuda.is_available():
+        return "its torch sees no GPU"
+    return ""
+
+
+def _torch_here() -> str:
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return "not installed"

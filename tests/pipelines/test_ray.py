@@ -1,6 +1,7 @@
 """A real Ray head on this machine, real submitted jobs, and real deaths of workers."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from shards.inspect.check import faults
 from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.engine.test_workers import sums
 from tests.pipelines.faulty import FaultyJob
+from tests.pipelines.test_cli import nonpareil
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -60,6 +62,7 @@ from pipelines.engine.progress import follow
 from pipelines.engine.run_options import RunOptions
 from shards.console import run_command
 from tests.pipelines.faulty import FaultyJob
+from tests.pipelines.test_cli import nonpareil
 def main(out: str, job: str, losses: int = workers.SYSTEM_RETRIES):
     workers.SYSTEM_RETRIES = losses
     follow("x", FaultyJob.model_validate_json(job), out, RunOptions("ray"))
@@ -213,18 +216,45 @@ def test_preflight_finds_a_head_well_and_a_driver_of_another_ray_is_refused(head
     assert "give every node and the driver the same Ray" in said
 
 
-def test_nodes_that_do_not_see_the_output_are_named(head, tmp_path):
+def test_nodes_that_lack_what_a_job_needs_are_named(head, tmp_path):
     code = (
-        "import sys, ray; from pipelines.engine.cluster import blind_nodes\n"
-        "from shards import open_store\n"
+        "import sys, ray; from pipelines.engine.cluster import Needs, lacking_nodes\n"
+        "from importlib.metadata import version\n"
         "ray.init(log_to_driver=False)\n"
-        "print(*[len(blind_nodes(ray, open_store(place))) for place in sys.argv[1:]])\n"
+        "seen, unseen = ({place: 'recipe.json'} for place in sys.argv[1:])\n"
+        "ours = version('torch')\n"
+        "for needs in (Needs(seen, ours), Needs(unseen), Needs(seen, '0.1')):\n"
+        "    print(*lacking_nodes(ray, needs), sep='; ')\n"
     )
     (tmp_path / "seen").mkdir()
     (tmp_path / "seen" / "recipe.json").touch()
     exited, said, complained = drive(head, code, tmp_path / "seen", tmp_path / "unseen")
     assert exited == 0, complained
-    assert said.split() == ["0", "1"]
+    fine, blind, other = said.splitlines()
+    assert fine == ""
+    assert blind.endswith(f"{tmp_path / 'unseen'}/recipe.json is not there")
+    assert re.search(r": it has torch \S+, the driver 0\.1$", other)
+
+
+def test_preflight_looks_from_every_node_by_a_job(head, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", head.environment["PATH"])
+    list(Run(RenderJob.model_validate(SMALL_PAGES), tmp_path / "pages", INLINE))
+
+    def look(code, *more):
+        words = ("--address", head.address, "--out", tmp_path / "run", "--json", *more)
+        done = nonpareil("preflight", *words, code=code)
+        return {row["check"]: row for row in map(json.loads, done.stdout.splitlines())}
+
+    good = f"--stream=good={tmp_path / 'pages'}"
+    seen = look(0, good)
+    assert {seen[name]["note"] for name in ("stream good", "output on every node", "torch")} == {
+        "1 nodes"
+    }
+    assert not (tmp_path / "run").exists()
+    blind = look(1, good, f"--stream=bad={tmp_path / 'none'}", "--device=cuda")
+    assert "is not a folder" in blind["stream bad"]["note"]
+    assert blind["stream good"]["verdict"] == "ok"
+    assert blind["GPU"]["note"] == "none of the 1 nodes has a GPU"
 
 
 def test_a_head_that_asks_for_a_token_is_told_before_and_by_the_driver(tmp_path):
