@@ -1,6 +1,7 @@
 """Checkpoints: a folder per saved step, whole or not there at all.
 
     step-000123/model.safetensors       weights
+                average.safetensors     their average, where one is kept
                 objective.safetensors   the alignment's projection, where there is one
                 optimizer.pt            tensors and numbers of the optimizer
                 state.json              steps, samples seen, model settings, SHA-256 of the others
@@ -18,7 +19,7 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 from safetensors.torch import load_file
@@ -28,7 +29,8 @@ from shards.store import sha256_of
 from vae.model import VAE
 from vae.settings import VAESettings
 
-MODEL, OBJECTIVE = "model.safetensors", "objective.safetensors"
+MODEL, AVERAGE = "model.safetensors", "average.safetensors"
+OBJECTIVE = "objective.safetensors"
 OPTIMIZER, HEADER = "optimizer.pt", "state.json"
 
 NAME = re.compile(r"step-(\d{6,})")
@@ -43,6 +45,7 @@ class Header(Settings):
     version: Literal[3] = 3
     step: int
     n: int
+    guard: dict[str, Any]
     model: VAESettings
     sha256: dict[str, str]
     versions: dict[str, str]
@@ -54,6 +57,7 @@ def write(
     *,
     step: int,
     n: int,
+    guard: dict[str, Any],
     model: VAESettings,
     keep: int,
 ) -> Path:
@@ -64,6 +68,7 @@ def write(
     header = Header(
         step=step,
         n=n,
+        guard=guard,
         model=model,
         sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         versions={name: version(name) for name in ("torch", "safetensors")},
@@ -88,12 +93,12 @@ def write(
 
 def checkpoints(folder: Path) -> list[Path]:
     """List the checkpoints in `folder`, oldest first, good or not."""
-    numbered = {
-        int(match[1]): path
-        for path in folder.glob("step-*")
-        if path.is_dir() and (match := NAME.fullmatch(path.name))
-    }
-    return [path for _, path in sorted(numbered.items())]
+    named = (path for path in folder.glob("step-*") if NAME.fullmatch(path.name))
+    return sorted((path for path in named if path.is_dir()), key=_steps)
+
+
+def _steps(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def read_header(checkpoint: Path) -> Header:
@@ -146,9 +151,14 @@ def resumed(folder: Path, *, from_scratch: bool = False) -> Path | None:
     return good[-1] if good else None
 
 
-def latest(folder: Path) -> Path | None:
-    """Return the newest good checkpoint in `folder`, passing over broken ones; None if none."""
+def latest(folder: Path, *, at_most: int | None = None) -> Path | None:
+    """Return the newest good checkpoint in `folder`, of `at_most` so many steps; None if none.
+
+    Broken ones are passed over.
+    """
     for checkpoint in reversed(checkpoints(folder)):
+        if at_most is not None and _steps(checkpoint) > at_most:
+            continue
         try:
             read_header(checkpoint)
         except UserError as error:
@@ -170,13 +180,18 @@ def newest(path: Path) -> Path:
     return checkpoint
 
 
-def load_model(path: Path) -> VAE:
+def load_model(path: Path, *, average: bool = True) -> VAE:
     """Build the model of a checkpoint, or of the newest in a folder, on the CPU in eval mode.
+
+    Its weights are the run's average of them, where the run kept one and `average` asks for it.
 
     Raises:
         UserError: when there is no good checkpoint.
     """
     checkpoint = newest(path)
-    model = VAE(read_header(checkpoint).model)
+    header = read_header(checkpoint)
+    model = VAE(header.model)
     model.load_state_dict(load_file(checkpoint / MODEL))
+    if average and AVERAGE in header.sha256:
+        model.load_state_dict(load_file(checkpoint / AVERAGE), strict=False)
     return model.eval()

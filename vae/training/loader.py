@@ -82,6 +82,12 @@ class Batches(Dataset[Tensor]):
         draws = self.curriculum.draws(n)[m * knobs.micro : (m + 1) * knobs.micro]
         return to_image(np.stack([self._crop(draw, knobs.shape[0]) for draw in draws]))
 
+    def keys(self, n: int, m: int) -> list[str]:
+        """Return what micro-batch m of the step at n draws, as STREAM/KEY."""
+        micro = self.curriculum.at(n).micro
+        draws = self.curriculum.draws(n)[m * micro : (m + 1) * micro]
+        return [f"{d.stream}/{self.readers[d.stream].index.key(d.sample)}" for d in draws]
+
     def _crop(self, draw: Draw, side: int) -> RGB:
         """Cut a square from the sample of a draw, at a place that the seed and the draw decide."""
         pixels, photograph = self._sample(draw)

@@ -12,6 +12,7 @@ from vae.objective.losses import Weights
 from vae.presets import PRESETS
 from vae.settings import VAESettings
 from vae.training.curriculum import Curriculum, Sizes
+from vae.training.guard import GuardSettings
 from vae.training.schedule import Rate
 from vae.training.stage import Stage, streams_of
 
@@ -25,9 +26,10 @@ class TrainSettings(Settings):
     learns at `skip_rate` times the rate of the network. When the run ends, the latents of
     `latent_batches` batches, spread over the last stage, are measured. `weights` hold in every
     stage without its own; `alignment` and `vgg` (a file, None for torch's cache; see
-    vae/objective/lpips.py) matter where one has alignment or lpips. A line is logged every
-    `log_every` steps; pictures are made every `watch_every` samples, checkpoints written every
-    `checkpoint_every`.
+    vae/objective/lpips.py) matter where one has alignment or lpips. `average` is the
+    half-life of the average of the weights in samples, EDM's; 0 keeps none (see
+    vae/training/average.py). A line is logged every `log_every` steps; pictures are made every
+    `watch_every` samples, checkpoints written every `checkpoint_every`.
     """
 
     preset: str = "nano"
@@ -45,6 +47,8 @@ class TrainSettings(Settings):
     weight_decay: float = Field(default=1e-4, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = Field(default=1.0, gt=0)
+    guard: GuardSettings = GuardSettings()
+    average: int = Field(default=500_000, ge=0)
     log_every: int = Field(default=20, ge=1)
     watch_every: int = Field(default=2000, ge=1)
     checkpoint_every: int = Field(default=2000, ge=1)

@@ -1,6 +1,8 @@
 """What training changes, in one value that is saved and loaded as a whole."""
 
 import io
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,18 @@ from torch import Tensor
 from shards import UserError
 from vae.model import VAE
 from vae.objective.losses import Objective
-from vae.training.checkpoint import MODEL, OBJECTIVE, OPTIMIZER, read_header, write
+from vae.training.average import Average
+from vae.training.checkpoint import (
+    AVERAGE,
+    MODEL,
+    OBJECTIVE,
+    OPTIMIZER,
+    latest,
+    read_header,
+    write,
+)
+from vae.training.curriculum import Knobs
+from vae.training.guard import Guard
 
 
 @dataclass
@@ -27,17 +40,63 @@ class State:
     model: VAE
     objective: Objective
     optimizer: torch.optim.Optimizer
+    guard: Guard
+    average: Average | None
     step: int = 0
     n: int = 0
 
+    def update(self, knobs: Knobs, bad: Tensor) -> None:
+        """Take the step whose gradients the parameters have; with the flag `bad` only n moves on.
+
+        The flag (scalar, 0 or 1) stays on the device.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = knobs.rate * group["scale"]
+        # torch's name for it, from its gradient scaler; only fused optimizers look at it.
+        self.optimizer.found_inf = bad  # pyright: ignore[reportAttributeAccessIssue]
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model, self.n, knobs.samples, bad)
+        self.step += 1
+        self.n += knobs.samples
+
+    def shown(self) -> AbstractContextManager[None]:
+        """Let the model have what is shown and shipped: the average, if there is one, and while."""
+        return nullcontext() if self.average is None else self.average.in_place_of(self.model)
+
+    def roll_back(self, folder: Path) -> dict[str, Any]:
+        """Go back to the newest good checkpoint from before the guard's bad steps; n goes on.
+
+        Returns what skipped.jsonl says of it.
+
+        Raises:
+            UserError: when there is none.
+        """
+        lost, step, n = self.guard.lost, self.step, self.n
+        before = latest(folder, at_most=lost)
+        if before is None:
+            raise UserError(
+                f"after step {lost} steps are bad, and {folder} holds no good checkpoint from "
+                "before them; lower rate.peak or clip, or mend the streams, and start again"
+            )
+        ours = self.guard.state()
+        self.load(before)
+        left_out = (self.n, n)
+        self.guard.roll_back(ours, *left_out)
+        self.step, self.n = step, n
+        return {"n": n, "step": step, "reason": f"back to {before.name}", "left_out": left_out}
+
     def save(self, folder: Path, *, keep: int = 2) -> Path:
         """Write the checkpoint folder/step-NNNNNN and keep the newest `keep` of them."""
-        weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
-        learned = {name: value.contiguous() for name, value in self.objective.learned().items()}
+        weights = contiguous(self.model.state_dict())
+        self._check_finite(weights)
+        learned = contiguous(self.objective.learned())
         moments = io.BytesIO()
         torch.save(self.optimizer.state_dict(), moments)
         # Written by us, not by the libraries, so that a full disk is an OSError like any other.
         files = {MODEL: serialize(weights), OPTIMIZER: moments.getvalue()}
+        if self.average is not None:
+            files[AVERAGE] = serialize(contiguous(self.average.tensors))
         if learned:
             files[OBJECTIVE] = serialize(learned)
         return write(
@@ -45,6 +104,7 @@ class State:
             files,
             step=self.step,
             n=self.n,
+            guard=self.guard.state(),
             model=self.model.settings,
             keep=keep,
         )
@@ -70,7 +130,22 @@ class State:
             checkpoint / OPTIMIZER, map_location="cpu", weights_only=True
         )
         self.optimizer.load_state_dict(moments)
+        if self.average is not None:
+            saved = load_file(checkpoint / (AVERAGE if AVERAGE in header.sha256 else MODEL))
+            with torch.no_grad():
+                for name, value in self.average.tensors.items():
+                    value.copy_(saved[name])
+        self.guard.restore(header.guard)
         self.step, self.n = header.step, header.n
+
+    def _check_finite(self, weights: dict[str, Tensor]) -> None:
+        """Raise UserError rather than save what no run can go on from."""
+        for name, value in weights.items():
+            if not value.isfinite().all():
+                raise UserError(
+                    f"{name} is not finite after step {self.step}, so nothing was saved; run again "
+                    "from the last checkpoint, with a lower rate.peak if that does not help"
+                )
 
     def _load_learned(self, saved: dict[str, Tensor]) -> None:
         learned = self.objective.learned()
@@ -84,3 +159,8 @@ class State:
         with torch.no_grad():
             for name, value in saved.items():
                 learned[name].copy_(value)
+
+
+def contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors in the one layout that safetensors can hold."""
+    return {name: value.contiguous() for name, value in tensors.items()}

@@ -4,7 +4,8 @@ What a run leaves in its folder:
 
     settings.json       what was asked for
     step-000500/        checkpoints, see vae/training/checkpoint.py
-    metrics.jsonl       one line per logged step
+    metrics.jsonl       one line per logged step, means over the steps since the last
+    skipped.jsonl       one line per step that was not taken, see vae/training/guard.py
     samples/            original above reconstruction, PNG
     events.out.tf...    the same for TensorBoard
 
@@ -26,14 +27,16 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.utils.data import DataLoader
 
-from shards import ShardReader, UserError
+from shards import ShardReader
 from shards.signals import answered
 from shards.store import Where
 from vae.inference.latents import measure_latents
 from vae.model import VAE
 from vae.objective.losses import Objective, build_objective
+from vae.training.average import Average
 from vae.training.checkpoint import resumed
-from vae.training.curriculum import Curriculum, Knobs
+from vae.training.curriculum import Curriculum
+from vae.training.guard import Guard
 from vae.training.loader import Batches, open_streams, sizes_of
 from vae.training.record import Record, grid
 from vae.training.settings import TrainSettings
@@ -61,8 +64,7 @@ def fit(
     runs. Where checkpoints lie in `out` and none is good, `from_scratch` begins anew.
 
     Raises:
-        UserError: for streams or checkpoints that do not fit, or a loss or gradient that
-            is not finite; no weight has then seen it.
+        UserError: for streams or checkpoints that do not fit, or where the guard ends the run.
         KeyboardInterrupt: on SIGINT, after a checkpoint of the step in hand.
     """
     readers = open_streams(streams, settings.stages)
@@ -94,25 +96,25 @@ def fit(
         images, clock = 0, time.perf_counter()
         for n in curriculum.starts(state.n):
             knobs = curriculum.at(n)
-            for group in optimizer.param_groups:
-                group["lr"] = knobs.rate * group["scale"]
-
             optimizer.zero_grad(set_to_none=True)
             terms = take(forward, islice(loaded, knobs.micro_batches), knobs, settings.seed)
             # Without the projection, whose gradient has its own scale (vae/objective/alignment.py).
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             learned = [p.grad for p in state.objective.learned().values() if p.grad is not None]
-            gradient = norm + get_total_norm(learned)
-            check_finite({"loss": terms["total"], "gradient": gradient}, knobs)
-            optimizer.step()
-            state.step += 1
-            state.n += knobs.samples
+            # It must be finite all the same.
+            bad = state.guard.judge(knobs, terms["total"][None], norm + 0 * get_total_norm(learned))
+            state.update(knobs, bad)
 
             finished = state.n == curriculum.samples
+            logged = finished or state.step % settings.log_every == 0
             images += knobs.samples
             for name, value in (terms | {"gradient_norm": norm}).items():
-                values.setdefault(name, []).append(value.item())
-            if state.step % settings.log_every == 0 or finished:
+                if not bad:
+                    values.setdefault(name, []).append(value.item())
+            # Free on a CPU; elsewhere the host would wait for the device.
+            if logged or device == "cpu":
+                _heed(state, batches, record)
+            if logged:
                 row: dict[str, Any] = {"step": state.step, "n": state.n}
                 row |= {"stage": knobs.stage.name, "rate": knobs.rate}
                 row |= {name: sum(column) / len(column) for name, column in values.items()}
@@ -123,13 +125,16 @@ def fit(
                     progress(row)
                 values, images, clock = {}, 0, time.perf_counter()
             if _passed(settings.watch_every, n, state.n) or finished:
-                record.picture(state.step, grid(gallery, model))
+                with state.shown():
+                    record.picture(state.step, grid(gallery, model))
             if finished:
                 first = curriculum.steps - knobs.stage.samples // knobs.stage.batch
                 steps = _spread(range(first, curriculum.steps), settings.latent_batches)
-                measure_latents(model, (batches[at] for at in _places(curriculum, steps)))
-            due = _passed(settings.checkpoint_every, n, state.n)
-            if due or finished or interrupted.is_set():
+                with state.shown():
+                    measure_latents(model, (batches[at] for at in _places(curriculum, steps)))
+            due = finished or _passed(settings.checkpoint_every, n, state.n)
+            if due or interrupted.is_set():
+                _heed(state, batches, record)
                 last = state.save(out)
             if interrupted.is_set():
                 raise KeyboardInterrupt
@@ -137,18 +142,16 @@ def fit(
     return last
 
 
-def check_finite(values: Mapping[str, Tensor], knobs: Knobs) -> None:
-    """Refuse a step whose loss or gradient is not finite: taken, it would ruin every weight.
-
-    Raises:
-        UserError: naming the first such value (scalars), before anything is stepped or saved.
-    """
-    for name, value in values.items():
-        if not torch.isfinite(value):
-            raise UserError(
-                f"the {name} is {value.item()} at step {knobs.step} (stage {knobs.stage.name}); "
-                "lower rate.peak or clip, then run again from the last checkpoint"
-            )
+def _heed(state: State, batches: Batches, record: Record) -> None:
+    """Write down what the guard found since the last time; stop or roll back if it says so."""
+    skipped = state.guard.read()
+    for step in skipped:
+        record.skipped(step.line(batches.keys))
+    state.guard.check(skipped)
+    if state.guard.lost is not None:
+        record.skipped(state.roll_back(record.out))
+        # At once, so that a resumed run does not go through it again.
+        state.save(record.out)
 
 
 def begin(settings: TrainSettings, device: str = "cpu") -> State:
@@ -158,7 +161,13 @@ def begin(settings: TrainSettings, device: str = "cpu") -> State:
         settings.largest_weights(), settings.alignment, model.settings, settings.vgg, settings.seed
     ).to(device)
     objective.to(memory_format=torch.channels_last)
-    return State(model, objective, build_optimizer(model, objective, settings))
+    return State(
+        model,
+        objective,
+        build_optimizer(model, objective, settings),
+        Guard(settings.guard, device),
+        Average(model, settings.average) if settings.average else None,
+    )
 
 
 def build(settings: TrainSettings) -> VAE:

@@ -7,13 +7,12 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-import vae.training.train
 from shards import UserError
 from vae import VAE, Stage, TrainSettings, fit, load_model
 from vae.objective.losses import Weights
 from vae.skips import dct_basis
 from vae.training.checkpoint import checkpoints, latest
-from vae.training.train import begin, build
+from vae.training.train import begin
 
 
 def weights(checkpoint):
@@ -111,7 +110,7 @@ def test_load_model_takes_the_newest_checkpoint_of_a_folder(settings, streams, t
     model = load_model(tmp_path / "out")
     assert isinstance(model, VAE)
     assert not model.training
-    assert same_bits(model.state_dict(), weights(last))
+    assert same_bits(load_model(tmp_path / "out", average=False).state_dict(), weights(last))
     with pytest.raises(UserError, match="no good checkpoint"):
         load_model(tmp_path / "nothing")
 
@@ -126,42 +125,6 @@ def test_the_loss_falls_when_one_small_shard_is_learned(settings, make_shard, tm
     seen = []
     fit(overfit, {"s": folder}, tmp_path / "out", progress=seen.append)
     assert seen[-1]["l1"] < 0.8 * seen[0]["l1"]
-
-
-def test_a_loss_that_is_not_finite_names_the_step(settings, streams, tmp_path, monkeypatch):
-    def exploding(_settings):
-        model = VAE(settings.model())
-        with torch.no_grad():
-            model.decoder.head.conv.bias.fill_(float("nan"))
-        return model
-
-    monkeypatch.setattr(vae.training.train, "build", exploding)
-    with pytest.raises(UserError, match=r"loss is nan at step 0 \(stage one\)"):
-        fit(settings, streams, tmp_path / "out")
-
-
-def test_a_gradient_that_is_not_finite_is_neither_stepped_nor_saved(
-    settings, streams, tmp_path, monkeypatch
-):
-    passes = []
-
-    def hooked(settings):
-        model = build(settings)
-
-        def ruin(gradient):
-            # The loss was computed before and is finite.
-            passes.append(0)
-            return gradient * torch.nan if len(passes) == 11 else gradient
-
-        model.decoder.head.conv.bias.register_hook(ruin)
-        return model
-
-    monkeypatch.setattr(vae.training.train, "build", hooked)
-    with pytest.raises(UserError, match=r"gradient is nan at step 5 \(stage two\)"):
-        fit(settings, streams, tmp_path / "out")
-    # Step 5 would have ended the interval of the second checkpoint.
-    assert [path.name for path in checkpoints(tmp_path / "out")] == ["step-000003"]
-    assert all(w.isfinite().all() for w in weights(tmp_path / "out/step-000003").values())
 
 
 @pytest.mark.parametrize(
