@@ -10,6 +10,7 @@ from benchmarks._rows import Row, main, rate
 from pipelines.engine.jobs import RenderJob
 from pipelines.engine.workers import Run
 from vae import PRESETS, VAE, PerceptualEffLite0, Stage
+from vae.pixels import as_image
 from vae.training.curriculum import Curriculum
 from vae.training.loader import Batches, open_streams, sizes_of
 from vae.training.schedule import Ramp
@@ -29,7 +30,7 @@ def measure(quick: bool) -> list[Row]:
         list(Run(pages, Path(folder)))
         for count, side in SHAPES:
             batches = _batches(Path(folder), count, side)
-            image = batches[0, 0].contiguous(memory_format=torch.channels_last)
+            image = as_image(batches[0, 0].images)
 
             def plain(image: Tensor = image) -> int:
                 (model(image) - image).abs().mean().backward()
@@ -41,7 +42,7 @@ def measure(quick: bool) -> list[Row]:
                 return len(image)
 
             def draw(batches: Batches = batches) -> int:
-                return sum(len(batches[n, 0]) for n in batches.curriculum.starts())
+                return sum(len(batches[n, 0].images) for n in batches.curriculum.starts())
 
             name = f"{count} x {side} px"
             rows += [

@@ -18,7 +18,12 @@ def to_image(pixels: NDArray[np.uint8]) -> Tensor:
     The leading axes may be any, also none; the result shares no memory with `pixels`.
     """
     # A copy: decoded images are read-only, which torch warns about.
-    return torch.from_numpy(np.array(pixels)).movedim(-1, -3).float().div_(127.5).sub_(1)
+    return as_image(torch.from_numpy(np.array(pixels)).movedim(-1, -3))
+
+
+def as_image(pixels: Tensor) -> Tensor:
+    """(..., c, h, w) uint8 -> the same float32 in [-1, 1]; an image of floats stays as it is."""
+    return pixels if pixels.is_floating_point() else pixels.float().div_(127.5).sub_(1)
 
 
 def to_pixels(image: Tensor) -> NDArray[np.uint8]:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from render import Renderer, RenderSettings
 from shards import RGB, ImageSource, Sample
 from shards.source import Part
-from vae.training.loader import resized_crop
 
 SIDE = 64
 """Side of a crop, px: the least that leaves an f32 model 2 x 2 latents."""
@@ -86,11 +86,20 @@ def _mapped(path: Path, make: Callable[[], list[RGB]]) -> NDArray[np.uint8]:
 
 
 def photographs(part: Part, count: int) -> list[RGB]:
-    """Cut `count` crops from the photographs of a part, each as often, as training does."""
+    """Cut `count` crops from the photographs of a part, each as often."""
     source = ImageSource.embedded().part(part)
     pictures = [source.read(i).pixels() for i in range(len(source))]
     rng = np.random.default_rng([_seed(part), 0])
-    return [resized_crop(pictures[i % len(pictures)], SIDE, rng) for i in range(count)]
+    return [_shrunk(pictures[i % len(pictures)], rng) for i in range(count)]
+
+
+def _shrunk(pixels: RGB, rng: np.random.Generator) -> RGB:
+    """Shrink a square, log-uniform from SIDE up to the whole short side; half are mirrored."""
+    side = round(SIDE * (min(pixels.shape[:2]) / SIDE) ** rng.random())
+    y, x = (int(rng.integers(size - side + 1)) for size in pixels.shape[:2])
+    square = pixels[y : y + side, x : x + side]
+    small = cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(small[:, ::-1] if rng.random() < 0.5 else small).astype(np.uint8)
 
 
 def text(part: Part, count: int) -> list[RGB]:

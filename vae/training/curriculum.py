@@ -154,6 +154,15 @@ class Curriculum:
         names = [self.streams[column] for column in columns.tolist()]
         return list(map(Draw, names, numbers.tolist(), samples.tolist()))
 
+    def again(self, n: int, draw: Draw, epochs: int) -> int:
+        """Return the sample that a draw of the step at `n` has so many epochs later.
+
+        It stands in for a broken one, as in `shards.Stream`.
+        """
+        del n
+        order = self.orders[draw.stream]
+        return order[draw.number + epochs * order.samples]
+
     def check_world(self, world: int) -> None:
         """Raise UserError when `world` ranks cannot share every stage's micro-batches equally."""
         parts = {stage.name: stage.batch // stage.micro for stage in self.stages}

@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from torch.utils.data import DataLoader
 
 from shards import ShardReader
 from shards.signals import answered
@@ -33,11 +32,12 @@ from shards.store import Where
 from vae.inference.latents import measure_latents
 from vae.model import VAE
 from vae.objective.losses import Objective, build_objective
+from vae.pixels import as_image
 from vae.training.average import Average
 from vae.training.checkpoint import resumed
 from vae.training.curriculum import Curriculum
 from vae.training.guard import Guard
-from vae.training.loader import Batches, open_streams, sizes_of
+from vae.training.loader import Batches, load, open_streams, sizes_of
 from vae.training.record import Record, grid
 from vae.training.settings import TrainSettings
 from vae.training.state import State
@@ -79,17 +79,15 @@ def fit(
         state.load(last)
     elif settings.skip_start:
         steps = _spread(range(curriculum.steps), settings.skip_start)
-        model.skip.start_from(batches[at] for at in _places(curriculum, steps))
+        model.skip.start_from(as_image(batches[at].images) for at in _places(curriculum, steps))
     (out / "settings.json").write_text(settings.model_dump_json(indent=1) + "\n")
     gallery = _gallery(settings, readers).to(device)
 
     forward = Step(model, state.objective)
     remaining = _places(curriculum, range(state.step, curriculum.steps))
-    loader = DataLoader(
-        batches, batch_size=None, sampler=remaining, num_workers=workers, pin_memory=device != "cpu"
-    )
     loaded = (
-        batch.to(device, memory_format=torch.channels_last, non_blocking=True) for batch in loader
+        as_image(batch.images.to(device, non_blocking=True))
+        for batch in load(batches, remaining, loaders=workers, pinned=device != "cpu")
     )
     with Record(out, state.step) as record, _interruptible() as interrupted:
         values: dict[str, list[float]] = {}
@@ -131,7 +129,8 @@ def fit(
                 first = curriculum.steps - knobs.stage.samples // knobs.stage.batch
                 steps = _spread(range(first, curriculum.steps), settings.latent_batches)
                 with state.shown():
-                    measure_latents(model, (batches[at] for at in _places(curriculum, steps)))
+                    places = _places(curriculum, steps)
+                    measure_latents(model, (as_image(batches[at].images) for at in places))
             due = finished or _passed(settings.checkpoint_every, n, state.n)
             if due or interrupted.is_set():
                 _heed(state, batches, record)
@@ -219,7 +218,7 @@ def _gallery(settings: TrainSettings, readers: Mapping[str, ShardReader]) -> Ten
     curriculum = other.curriculum(sizes_of(readers))
     batches = Batches(readers, curriculum, resized=settings.resized)
     last = _places(curriculum, [curriculum.steps - 1])
-    return torch.cat([batches[at] for at in last])[:GALLERY]
+    return as_image(torch.cat([batches[at].images for at in last])[:GALLERY])
 
 
 @contextmanager

@@ -3,6 +3,7 @@ import torch
 
 from shards import UserError
 from vae import VAE, fit, load_model, measure_latents
+from vae.pixels import as_image
 from vae.training.loader import Batches, open_streams, sizes_of
 
 
@@ -36,7 +37,7 @@ def test_a_finished_run_has_measured_its_latents_on_its_last_stage(settings, str
     found = model.latent_mean.clone(), model.latent_std.clone()
     readers = open_streams(streams, settings.stages)
     batches = Batches(readers, settings.curriculum(sizes_of(readers)))
-    measure_latents(model, [batches[n, m] for n in (16, 20) for m in (0, 1)])
+    measure_latents(model, [as_image(batches[n, m].images) for n in (16, 20) for m in (0, 1)])
     torch.testing.assert_close(found, (model.latent_mean, model.latent_std))
     before = load_model(tmp_path / "out/step-000006")
     assert not before.latent_mean.any()

@@ -1,21 +1,19 @@
+import os
 import pickle
+import re
+import signal
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
-from shards import Sample, ShardError, ShardWriter, Stream, UserError, encode_png
-from vae import Stage, to_pixels
+from shards import Sample, ShardError, ShardReader, ShardWriter, Stream, UserError, encode_png
+from vae import Stage
+from vae.training.batch import Replaced
 from vae.training.curriculum import Curriculum
-from vae.training.loader import (
-    Batches,
-    ImageCache,
-    native_crop,
-    open_streams,
-    resized_crop,
-    sizes_of,
-)
+from vae.training.em import em_map
+from vae.training.loader import Batches, load, open_streams, sizes_of
+from vae.training.pictures import ImageCache, Picture
 
 
 def one_stage(shares, resolution=16, steps=6):
@@ -43,26 +41,39 @@ def places(batches, start=0):
 BOTH = {"general": 1.0, "synthetic": 1.0}
 
 
-def test_a_batch_is_float_pixels_in_range(streams):
+def same(batch, other):
+    """No bit differs."""
+    assert (batch.em is None) == (other.em is None)
+    return (
+        torch.equal(batch.images, other.images)
+        and (batch.em is None or torch.equal(batch.em, other.em))
+        and batch.keys == other.keys
+        and batch.replaced == other.replaced
+    )
+
+
+def test_a_batch_is_uint8_channels_last_with_the_keys_of_its_images(streams):
     batch = batches_of(streams, BOTH)[12, 0]
-    assert (batch.shape, batch.dtype) == ((4, 3, 16, 16), torch.float32)
-    assert -1 <= batch.min() < -0.5
-    assert 0.5 < batch.max() <= 1
+    assert (batch.images.shape, batch.images.dtype) == ((4, 3, 16, 16), torch.uint8)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert {key.partition("/")[0] for key in batch.keys} == {*BOTH}
+    assert {key.partition("/")[2] for key in batch.keys} <= {"000000", "000001", "000002"}
+    assert (batch.em, batch.replaced) == (None, ())
 
 
 def test_batches_depend_on_seed_and_place_alone(streams):
     first, again = (batches_of(streams, BOTH, 7) for _ in range(2))
     backwards = {at: again[at] for at in reversed(places(again))}
-    assert all(torch.equal(first[at], backwards[at]) for at in places(first))
-    assert not torch.equal(first[0, 0], first[4, 0])
-    assert not torch.equal(first[0, 0], batches_of(streams, BOTH, 8)[0, 0])
+    assert all(same(first[at], backwards[at]) for at in places(first))
+    assert not same(first[0, 0], first[4, 0])
+    assert not same(first[0, 0], batches_of(streams, BOTH, 8)[0, 0])
 
 
 def test_micro_batches_are_parts_of_the_step(streams):
     whole = one_stage(BOTH)
     parts = [opened(Batches, streams, [whole.model_copy(update={"micro": m})]) for m in (4, 2, 1)]
     for n in (0, 8):
-        steps = [torch.cat([b[at] for at in places(b) if at[0] == n]) for b in parts]
+        steps = [torch.cat([b[at].images for at in places(b) if at[0] == n]) for b in parts]
         assert all(torch.equal(step, steps[0]) for step in steps)
 
 
@@ -116,7 +127,7 @@ def test_a_run_that_begins_at_any_step_draws_what_an_undisturbed_one_does(stream
         expected[at] = (whole[at], whole.opened)
     for at in reversed(places(whole)):
         resumed = mixed(streams)
-        assert torch.equal(resumed[at], expected[at][0])
+        assert same(resumed[at], expected[at][0])
         assert resumed.opened == expected[at][1]
 
 
@@ -125,16 +136,16 @@ def test_a_draw_is_cropped_alike_in_any_curriculum(streams):
     beside = batches_of(streams, BOTH, 5)
     taken = [k for k, draw in enumerate(beside.curriculum.draws(0)) if draw.stream == "general"]
     assert taken
-    assert torch.equal(beside[0, 0][taken], alone[0, 0][: len(taken)])
+    assert torch.equal(beside[0, 0].images[taken], alone[0, 0].images[: len(taken)])
 
 
-def test_worker_processes_draw_the_same_batches(streams):
-    batches = batches_of(streams, BOTH, 7)
+@pytest.mark.parametrize("loaders", [0, 2])
+def test_loader_processes_draw_the_same_batches(streams, loaders):
+    batches = batches_of(streams, BOTH, 7, em=True)
     rest = places(batches, 8)
-    loader = DataLoader(batches, batch_size=None, sampler=rest, num_workers=2)
-    for at, batch in zip(rest, loader, strict=True):
-        assert torch.equal(batch, batches[at])
-    assert torch.equal(pickle.loads(pickle.dumps(batches))[4, 0], batches[4, 0])
+    for at, batch in zip(rest, load(batches, iter(rest), loaders=loaders), strict=True):
+        assert same(batch, batches[at])
+    assert same(pickle.loads(pickle.dumps(batches))[4, 0], batches[4, 0])
 
 
 def test_text_is_never_resized(streams):
@@ -146,27 +157,16 @@ def test_text_is_never_resized(streams):
         for y in range(15)
         for x in range(5)
     }
-    assert all(crop.tobytes() in windows for crop in to_pixels(page[0, 0]))
+    assert all(crop.numpy().tobytes() in windows for crop in page[0, 0].images.movedim(1, -1))
 
 
 def test_photographs_are_cropped_natively_unless_their_stream_is_resized(streams):
     only = {"general": 1.0}
-    resized, native = (batches_of(streams, only, resized=r)[0, 0] for r in (("general",), ()))
+    resized, native = (
+        batches_of(streams, only, resized=r)[0, 0].images for r in (("general",), ())
+    )
     # Averaging noise over a larger crop narrows it.
-    assert resized.std() < native.std()
-
-
-def test_small_images_are_reflected():
-    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    crop = native_crop(pixels, 4, np.random.default_rng(0))
-    np.testing.assert_array_equal(crop[:2, :3], pixels)
-    np.testing.assert_array_equal(crop[2:, :3], pixels[::-1])
-
-
-def test_resized_crop_keeps_a_flat_image_flat():
-    crop = resized_crop(np.full((50, 70, 3), 9, np.uint8), 16, np.random.default_rng(1))
-    assert crop.shape == (16, 16, 3)
-    assert (crop == 9).all()
+    assert resized.float().std() < native.float().std()
 
 
 def shard_with_broken(folder, broken, whole):
@@ -180,16 +180,155 @@ def shard_with_broken(folder, broken, whole):
     return folder
 
 
-def test_a_broken_image_is_replaced_by_another(tmp_path):
+def test_a_broken_image_is_replaced_by_the_one_its_draw_has_an_epoch_later(tmp_path):
     folder = shard_with_broken(tmp_path / "s", 1, 9)
     batches = batches_of({"s": folder}, {"s": 1.0})
-    assert all((batches[at] == -1).all() for at in places(batches))
+    reader, order = batches.readers["s"], batches.curriculum.orders["s"]
+    expected = []
+    for at in places(batches):
+        batch = batches[at]
+        assert not batch.images.any()
+        for key, draw in zip(batch.keys, batches.curriculum.draws(at[0]), strict=True):
+            later = next(i for i in range(9) if reader[order[draw.number + 10 * i]].key != "bad0")
+            assert key == f"s/{reader[order[draw.number + 10 * later]].key}"
+            expected += later * [Replaced("s", "bad0", "not a readable PNG, JPEG, WEBP file")]
+    assert [gone for at in places(batches) for gone in batches[at].replaced] == expected
+    assert len(expected) > 1
 
 
-def test_only_broken_images_stop_the_run_by_name(tmp_path):
+def damaged(folder, how):
+    """A stream of two shards of five images each, one of them damaged."""
+    folder.mkdir()
+    for shard in range(2):
+        with ShardWriter(folder, shard, recipe="test") as writer:
+            for i in range(5):
+                pixels = np.random.default_rng([shard, i]).integers(0, 256, (20, 20, 3), np.uint8)
+                label = {"lines": [{"box": [0, 0, 9, 9], "size_px": 7}]}
+                writer.write(Sample(f"{shard}{i}", encode_png(pixels), "png", "x", label))
+    place = ShardReader(folder).index.place(2)
+    tar = folder / "part-000000.tar"
+    data = bytearray(tar.read_bytes())
+    files = {
+        ending: (place.start + place.bounds[a], place.start + place.bounds[b])
+        for ending, a, b in place.cuts
+    }
+    if how == "missing tar":
+        tar.unlink()
+        return folder
+    if how == "truncated tar":
+        del data[files["png"][0] + 100 :]
+    elif how == "truncated image":
+        data[files["png"][0] + 100 : files["png"][1]] = bytes(
+            files["png"][1] - files["png"][0] - 100
+        )
+    elif how == "broken label":
+        data[files["json"][0]] = ord("]")
+    elif how == "label of other things":
+        data[files["json"][0] : files["json"][1]] = b'{"lines":7}'.ljust(
+            files["json"][1] - files["json"][0]
+        )
+    elif how == "broken text":
+        data[files["txt"][0]] = 0xFF
+    tar.write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("how", "gone", "reason"),
+    [
+        ("missing tar", 5, r"part-000000.tar cannot be opened: it is gone"),
+        ("truncated tar", 3, r"part-000000.tar ends inside sample 0[2-4]"),
+        ("truncated image", 1, "broken or truncated image data"),
+        ("broken label", 1, "sample 02: its metadata is not JSON"),
+        ("label of other things", 1, "sample 02: its lines are no lines"),
+        ("broken text", 1, "sample 02: its text is not UTF-8"),
+    ],
+)
+def test_what_is_damaged_is_named_and_the_rest_is_read(tmp_path, how, gone, reason):
+    folder = damaged(tmp_path / "s", how)
+    batches = batches_of({"s": folder}, {"s": 1.0}, em=True, resized=("s",))
+    drawn = [batches[at] for at in places(batches)]
+    replaced = [sample for batch in drawn for sample in batch.replaced]
+    assert {sample.key for sample in replaced} == {
+        f"0{i}" for i in range(5 - gone if gone != 1 else 2, 5 if gone != 1 else 3)
+    }
+    assert all(
+        re.search(reason, sample.reason) and "\n" not in sample.reason for sample in replaced
+    )
+    kept = {key for batch in drawn for key in batch.keys}
+    assert len(kept) == 10 - gone
+    assert kept.isdisjoint(f"s/{sample.key}" for sample in replaced)
+
+
+def test_labels_are_not_parsed_where_nobody_asks(tmp_path):
+    folder = damaged(tmp_path / "s", "broken label")
+    batches = batches_of({"s": folder}, {"s": 1.0}, resized=("s",))
+    assert not any(batches[at].replaced for at in places(batches))
+
+
+def test_an_image_smaller_than_its_sidecar_says_is_named(tmp_path):
+    (tmp_path / "s").mkdir()
+    pixels = encode_png(np.zeros((20, 20, 3), np.uint8))
+    with ShardWriter(tmp_path / "s", 0, recipe="test") as writer:
+        writer.write(Sample("small", pixels, "png", meta={"width": 30, "height": 30}))
+    batches = opened(Batches, {"s": tmp_path / "s"}, [one_stage({"s": 1.0}, resolution=24)])
+    with pytest.raises(ShardError, match=r"stream s: 64 .* small \(20x20 px, smaller than 24x24\)"):
+        batches[0, 0]
+
+
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_only_broken_images_stop_the_run_by_name_in_one_line(tmp_path, loaders):
     folder = shard_with_broken(tmp_path / "s", 2, 0)
-    with pytest.raises(ShardError, match=r"stream s: 4 images in a row .* bad"):
-        batches_of({"s": folder}, {"s": 1.0})[0, 0]
+    batches = batches_of({"s": folder}, {"s": 1.0})
+    with pytest.raises(UserError, match=r"^stream s: 64 samples drawn in a row .* bad[^\n]*$"):
+        next(load(batches, [(0, 0)], loaders=loaders))
+
+
+class Deadly(Batches):
+    def __getitem__(self, place):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Warned(Batches):
+    """Gets both signals that end a job, before each batch."""
+
+    def __getitem__(self, place):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().__getitem__(place)
+
+
+def test_a_killed_loader_process_is_one_line(streams):
+    batches = opened(Deadly, streams, [one_stage(BOTH)])
+    with pytest.raises(UserError, match=r"^a loader process was killed .*--loaders[^\n]*$"):
+        next(load(batches, [(0, 0)], loaders=1))
+
+
+def test_signals_to_a_whole_job_leave_the_loaders_at_work(streams):
+    batches = opened(Warned, streams, [one_stage(BOTH)])
+    (batch,) = load(batches, [(0, 0)], loaders=1)
+    assert same(batch, batches_of(streams, BOTH)[0, 0])
+
+
+def test_the_map_of_the_em_is_cut_with_the_picture(tmp_path):
+    """Pixels tell their place on the page, and so which pixel of its map belongs to them."""
+    (tmp_path / "s").mkdir()
+    y, x = np.mgrid[:40, :50].astype(np.uint8)
+    label = {
+        "lines": [{"box": [3, 5, 40, 15], "size_px": 9}, {"box": [9, 20, 45, 38], "size_px": 17}]
+    }
+    with ShardWriter(tmp_path / "s", 0, recipe="test") as writer:
+        pixels = np.stack([y, x, np.zeros_like(x)], -1)
+        writer.write(Sample("page", encode_png(pixels), "png", "x", label))
+    whole = em_map(label, 40, 50, "page")
+    batches = batches_of({"s": tmp_path / "s"}, {"s": 1.0}, em=True, resized=("s",))
+    sizes = set()
+    for at in places(batches):
+        batch = batches[at]
+        row, column, _ = batch.images.long().unbind(1)
+        np.testing.assert_array_equal(batch.em, whole[row, column])
+        sizes |= {*batch.em.unique().tolist()}
+    assert sizes == {0, 9, 17}
 
 
 def test_missing_streams_are_named_before_training(streams):
@@ -198,11 +337,20 @@ def test_missing_streams_are_named_before_training(streams):
 
 
 def test_the_cache_is_bounded_and_drops_the_oldest():
-    image = np.zeros((10, 10, 3), np.uint8)
+    image = Picture(np.zeros((10, 10, 3), np.uint8), np.zeros((10, 10), np.uint8), True)
     cache = ImageCache(2 * image.nbytes)
     for i in range(3):
-        cache.put(("s", i), (image, True))
+        cache.put(("s", i), image)
         cache.get(("s", 0))
     assert [cache.get(("s", i)) is not None for i in range(3)] == [True, False, True]
-    cache.put(("s", 9), (np.zeros((99, 99, 3), np.uint8), True))
-    assert cache.size == 2 * image.nbytes
+    cache.put(("s", 9), Picture(np.zeros((99, 99, 3), np.uint8), None, True))
+    assert cache.size == 2 * image.nbytes == 800
+
+
+def test_fingerprints_follow_what_the_streams_hold(streams, make_shard):
+    prints = batches_of(streams, BOTH).fingerprints()
+    assert {*prints} == {*BOTH}
+    moved = {**streams, "general": make_shard("moved", "photo", 3, (40, 50))}
+    assert batches_of(moved, BOTH).fingerprints() == prints
+    other = {**streams, "general": make_shard("other", "photo", 4, (40, 50))}
+    assert batches_of(other, BOTH).fingerprints() != prints
