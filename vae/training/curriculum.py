@@ -9,17 +9,16 @@ hidden state, with any number of ranks.
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from math import gcd
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shards import Order, UserError
+from shards import Order
 from vae.objective.losses import Weights
 from vae.training.mixture import Mixture
 from vae.training.schedule import Rate
-from vae.training.stage import Stage, check_stages, check_streams, streams_of
+from vae.training.stage import Stage, check_stages, check_streams, check_world, streams_of
 
 Sizes = NDArray[np.uint16]
 """Height and width in px of every sample of a stream, (samples, 2); 0 where they are not known."""
@@ -165,16 +164,7 @@ class Curriculum:
 
     def check_world(self, world: int) -> None:
         """Raise UserError when `world` ranks cannot share every stage's micro-batches equally."""
-        parts = {stage.name: stage.batch // stage.micro for stage in self.stages}
-        common = gcd(*parts.values())
-        for name, count in parts.items():
-            if count % world:
-                *others, last = (str(d) for d in range(1, common + 1) if common % d == 0)
-                allowed = f"{', '.join(others)} or {last}" if others else last
-                raise UserError(
-                    f"stage {name}: {count} micro-batches cannot be shared by {world} ranks; "
-                    f"use {allowed}"
-                )
+        check_world(self.stages, world)
 
     def start(self, step: int) -> int:
         """Return the n at which step number `step` (from 0) begins."""

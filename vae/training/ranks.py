@@ -39,6 +39,10 @@ def device_named(name: str) -> torch.device:
     return device
 
 
+class RankLost(UserError):
+    """The others are gone or late: what ended them is told elsewhere."""
+
+
 class Ranks:
     """This process among the `world` that train together: `rank`, from 0, computing on `device`.
 
@@ -151,7 +155,7 @@ class Ranks:
             # Gloo puts a line of its source in front and advice behind.
             said = re.sub(r"^\[[^]]*\.cc:\d+\] ", "", str(error)).partition("\n")[0]
             reason = said.partition(". ")[0] or type(error).__name__
-            raise UserError(
+            raise RankLost(
                 f"rank {self.rank} of {self.world} could not {what} ({reason}); see which rank "
                 "ended first and why, then start all again: they go on from the last checkpoint"
             ) from error

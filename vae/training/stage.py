@@ -137,5 +137,19 @@ def check_streams(stages: Sequence[Stage], streams: Collection[str]) -> None:
         )
 
 
+def check_world(stages: Sequence[Stage], world: int) -> None:
+    """Raise UserError when `world` ranks cannot share every stage's micro-batches equally."""
+    parts = {stage.name: stage.batch // stage.micro for stage in stages}
+    common = math.gcd(*parts.values())
+    for name, count in parts.items():
+        if count % world:
+            *others, last = (str(d) for d in range(1, common + 1) if common % d == 0)
+            allowed = f"{', '.join(others)} or {last}" if others else last
+            raise UserError(
+                f"stage {name}: {count} micro-batches cannot be shared by {world} ranks; "
+                f"use {allowed}"
+            )
+
+
 def _at(ramps: Mapping[str, Ramp], progress: float) -> dict[str, float]:
     return {name: ramp.at(progress) for name, ramp in ramps.items()}
