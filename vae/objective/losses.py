@@ -16,6 +16,7 @@ from shards import Settings
 from vae.objective.alignment import Alignment, AlignmentSettings, Branches, balance
 from vae.objective.lpips import LPIPS
 from vae.objective.perceptual import PerceptualEffLite0
+from vae.objective.teacher import Teacher
 from vae.settings import VAESettings
 
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -129,18 +130,24 @@ def build_objective(
     model: VAESettings,
     vgg: Path | None = None,
     seed: int = 0,
+    *,
+    load: bool = True,
 ) -> Objective:
     """Load what the weights ask for, and nothing else; the projection starts from the seed.
+
+    Without `load` the networks are made and their weights are not read: something to count with.
 
     Raises:
         UserError: when weights of a network cannot be had.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        aligned: Alignment | None = None
+        if weights.alignment:
+            teacher = Teacher(alignment.teacher, alignment.layer, load=load)
+            aligned = Alignment(alignment, model.channels, model.factor, teacher)
         return Objective(
-            perceptual=PerceptualEffLite0() if weights.perceptual else None,
-            lpips=LPIPS(vgg) if weights.lpips else None,
-            alignment=Alignment(alignment, model.channels, model.factor)
-            if weights.alignment
-            else None,
+            perceptual=PerceptualEffLite0(load=load) if weights.perceptual else None,
+            lpips=LPIPS(vgg, load=load) if weights.lpips else None,
+            alignment=aligned,
         )

@@ -21,23 +21,27 @@ class LPIPS(nn.Module):
 
     `vgg` is a file of torchvision's VGG16 weights, .pth or .safetensors, whole or `features.*`
     alone; None takes the one in torch's cache, downloading it when it is not there. The package
-    would unpickle whatever is in the cache, so the trunk is loaded here, weights only.
+    would unpickle whatever is in the cache, so the trunk is loaded here, weights only. Without
+    `load` no weights are read: something to count with.
 
     Raises:
         UserError: when the weights cannot be had, are of another network, or the heads inside the
             package are not those we know.
     """
 
-    def __init__(self, vgg: Path | None = None) -> None:
+    def __init__(self, vgg: Path | None = None, *, load: bool = True) -> None:
         super().__init__()
         import lpips
 
         package("lpips").paths()  # compared with the table; the package reads them itself
-        weights = _cached_vgg() if vgg is None else _read(vgg)
+        weights = {} if not load else _cached_vgg() if vgg is None else _read(vgg)
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             # The package calls torchvision by names that are deprecated.
             warnings.simplefilter("ignore")
-            self.net = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
+            self.net = lpips.LPIPS(net="vgg", pnet_rand=True, pretrained=load, verbose=False)
+        self.eval().requires_grad_(False)
+        if not load:
+            return
         trunk: nn.Module = self.net.net
         try:
             # The package names layer 5 of torchvision's `features` slice2.5.
@@ -48,7 +52,6 @@ class LPIPS(nn.Module):
                 f"vgg={vgg} holds no VGG16 of torchvision ({str(error).splitlines()[0]}); "
                 f"give {_vgg_name()}"
             ) from error
-        self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> "LPIPS":
         """Stay in eval mode: the heads hold a dropout."""

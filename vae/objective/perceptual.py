@@ -126,11 +126,13 @@ class PerceptualEffLite0(nn.Module):
 
     At each stage the channels of a pixel are brought to unit length, the squared difference is
     summed over channels and averaged over pixels; the five stages add up (LPIPS without heads).
+    Without `load` no weights are read: something to count with.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, load: bool = True) -> None:
         super().__init__()
-        self.net = load_efficientnet_lite0()
+        net = load_efficientnet_lite0() if load else EfficientNetLite0()
+        self.net = net.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> "PerceptualEffLite0":
         """Stay in eval mode: batch statistics must never move."""

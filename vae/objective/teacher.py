@@ -24,14 +24,15 @@ class Teacher(nn.Module):
     halves memory and work. Frozen, always in eval mode.
 
     The network's last LayerNorm was fitted to the last block and is left out (our choice).
+    Without `load` no weights are read: something to count with.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, source: str, layer: int | None = None) -> None:
+    def __init__(self, source: str, layer: int | None = None, *, load: bool = True) -> None:
         super().__init__()
-        net = _load(source)
+        net = _load(source) if load else _bare(source)
         blocks = net.encoder.layer
         depth = len(blocks) // 2 if layer is None else layer
         if not 1 <= depth <= len(blocks):
@@ -67,19 +68,41 @@ class Teacher(nn.Module):
         return tokens.mT.unflatten(2, grid).float()
 
 
+PUBLISHED = {"small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
+"""Width, blocks and heads of facebook/dinov2-NAME, so that a plan needs no network."""
+
+
+def _bare(source: str) -> Any:
+    """Build a DINOv2 as `_load` would, whose weights are whatever lies in memory."""
+    from transformers import Dinov2Config, Dinov2Model
+    from transformers.initialization import no_init_weights
+
+    shape = PUBLISHED.get(source.removeprefix("facebook/dinov2-"))
+    if shape is None:
+        config = _config(source)
+    else:
+        width, blocks, heads = shape
+        config = Dinov2Config(
+            hidden_size=width,
+            num_hidden_layers=blocks,
+            num_attention_heads=heads,
+            image_size=518,
+            patch_size=14,
+        )
+    with no_init_weights():
+        return Dinov2Model(config)
+
+
 def _load(source: str) -> Any:
     """Load a whole DINOv2 from safetensors; no code or pickle from `source` ever runs.
 
     Raises:
         UserError: when there is none, it is another network, or some of its weights are missing.
     """
-    from transformers import AutoConfig, Dinov2Config, Dinov2Model
+    from transformers import Dinov2Model
 
-    advice = "give a hub id, or a folder with config.json and model.safetensors of a DINOv2"
+    config = _config(source)
     try:
-        config = AutoConfig.from_pretrained(source)
-        if not isinstance(config, Dinov2Config):
-            raise ValueError(f"it is a {config.model_type}, not a dinov2")
         loaded: Any = Dinov2Model.from_pretrained(
             source,
             config=config,
@@ -91,6 +114,25 @@ def _load(source: str) -> Any:
         if report["missing_keys"]:
             raise ValueError(f"{len(report['missing_keys'])} of its weights are missing")
     except Exception as error:  # of many kinds: OSError, SafetensorError, those of the hub
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"no teacher in {source!r} ({reason}); {advice}") from error
+        raise _no_teacher(source, error) from error
     return net
+
+
+def _config(source: str) -> Any:
+    from transformers import AutoConfig, Dinov2Config
+
+    try:
+        config = AutoConfig.from_pretrained(source)
+        if not isinstance(config, Dinov2Config):
+            raise ValueError(f"it is a {config.model_type}, not a dinov2")
+    except Exception as error:  # of many kinds: OSError, those of the hub
+        raise _no_teacher(source, error) from error
+    return config
+
+
+def _no_teacher(source: str, error: Exception) -> UserError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UserError(
+        f"no teacher in {source!r} ({reason}); give a hub id, or a folder with config.json and "
+        "model.safetensors of a DINOv2"
+    )
