@@ -14,6 +14,8 @@ Read `vae/settings.py` for what may vary, `vae/layers.py` for the blocks, `vae/s
 skips, `vae/presets.py` for the models.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -156,6 +158,15 @@ class VAE(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct (b, colours, h, w) in [-1, 1]; same shape, not clamped."""
         return self.decode(self.encode(x), (x.shape[2], x.shape[3]))
+
+    def half_of(self, name: Literal["encoder", "decoder"]) -> list[nn.Parameter]:
+        """Return all that encoding needs, or all that decoding needs: its part of the skip too."""
+        folding = self.skip.folding()
+        if name == "encoder":
+            return [*self.encoder.parameters(), *folding]
+        inside = {id(p) for p in folding}
+        mirroring = [p for p in self.skip.parameters() if id(p) not in inside]
+        return [*self.decoder.parameters(), *mirroring]
 
 
 def parameter_counts(settings: VAESettings) -> dict[str, int]:

@@ -57,6 +57,10 @@ class NoSkip(nn.Module):
         del width_in, width_out
         return None
 
+    def folding(self) -> list[nn.Parameter]:
+        """Return what `fold` learns; all other parameters belong to `mirror`."""
+        return []
+
     def start_from(self, images: Iterable[Tensor]) -> None:
         """Adapt the start to images (b, colours, h, w) in [-1, 1]; only a learned skip can."""
         del images
@@ -163,6 +167,10 @@ class GlobalLearned(GlobalDCT):
 
     def _hold(self, name: str, matrix: Tensor) -> None:
         self.register_parameter(name, nn.Parameter(matrix))
+
+    def folding(self) -> list[nn.Parameter]:
+        """Return the analysis."""
+        return [parameter for name, parameter in self.named_parameters() if name == "analysis"]
 
     @torch.no_grad()
     def start_from(self, images: Iterable[Tensor]) -> None:

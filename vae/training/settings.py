@@ -15,6 +15,7 @@ from vae.training.curriculum import Curriculum, Sizes
 from vae.training.guard import GuardSettings
 from vae.training.schedule import Rate
 from vae.training.stage import Stage, streams_of
+from vae.training.start import Learning
 
 
 class TrainSettings(Settings):
@@ -30,10 +31,16 @@ class TrainSettings(Settings):
     half-life of the average of the weights in samples, EDM's; 0 keeps none (see
     vae/training/average.py). A line is logged every `log_every` steps; pictures are made every
     `watch_every` samples, checkpoints written every `checkpoint_every`.
+
+    `init` is a model to start from, in place of random weights: a run, one of its steps, or a
+    folder for diffusers. `train` says which half learns; the other one keeps its bits
+    (vae/training/start.py).
     """
 
     preset: str = "nano"
     overrides: dict[str, Any] = Field(default={})
+    init: str | None = None
+    train: Learning = "all"
     stages: tuple[Stage, ...]
     resized: tuple[str, ...] = ("general",)
     seed: int = Field(default=0, ge=0)
@@ -74,6 +81,15 @@ class TrainSettings(Settings):
                     f"stage {stage.name!r}: resolution {stage.resolution} is no multiple of the "
                     f"model's factor {factor}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_frozen_has_no_loss(self) -> Self:
+        if self.train == "decoder" and self.largest_weights().alignment:
+            raise ValueError(
+                "train='decoder' freezes the encoder, which alone the alignment moves; "
+                "set every weights.alignment to 0"
+            )
         return self
 
     @model_validator(mode="after")

@@ -40,6 +40,7 @@ from vae.training.guard import Guard
 from vae.training.loader import Batches, load, open_streams, sizes_of
 from vae.training.record import Record, grid
 from vae.training.settings import TrainSettings
+from vae.training.start import freeze, start_from
 from vae.training.state import State
 from vae.training.step import Step, take
 
@@ -77,6 +78,8 @@ def fit(
     last = resumed(out, from_scratch=from_scratch)
     if last is not None:
         state.load(last)
+    elif settings.init is not None:
+        start_from(model, settings.init)
     elif settings.skip_start:
         steps = _spread(range(curriculum.steps), settings.skip_start)
         model.skip.start_from(as_image(batches[at].images) for at in _places(curriculum, steps))
@@ -125,7 +128,7 @@ def fit(
             if _passed(settings.watch_every, n, state.n) or finished:
                 with state.shown():
                     record.picture(state.step, grid(gallery, model))
-            if finished:
+            if finished and settings.train != "decoder":
                 first = curriculum.steps - knobs.stage.samples // knobs.stage.batch
                 steps = _spread(range(first, curriculum.steps), settings.latent_batches)
                 with state.shown():
@@ -156,6 +159,7 @@ def _heed(state: State, batches: Batches, record: Record) -> None:
 def begin(settings: TrainSettings, device: str = "cpu") -> State:
     """Build model, objective and optimizer as they are before the first step."""
     model = build(settings).to(device)
+    freeze(model, settings.train)
     objective = build_objective(
         settings.largest_weights(), settings.alignment, model.settings, settings.vgg, settings.seed
     ).to(device)
@@ -177,13 +181,18 @@ def build(settings: TrainSettings) -> VAE:
 
 
 def build_optimizer(model: VAE, objective: Objective, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW in groups: the network, what the objective learns, the skip at `skip_rate`."""
-    skip = list(model.skip.parameters())
-    network = [*model.encoder.parameters(), *model.decoder.parameters()]
+    """AdamW in groups: the network, the skip at `skip_rate`, what the objective learns.
+
+    What is frozen is in none of them and has no moments.
+    """
+    scaled = [
+        ([*model.encoder.parameters(), *model.decoder.parameters()], 1.0),
+        ([*model.skip.parameters()], settings.skip_rate),
+        ([*objective.learned().values()], 1.0),
+    ]
     groups = [
-        {"params": network, "scale": 1.0},
-        {"params": skip, "scale": settings.skip_rate},
-        {"params": list(objective.learned().values()), "scale": 1.0},
+        {"params": [p for p in parameters if p.requires_grad], "scale": scale}
+        for parameters, scale in scaled
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
