@@ -1,8 +1,11 @@
 """What the diffusion model has to know of a latent space: the mean and std of each channel."""
 
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shards import UserError
@@ -33,3 +36,46 @@ def measure_latents(model: VAE, images: Iterable[Tensor]) -> None:
     mean = total / count
     model.latent_mean.copy_(mean)
     model.latent_std.copy_((square / count - mean.square()).clamp(min=0).sqrt())
+
+
+class Moments(NamedTuple):
+    """What latents add up to over their positions, in float64: how many, (C,) and (C, C)."""
+
+    positions: int
+    total: NDArray[np.float64]
+    products: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, z: Tensor) -> "Moments":
+        """Add up the positions of latents (b, C, i, j)."""
+        vectors = z.detach().movedim(1, 0).flatten(1).double().cpu().numpy()
+        return cls(vectors.shape[1], vectors.sum(1), vectors @ vectors.T)
+
+    def plus(self, other: "Moments") -> "Moments":
+        """Add those of other latents."""
+        return Moments(
+            self.positions + other.positions,
+            self.total + other.total,
+            self.products + other.products,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return `effective_rank`, and `mean` and `std` of each channel, as JSON holds them."""
+        mean = self.total / self.positions
+        covariance = self.products / self.positions - np.outer(mean, mean)
+        return {
+            "effective_rank": effective_rank(covariance),
+            "mean": mean.tolist(),
+            "std": np.sqrt(covariance.diagonal().clip(0)).tolist(),
+        }
+
+
+def effective_rank(covariance: NDArray[np.float64]) -> float:
+    """Return how many directions (C, C) spans, from 1 to C; 0 where nothing varies.
+
+    The exponential of the entropy of its eigenvalues' shares (Roy and Vetterli, 2007).
+    """
+    values = np.linalg.eigvalsh(covariance)
+    values = values[values > 0]
+    shares = values / values.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0

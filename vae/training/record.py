@@ -1,48 +1,74 @@
-"""What a training run writes down: metrics.jsonl, skipped.jsonl, TensorBoard, grids of samples."""
+"""What a training run writes down beside its checkpoints, for people and their programs.
+
+    metrics.jsonl       a row a logged step
+    watch.jsonl         a row a watch
+    skipped.jsonl       a row a skipped step or roll-back
+    dropped.jsonl       a row a sample that could not be opened
+    samples/            originals above reconstructions, a PNG a watch and watched set
+    events.out.tf...    the first two for TensorBoard, over n
+
+A run that goes on from a checkpoint at n takes the steps behind it again: what was written of them
+is cut off first.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from shards import RGB, encode_png
-from vae.model import VAE
-from vae.pixels import to_pixels
+from shards.store import write_atomically
+from vae.training.curriculum import Knobs
+
+METRICS, WATCH = "metrics.jsonl", "watch.jsonl"
+SKIPPED, DROPPED = "skipped.jsonl", "dropped.jsonl"
+
+SAMPLES = "samples"
+"""The folder of the grids."""
 
 
 class Record:
-    """What is written of one run, continued from `start` steps."""
+    """The records of one run in a local folder, continued at `n`.
 
-    def __init__(self, out: Path, start: int) -> None:
-        self.out = out
-        (out / "samples").mkdir(exist_ok=True)
-        self._metrics = _continued(out / "metrics.jsonl", start)
-        self._skipped = _continued(out / "skipped.jsonl", start)
-        self._board = SummaryWriter(str(out), purge_step=start + 1 if start else None)
+    With `writes` off nothing is written at all: that is how every rank but the first has one.
+    """
+
+    def __init__(self, folder: Path, n: int, *, writes: bool = True) -> None:
+        """Cut off what was written behind `n`."""
+        self.folder, self._writes = folder, writes
+        if not writes:
+            return
+        for name in (METRICS, WATCH, SKIPPED, DROPPED):
+            _cut(folder / name, n)
+        for path in (folder / SAMPLES).glob("*.png"):
+            if grid_place(path.name) > n:
+                path.unlink()
+        self._board = SummaryWriter(str(folder), purge_step=n + 1 if n else None)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Append one record."""
-        _append(self._metrics, row)
-        for name, value in row.items():
-            if name == "shares":
-                for stream, share in value.items():
-                    self._board.add_scalar(f"shares/{stream}", share, row["step"])
-            elif isinstance(value, float):
-                self._board.add_scalar(name, value, row["step"])
+        """Append a row to metrics.jsonl; every number in it goes to TensorBoard, over its `n`."""
+        self.append(METRICS, row)
+        self._scalars(row, row["n"])
 
-    def skipped(self, line: Mapping[str, Any]) -> None:
-        """Append a step that was not taken, or a roll-back, to skipped.jsonl."""
-        _append(self._skipped, line)
+    def watch(self, row: Mapping[str, Any], grids: Mapping[str, RGB]) -> None:
+        """Append a row to watch.jsonl and keep a grid (h, w, 3) uint8 for each watched set."""
+        self.append(WATCH, row)
+        self._scalars(row["sets"], row["n"])
+        if not self._writes:
+            return
+        (self.folder / SAMPLES).mkdir(exist_ok=True)
+        for name, pixels in grids.items():
+            (self.folder / SAMPLES / grid_name(name, row["n"])).write_bytes(encode_png(pixels))
+            self._board.add_image(f"{SAMPLES}/{name}", pixels, row["n"], dataformats="HWC")
 
-    def picture(self, step: int, pixels: RGB) -> None:
-        """Keep a grid (h, w, 3) uint8."""
-        (self.out / "samples" / f"step-{step:06d}.png").write_bytes(encode_png(pixels))
-        self._board.add_image("samples", pixels, step, dataformats="HWC")
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Append a row to one of the files."""
+        if self._writes:
+            with (self.folder / name).open("a") as file:
+                file.write(json.dumps(row) + "\n")
 
     def __enter__(self) -> Self:
         """Return self."""
@@ -50,36 +76,80 @@ class Record:
 
     def __exit__(self, *_: object) -> None:
         """Close the files."""
-        self._metrics.close()
-        self._skipped.close()
-        self._board.close()
+        if self._writes:
+            self._board.close()
+
+    def _scalars(self, row: Mapping[str, Any], n: int) -> None:
+        if self._writes:
+            for name, value in numbers(row):
+                if name not in ("n", "step"):
+                    self._board.add_scalar(name, value, n)
 
 
-def grid(images: Tensor, model: VAE) -> RGB:
-    """Lay (b, 3, h, w) in [-1, 1] above their reconstructions: (2 h, b w, 3) uint8."""
-    with torch.no_grad():
-        rows = to_pixels(torch.stack([images, model(images)]))
-    return np.concatenate([np.concatenate([*row], 1) for row in rows])
+def settled(knobs: Knobs) -> dict[str, Any]:
+    """Return what a row says of the knobs of a step: all that the curriculum decides."""
+    height, width = knobs.shape
+    return {
+        "stage": knobs.stage.name,
+        "height": height,
+        "width": width,
+        "images": knobs.samples,
+        "rate": knobs.rate,
+        "shares": knobs.shares,
+        "weights": knobs.weights.model_dump(),
+    }
 
 
-def _continued(path: Path, start: int) -> TextIO:
-    """Open a file of lines to append to, without those after `start` steps.
+def numbers(row: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, float]]:
+    """Yield every number of nested tables, by its path: `shares/general`. Lists are left out."""
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from numbers(value, f"{above}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{above}{name}", value
 
-    Such lines belong to steps that are about to be taken again.
+
+def grid(pairs: list[tuple[RGB, RGB]]) -> RGB:
+    """Lay originals (h, w, 3) above their reconstructions, at their own size: (2 h, k w, 3) uint8.
+
+    Smaller ones lie in the upper left of their cell, the rest of which is white.
     """
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    path.write_text("".join(line for line in lines if _step_of(line) <= start))
-    return path.open("a")
+    height, width = (max(pixels.shape[axis] for pixels, _ in pairs) for axis in (0, 1))
+    sheet = np.full((2 * height, len(pairs) * width, 3), 255, np.uint8)
+    for column, pair in enumerate(pairs):
+        for row, pixels in enumerate(pair):
+            h, w = pixels.shape[:2]
+            top, left = row * height, column * width
+            sheet[top : top + h, left : left + w] = pixels
+    return sheet
 
 
-def _append(file: TextIO, line: Mapping[str, Any]) -> None:
-    file.write(json.dumps(line) + "\n")
-    file.flush()
+def grid_name(name: str, n: int) -> str:
+    """Name the grid of a watched set at `n`: in order of n, whatever its digits."""
+    return f"{name}-{n:012d}.png"
 
 
-def _step_of(line: str) -> float:
+def grid_place(name: str) -> int:
+    """Return the n of a grid's name; 0 for another file, which is nobody's to delete."""
+    digits = name.removesuffix(".png").rpartition("-")[2]
+    return int(digits) if digits.isdecimal() and digits.isascii() else 0
+
+
+def _cut(path: Path, n: int) -> None:
+    """Keep the rows of a file up to `n`, and no last one that a kill cut short."""
+    if path.exists():
+        steps = path.name in (SKIPPED, DROPPED)
+        lines = path.read_text().splitlines(keepends=True)
+        write_atomically(path, "".join(line for line in lines if _reached(line, n, steps=steps)))
+
+
+def _reached(line: str, n: int, *, steps: bool) -> bool:
+    """Say whether what a row tells of had happened when `n` samples were seen.
+
+    A row about a step has the n before it, every other one, also a roll-back's, the n after it.
+    """
     try:
-        return json.loads(line)["step"]
+        row = json.loads(line) if line.endswith("\n") else {}
+        return row["n"] < n if steps and "left_out" not in row else row["n"] <= n
     except (ValueError, KeyError, TypeError):
-        # The last line of a killed run may be cut short.
-        return float("inf")
+        return False

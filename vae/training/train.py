@@ -4,10 +4,7 @@ What a run leaves in its folder:
 
     settings.json       what was asked for
     step-000500/        checkpoints, see vae/training/checkpoint.py
-    metrics.jsonl       one line per logged step, means over the steps since the last
-    skipped.jsonl       one line per step that was not taken, see vae/training/guard.py
-    samples/            original above reconstruction, PNG
-    events.out.tf...    the same for TensorBoard
+    metrics.jsonl ...   records, see vae/training/record.py
 
 A run that is stopped goes on from its newest good checkpoint when it is started again, and ends
 with the same bits as one that was never stopped (same machine, same number of threads).
@@ -23,10 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from shards import ShardReader
 from shards.signals import answered
 from shards.store import Where
 from vae.inference.latents import measure_latents
@@ -38,14 +33,13 @@ from vae.training.checkpoint import resumed
 from vae.training.curriculum import Curriculum
 from vae.training.guard import Guard
 from vae.training.loader import Batches, load, open_streams, sizes_of
-from vae.training.record import Record, grid
+from vae.training.ranks import Ranks
+from vae.training.record import SKIPPED, Record, settled
 from vae.training.settings import TrainSettings
 from vae.training.start import freeze, start_from
 from vae.training.state import State
 from vae.training.step import Step, take
-
-GALLERY = 4
-"""Images in a sample grid."""
+from vae.training.watch import Score, Watch
 
 
 def fit(
@@ -57,12 +51,16 @@ def fit(
     device: str = "cpu",
     progress: Callable[[Mapping[str, Any]], None] | None = None,
     from_scratch: bool = False,
+    watched: Mapping[str, Where] | None = None,
+    score: Score | None = None,
 ) -> Path:
     """Train, or go on training, and return the folder of the last checkpoint.
 
     `streams` maps the names used in the stages to folders or buckets of shards. `progress` is
     called with every record that goes to metrics.jsonl. `device` is torch's name of where the model
-    runs. Where checkpoints lie in `out` and none is good, `from_scratch` begins anew.
+    runs. Where checkpoints lie in `out` and none is good, `from_scratch` begins anew. `watched`
+    are sets that the run never learns from, by name; `score` scores their reconstructions beside
+    what vae/training/watch.py does.
 
     Raises:
         UserError: for streams or checkpoints that do not fit, or where the guard ends the run.
@@ -73,6 +71,17 @@ def fit(
     batches = Batches(readers, curriculum, resized=settings.resized)
     state = begin(settings, device)
     model, optimizer = state.model, state.optimizer
+    watch = Watch(
+        watched or {},
+        readers,
+        model.settings,
+        state.objective,
+        Ranks(device),
+        images=settings.watch_images,
+        side=settings.watch_side,
+        score=score,
+        read=settings.watch_read,
+    )
 
     out.mkdir(parents=True, exist_ok=True)
     last = resumed(out, from_scratch=from_scratch)
@@ -84,7 +93,6 @@ def fit(
         steps = _spread(range(curriculum.steps), settings.skip_start)
         model.skip.start_from(as_image(batches[at].images) for at in _places(curriculum, steps))
     (out / "settings.json").write_text(settings.model_dump_json(indent=1) + "\n")
-    gallery = _gallery(settings, readers).to(device)
 
     forward = Step(model, state.objective)
     remaining = _places(curriculum, range(state.step, curriculum.steps))
@@ -92,7 +100,7 @@ def fit(
         as_image(batch.images.to(device, non_blocking=True))
         for batch in load(batches, remaining, loaders=workers, pinned=device != "cpu")
     )
-    with Record(out, state.step) as record, _interruptible() as interrupted:
+    with Record(out, state.n) as record, _interruptible() as interrupted:
         values: dict[str, list[float]] = {}
         images, clock = 0, time.perf_counter()
         for n in curriculum.starts(state.n):
@@ -117,17 +125,18 @@ def fit(
                 _heed(state, batches, record)
             if logged:
                 row: dict[str, Any] = {"step": state.step, "n": state.n}
-                row |= {"stage": knobs.stage.name, "rate": knobs.rate}
+                row |= settled(knobs)
                 row |= {name: sum(column) / len(column) for name, column in values.items()}
                 row["images_per_second"] = images / (time.perf_counter() - clock)
-                row["shares"] = knobs.shares
+                row["seconds_left"] = (curriculum.samples - state.n) / row["images_per_second"]
                 record.write(row)
                 if progress is not None:
                     progress(row)
                 values, images, clock = {}, 0, time.perf_counter()
-            if _passed(settings.watch_every, n, state.n) or finished:
+            if watch and (_passed(settings.watch_every, n, state.n) or finished):
                 with state.shown():
-                    record.picture(state.step, grid(gallery, model))
+                    scores, grids = watch.take(model)
+                record.watch({"step": state.step, "n": state.n, "sets": scores}, grids)
             if finished and settings.train != "decoder":
                 first = curriculum.steps - knobs.stage.samples // knobs.stage.batch
                 steps = _spread(range(first, curriculum.steps), settings.latent_batches)
@@ -148,12 +157,12 @@ def _heed(state: State, batches: Batches, record: Record) -> None:
     """Write down what the guard found since the last time; stop or roll back if it says so."""
     skipped = state.guard.read()
     for step in skipped:
-        record.skipped(step.line(batches.keys))
+        record.append(SKIPPED, step.line(batches.keys))
     state.guard.check(skipped)
     if state.guard.lost is not None:
-        record.skipped(state.roll_back(record.out))
+        record.append(SKIPPED, state.roll_back(record.folder))
         # At once, so that a resumed run does not go through it again.
-        state.save(record.out)
+        state.save(record.folder)
 
 
 def begin(settings: TrainSettings, device: str = "cpu") -> State:
@@ -219,15 +228,6 @@ def _places(curriculum: Curriculum, steps: Iterable[int]) -> Iterator[tuple[int,
 def _passed(interval: int, before: int, after: int) -> bool:
     """Say whether a multiple of `interval` samples was passed from n=`before` to n=`after`."""
     return before // interval != after // interval
-
-
-def _gallery(settings: TrainSettings, readers: Mapping[str, ShardReader]) -> Tensor:
-    """Draw a few images as the last step would, by another seed, to watch through the run."""
-    other = settings.model_copy(update={"seed": settings.seed + 1})
-    curriculum = other.curriculum(sizes_of(readers))
-    batches = Batches(readers, curriculum, resized=settings.resized)
-    last = _places(curriculum, [curriculum.steps - 1])
-    return as_image(torch.cat([batches[at].images for at in last])[:GALLERY])
 
 
 @contextmanager

@@ -38,9 +38,42 @@ def test_a_run_leaves_checkpoints_records_and_samples(settings, streams, tmp_pat
     assert [row["n"] for row in seen] == [8, 16, 20, 24]
     assert seen[-1]["shares"] == {"general": 0.0, "synthetic": 1.0}
     assert {"l1", "total", "gradient_norm", "rate", "images_per_second"} < seen[0].keys()
-    assert cv2.imread(str(out / "samples/step-000008.png")).shape == (32, 32, 3)
+    assert {"height", "width", "images", "weights"} < seen[0].keys()
+    assert seen[-1]["seconds_left"] == 0
+    assert not (out / "samples").exists()  # nothing is watched
     assert list(out.glob("events.out.tfevents.*"))
     assert TrainSettings.model_validate_json((out / "settings.json").read_text()) == settings
+
+
+def test_watching_scores_a_run_and_changes_no_bit_of_it(settings, streams, make_shard, tmp_path):
+    settings = settings.model_copy(update={"watch_every": 8, "watch_images": 2})
+    held = {"held": make_shard("held", "photo", 2, (20, 24))}
+    read = []
+
+    def score(sample, original, output):
+        read.append(sample.key)
+        return {"ned": 0.5}
+
+    plain = fit(settings, streams, tmp_path / "plain")
+    watched = fit(settings, streams, tmp_path / "watched", watched=held, score=score)
+    assert same_bits(weights(plain), weights(watched))
+    assert (plain / "optimizer.pt").read_bytes() == (watched / "optimizer.pt").read_bytes()
+    lines = (tmp_path / "watched/watch.jsonl").read_text().splitlines()
+    seen = [json.loads(line) for line in lines]
+    assert [row["n"] for row in seen] == [8, 16, 24]
+    assert seen[-1]["sets"]["held"]["model"]["ned"] == 0.5
+    assert {"psnr", "ssim", "perceptual", "ned"} == seen[0]["sets"]["held"]["dct"].keys()
+    assert seen[0]["sets"]["held"]["latents"]["effective_rank"] > 1
+    assert len(read) == 2 * (3 + 1)  # the model at each watch, the DCT codec once
+    grids = sorted((tmp_path / "watched/samples").iterdir())
+    assert [path.name for path in grids] == [f"held-{n:012d}.png" for n in (8, 16, 24)]
+    assert cv2.imread(str(grids[0])).shape == (40, 48, 3)
+
+
+def test_a_stream_cannot_be_watched(settings, streams, tmp_path):
+    with pytest.raises(UserError, match="is watched and is the stream general as well"):
+        fit(settings, streams, tmp_path / "out", watched={"held": streams["general"]})
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_stage_may_weigh_the_objective_its_own_way(settings, streams, tmp_path):
