@@ -6,17 +6,22 @@ would be. NED compares the OCR of the original with the OCR of the reconstructio
 and counted.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any, Protocol
+from zlib import crc32
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from filters import Reader
+from filters import Reader, Recognizer
 from pipelines.evaluation.pictures import keep
 from shards import RGB, Sample, Settings, ShardReader
+from shards.boxes import Window
 from shards.store import Where
 from vae import METRICS, DCTCodec, Mean, load_model, ned, to_image, to_pixels
 
@@ -83,6 +88,75 @@ def score(
                 keep(out / data_name / sample.key, pixels, outputs)
         rows += [{"data": data_name, "codec": codec, **_row(mean)} for codec, mean in means.items()]
     return rows
+
+
+SIZES_PX = (10, 16, 24)
+"""Where the sizes of text are parted in `ReadingScore`: ems in px (our choice)."""
+
+
+class ReadingScore:
+    """NED of the reconstructions of a training run, by size of text; `vae.fit` takes it as `score`.
+
+    Each original is read once. Another process to which it is sent begins with nothing read.
+    """
+
+    def __init__(self, make: Callable[[], Reader] = Recognizer) -> None:
+        """Keep what makes the OCR engine."""
+        self._make, self._read = make, dict[int, str]()
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Make the engine at the first use.
+
+        Raises:
+            UserError: when it is not installed.
+        """
+        return self._make()
+
+    def __reduce__(self) -> tuple[type["ReadingScore"], tuple[Callable[[], Reader]]]:
+        """Leave the engine behind."""
+        return type(self), (self._make,)
+
+    def __call__(self, sample: Sample, original: RGB, output: RGB) -> dict[str, float | None]:
+        """Return `ned`, and the same under the name of the size; both are (h, w, 3) uint8."""
+        if not holds_text(sample):
+            return {}
+        known = crc32(original.tobytes())
+        if known not in self._read:
+            self._read[known] = self.reader.read(original)
+        score = ned(self._read[known], self.reader.read(output))
+        size = size_name(sample, original)
+        return {"ned": score} | ({size: score} if size else {})
+
+
+def size_name(sample: Sample, crop: RGB) -> str | None:
+    """Name the size of the text in the central crop of a sample: `ned_below_10px` and so on.
+
+    It is the median em of the lines that the crop shows; None where the label has no lines.
+    """
+    height, width = crop.shape[:2]
+    left, top = (sample.meta.get(k, n) - n for k, n in (("width", width), ("height", height)))
+    left, top = left // 2, top // 2
+    sizes = [
+        line["size_px"]
+        for line in sample.meta.get("lines", [])
+        if overlap(line["box"], (left, top, left + width, top + height))
+    ]
+    if not sizes:
+        return None
+    place = bisect_right(SIZES_PX, median(sizes))
+    if place == len(SIZES_PX):
+        return f"ned_from_{SIZES_PX[-1]}px"
+    if not place:
+        return f"ned_below_{SIZES_PX[0]}px"
+    return f"ned_{SIZES_PX[place - 1]}_{SIZES_PX[place]}px"
+
+
+def overlap(box: Sequence[float], window: Window) -> bool:
+    """Say whether a box and a window share a pixel."""
+    return max(box[0], window[0]) < min(box[2], window[2]) and max(box[1], window[1]) < min(
+        box[3], window[3]
+    )
 
 
 def holds_text(sample: Sample) -> bool:

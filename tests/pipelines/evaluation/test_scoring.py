@@ -1,13 +1,17 @@
 """Scores of reconstructions, with codecs and readers whose answers are known."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 from pipelines.evaluation.scoring import (
+    ReadingScore,
     ScoringSettings,
     crops,
     reconstruct,
     score,
+    size_name,
 )
 from shards import Sample, ShardWriter, decode, encode_png
 from tests.conftest import picture
@@ -75,3 +79,43 @@ def test_pictures_are_what_was_scored(folder, tmp_path):
     assert np.array_equal(decode(kept["original"].read_bytes(), "x"), pixels)
     shown = decode(kept["darker"].read_bytes(), "x")
     assert np.array_equal(shown, reconstruct(darker, pixels))
+
+
+def page(size_px, box=(10, 10, 50, 30)):
+    meta = {"width": 60, "height": 40, "lines": [{"size_px": size_px, "box": box}]}
+    return Sample("k", encode_png(picture(0)), "png", text="abcd", meta=meta)
+
+
+@pytest.mark.parametrize(
+    ("size_px", "name"),
+    [(9, "ned_below_10px"), (10, "ned_10_16px"), (16, "ned_16_24px"), (40, "ned_from_24px")],
+)
+def test_reading_is_scored_by_the_size_of_text(size_px, name):
+    score = ReadingScore(BrightnessReader)
+    bright = np.full((40, 60, 3), 255, np.uint8)
+    assert score(page(size_px), bright, bright) == {"ned": 1.0, name: 1.0}
+    assert score(page(size_px), bright, bright // 8) == {"ned": 0.5, name: 0.5}
+
+
+def test_the_size_is_that_of_the_lines_a_crop_shows():
+    crop = np.zeros((20, 20, 3), np.uint8)  # of 60 x 40 px: from (20, 10) to (40, 30)
+    assert size_name(page(9, (0, 0, 19, 40)), crop) is None
+    assert size_name(page(9, (0, 0, 21, 11)), crop) == "ned_below_10px"
+    assert size_name(Sample("k", b"", "png", text="x"), crop) is None
+
+
+def test_an_original_is_read_once_and_no_texture_is_read():
+    class Counting(BrightnessReader):
+        reads = 0
+
+        def read(self, pixels):
+            type(self).reads += 1
+            return super().read(pixels)
+
+    score, bright = ReadingScore(Counting), np.full((40, 60, 3), 255, np.uint8)
+    assert score(Sample("p", b"", "png"), bright, bright) == {}
+    assert Counting.reads == 0
+    for _ in range(2):
+        score(page(9), bright, bright)
+    assert Counting.reads == 3
+    assert pickle.loads(pickle.dumps(ReadingScore(BrightnessReader))).reader.read(bright) == "abcd"
