@@ -63,6 +63,7 @@ class SavedTensors(saved_tensors_hooks):
         self._parameters = {_address(parameter) for parameter in model.parameters()}
         # Held, so that no later tensor takes the place of one counted.
         self._seen: dict[int, torch.UntypedStorage] = {}
+        self._bytes = 0
         super().__init__(self._pack, lambda tensor: tensor)
 
     def __enter__(self) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride] (returns None)
@@ -70,15 +71,21 @@ class SavedTensors(saved_tensors_hooks):
         super().__enter__()
         return self
 
+    def __exit__(self, *raised: object) -> None:
+        """Let go of what was counted, so that backward frees it as it goes."""
+        super().__exit__(*raised)
+        self._seen.clear()
+
     @property
     def bytes(self) -> int:
         """Bytes saved so far."""
-        return sum(storage.nbytes() for storage in self._seen.values())
+        return self._bytes
 
     def _pack(self, tensor: Tensor) -> Tensor:
         address = _address(tensor)
-        if address not in self._parameters:
+        if address not in self._parameters and address not in self._seen:
             self._seen[address] = tensor.untyped_storage()
+            self._bytes += self._seen[address].nbytes()
         return tensor
 
 

@@ -147,7 +147,6 @@ def measure(
         with SavedTensors(step) as saved, torch.autocast("cpu", dtype, dtype != torch.float32):
             total, _ = step(images, weights, np.random.default_rng(0))
         kept, forward = saved.bytes, flop.get_total_flops()
-        del saved
         total.backward()
     return Work(flop.get_total_flops(), forward, ledger.traffic, kept, ledger.peak)
 
