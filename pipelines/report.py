@@ -1,4 +1,7 @@
-"""`nonpareil report`, also `python -m pipelines.report`: a run as one self-contained HTML page."""
+"""`nonpareil report`, also `python -m pipelines.report`: a run as one self-contained HTML page.
+
+What a quickstart made is shown here, a training run by pipelines/training_report.py.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +30,29 @@ THUMBNAILS = 8
 
 def report(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="The --out of a quickstart.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="The --out of a training run, also of one at work, or of a quickstart.",
+            show_default=False,
+        ),
     ],
 ) -> None:
-    """Show a quickstart run, from pages to scores, on one HTML page.
+    """Show a training run, or a quickstart, on one HTML page.
 
-    Writes report.html into the folder of the run: what was rendered, kept, rejected, learned and
-    scored; and beside it preview.png: original, model and DCT codec of one image of each data
+    Writes report.html into the run. Of a training run it shows, over the samples seen, all that
+    the curriculum moves, the losses, the scores of watched images beside the DCT codec's, skipped
+    steps and grids. Of a quickstart it shows what was rendered, kept, rejected, learned and
+    scored, and beside it preview.png: original, model and DCT codec of one image of each data
     set. For a page about one dataset use nonpareil shards report.
 
-    Example: nonpareil report runs/quickstart
+    Example: nonpareil report runs/nano
     """
-    typer.echo(f"{report_on(run)}")
+    from pipelines.training_report import is_training, report_on_training
+    from shards.store import open_store
+
+    store = open_store(run)
+    typer.echo(report_on_training(store) if is_training(store) else f"{report_on(Path(run))}")
 
 
 def report_on(run: Path) -> Path:
@@ -47,7 +61,7 @@ def report_on(run: Path) -> Path:
     Raises:
         UserError: when the folder is not a finished quickstart run.
     """
-    from pipelines.curves import curriculum_curve, loss_curve
+    from pipelines.curves import Course, loss_curve, shares_curve
     from pipelines.evaluation.pictures import kept, preview
     from shards import encode_png
     from shards.inspect.page import write_page
@@ -55,22 +69,26 @@ def report_on(run: Path) -> Path:
 
     for needed in ("recipe.json", "pages", "train/metrics.jsonl", "scores/scores.json"):
         if not (run / needed).exists():
-            raise UserError(f"{run} has no {needed}; give the --out folder of a quickstart run")
+            raise UserError(
+                f"{run} has no {needed}; give the --out folder of a training or quickstart run"
+            )
     log = [json.loads(line) for line in (run / "train/metrics.jsonl").read_text().splitlines()]
     recipe = json.loads((run / "recipe.json").read_text())
+    stages = recipe["recipe"]["train"]["stages"]
+    course = Course.of(log, stages)
     examples = list(kept(run / "scores"))
     text = write_page(
         Path(__file__).parent / "templates" / "report.html",
         run=run.name,
         recipe=recipe,
-        stages=recipe["recipe"]["train"]["stages"],
+        stages=stages,
         times=json.loads((run / "times.json").read_text()),
         sets=[_set(run / name) for name in SETS if (run / name / "recipe.json").exists()],
         pages=list(_pages(run / "pages")),
         kept={name: list(_kept(run / name)) for name in ("photos", "documents")},
         rejected={name: _rejected(run / name) for name in ("photos", "documents")},
-        loss=loss_curve(log),
-        curriculum=curriculum_curve(log, recipe["recipe"]["train"]["stages"]),
+        loss=loss_curve(log, course),
+        curriculum=shares_curve(log, stages, course),
         last=log[-1],
         scores=json.loads((run / "scores/scores.json").read_text()),
         examples=[_figures(example) for example in examples],
