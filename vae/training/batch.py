@@ -21,9 +21,11 @@ class Batch(NamedTuple):
     em: (b, h, w) uint8 px of the em under each pixel, 0 where there is no text
         (vae/training/em.py); None where nobody asked.
     replaced: the broken samples that others stood in for.
+    too_small: images of streams without an index that were passed over: they do not hold the shape.
     """
 
     images: Tensor
     keys: tuple[str, ...]
     em: Tensor | None
     replaced: tuple[Replaced, ...]
+    too_small: int = 0

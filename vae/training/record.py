@@ -70,6 +70,13 @@ class Record:
             with (self.folder / name).open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
+    def count(self, name: str) -> int:
+        """Count the rows of one of the files that are kept; 0 where nothing is written."""
+        path = self.folder / name
+        if not self._writes or not path.exists():
+            return 0
+        return len(path.read_text().splitlines())
+
     def __enter__(self) -> Self:
         """Return self."""
         return self
