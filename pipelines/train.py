@@ -76,11 +76,11 @@ def train_to(
     """
     from pipelines.engine.progress import progress_bar
     from pipelines.recipe import claim
-    from shards import ShardReader
     from vae import fit
+    from vae.training.unindexed import open_stream
 
     # What the streams hold, not where it lies: a data set may move.
-    named = {name: ShardReader(place).fingerprint for name, place in streams.items()}
+    named = {name: open_stream(place).fingerprint for name, place in streams.items()}
     claim(out, {"kind": "Train", "recipe": settings.model_dump(mode="json"), "streams": named})
     with progress_bar() as bar:
         task = bar.add_task("train", total=sum(stage.samples for stage in settings.stages), note="")

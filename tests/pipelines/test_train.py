@@ -5,18 +5,24 @@ import pytest
 from pipelines.options import places_by_name
 from pipelines.train import train_to
 from shards import UserError, open_store
-from tests.shards.test_store import s3  # noqa: F401
 from tests.vae.conftest import TINY, write_shard
 from vae import TrainSettings
 
 
 @pytest.fixture
 def settings():
-    stage = {"name": "a", "steps": 2, "resolution": 8, "batch_size": 2, "shares": {"general": 1}}
+    stage = {
+        "name": "a",
+        "samples": 4,
+        "batch": 2,
+        "micro": 2,
+        "resolution": 8,
+        "shares": {"general": 1},
+    }
     return TrainSettings(overrides=TINY, stages=(stage,), skip_start=0, latent_batches=1)
 
 
-def test_a_stream_may_move_but_not_change(settings, tmp_path, s3):  # noqa: F811
+def test_a_stream_may_move_but_not_change(settings, tmp_path, s3):
     first = write_shard(tmp_path / "first", "photo", 3, (20, 20))
     other = write_shard(tmp_path / "other", "photo", 3, (20, 20), seed=1)
     last = train_to(tmp_path / "run", settings, {"general": first})

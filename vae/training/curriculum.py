@@ -153,6 +153,16 @@ class Curriculum:
         names = [self.streams[column] for column in columns.tolist()]
         return list(map(Draw, names, numbers.tolist(), samples.tolist()))
 
+    def drawn(self, n: int) -> dict[str, int]:
+        """Return how many samples of each stream were drawn before the step at `n`.
+
+        Raises:
+            IndexError: when `n` lies outside the curriculum.
+            ValueError: when no step begins at `n`.
+        """
+        counts = self._mixture.counts[self.steps if n == self.samples else self._step(n)]
+        return dict(zip(self.streams, counts.tolist(), strict=True))
+
     def again(self, n: int, draw: Draw, epochs: int) -> int:
         """Return the sample that a draw of the step at `n` has so many epochs later.
 

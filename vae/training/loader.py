@@ -1,48 +1,58 @@
 """Batches: from streams of shards to uint8 tensors, a pure function of (seed, n, m).
 
 There is no iterator state: micro-batch m of the step at n is what it is on any worker, before or
-after a resume. `load` yields those at given places, made by any number of loader processes.
+after a resume.
 
 Draw d of a stream is sample `Order(len(stream), seed)[d]`, as `shards.Stream` reads it: every
 epoch of every stream holds each of its samples once. A sample that is broken or cut short is
-replaced as there, by the one its draw has an epoch later, and reported in the batch.
+replaced as there, by the one its draw has an epoch later, and reported in the batch. Streams that
+nobody can index have no such order: see vae/training/unindexed.py.
 """
 
-import signal
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset, get_worker_info
 
-from shards import ShardError, ShardReader, UnreadableImage, UserError
-from shards.store import Bucket, Where
+from shards import ShardError, ShardReader, UnreadableImage
+from shards.store import Where
 from shards.stream import TRIES
 from vae.training.batch import Batch, Replaced
 from vae.training.crops import Crop, Shape, native, shrunk
 from vae.training.curriculum import Curriculum, Draw, Sizes
-from vae.training.pictures import CACHE_BYTES, ImageCache, Picture, picture_of
+from vae.training.pictures import CACHE_BYTES, ImageCache, Picture, is_photograph, picture_of
 from vae.training.stage import Stage, check_streams, streams_of
+from vae.training.unindexed import ANY_SIZE, Reading, Unindexed, open_stream
 
 Place = tuple[int, int]
 """(n, m): micro-batch m of the step at n."""
 
+Readers = Mapping[str, ShardReader | Unindexed]
+"""The streams by name."""
 
-def open_streams(streams: Mapping[str, Where], stages: Sequence[Stage]) -> dict[str, ShardReader]:
+
+def open_streams(
+    streams: Mapping[str, Where], stages: Sequence[Stage]
+) -> dict[str, ShardReader | Unindexed]:
     """Open the streams that the stages draw from.
 
     Raises:
         UserError: when a stream is missing or holds no finished shard.
     """
     check_streams(stages, streams)
-    return {name: ShardReader(streams[name]) for name in streams_of(stages)}
+    return {name: open_stream(streams[name]) for name in streams_of(stages)}
 
 
-def sizes_of(readers: Mapping[str, ShardReader]) -> dict[str, Sizes]:
+def sizes_of(readers: Readers) -> dict[str, Sizes]:
     """Return the sizes of the samples of every stream, as a curriculum takes them."""
-    return {name: reader.index.sizes for name, reader in readers.items()}
+    return {
+        name: ANY_SIZE if isinstance(reader, Unindexed) else reader.index.sizes
+        for name, reader in readers.items()
+    }
 
 
 class Batches(Dataset[Batch]):
@@ -54,25 +64,39 @@ class Batches(Dataset[Batch]):
 
     def __init__(
         self,
-        readers: Mapping[str, ShardReader],
+        readers: Readers,
         curriculum: Curriculum,
         *,
         resized: Collection[str] = ("general",),
         em: bool = False,
+        rank: int = 0,
+        world: int = 1,
+        start: int = 0,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """Draw from the readers as the curriculum, made of their sizes, says.
 
-        `em` asks for the map of the em of every image.
+        `em` asks for the map of the em of every image. The others matter to streams without an
+        index alone: their tars are shared by the ranks, and what was drawn before `start` is
+        skipped.
         """
-        self._arguments = (readers, curriculum, resized, em, cache_bytes)
+        self._options: dict[str, Any] = {"resized": resized, "em": em, "rank": rank, "world": world}
+        self._options |= {"start": start, "cache_bytes": cache_bytes}
         self.readers, self.curriculum, self.em = readers, curriculum, em
         self.resized = frozenset(resized)
+        self._rank, self._world, self._start = rank, world, start
         self._cache = ImageCache(cache_bytes)
+        self._readings: dict[str, Reading] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Begin anew in a worker process: decoded images do not travel."""
-        return _anew, self._arguments
+        return _anew, (type(self), self.readers, self.curriculum, self._options)
+
+    def beginning(self, start: int) -> Self:
+        """Return the same for a run that begins at n=`start`."""
+        options = self._options.copy()
+        options["start"] = start
+        return type(self)(self.readers, self.curriculum, **options)
 
     def fingerprints(self) -> dict[str, str]:
         """Name the samples of each stream, wherever they lie, in 16 hexadecimal digits."""
@@ -91,6 +115,7 @@ class Batches(Dataset[Batch]):
         em = np.empty((len(draws), *knobs.shape), np.uint8) if self.em else None
         keys: list[str] = []
         replaced: list[Replaced] = []
+        before = self._too_small
         for k, draw in enumerate(draws):
             key, picture = self._picture(n, draw, knobs.shape, replaced)
             keys.append(f"{draw.stream}/{key}")
@@ -103,13 +128,23 @@ class Batches(Dataset[Batch]):
             tuple(keys),
             None if em is None else torch.from_numpy(em),
             tuple(replaced),
+            self._too_small - before,
         )
 
     def keys(self, n: int, m: int) -> list[str]:
-        """Return what micro-batch m of the step at n draws, as STREAM/KEY."""
+        """Return what micro-batch m of the step at n draws, as STREAM/KEY.
+
+        Where a stream has no index, the number of the draw stands for the key.
+        """
         micro = self.curriculum.at(n).micro
         draws = self.curriculum.draws(n)[m * micro : (m + 1) * micro]
-        return [f"{d.stream}/{self.readers[d.stream].index.key(d.sample)}" for d in draws]
+        return [f"{draw.stream}/{self._key(draw)}" for draw in draws]
+
+    def _key(self, draw: Draw) -> str:
+        reader = self.readers[draw.stream]
+        if isinstance(reader, Unindexed):
+            return f"draw {draw.number}"
+        return reader.index.key(draw.sample)
 
     def _crop(self, draw: Draw, picture: Picture, shape: Shape) -> Crop:
         """Choose the part of an image that a draw takes; the seed and the draw decide."""
@@ -127,15 +162,15 @@ class Batches(Dataset[Batch]):
         Returns its key, too; what could not be used is added to `replaced`.
         """
         reader = self.readers[draw.stream]
+        if isinstance(reader, Unindexed):
+            return self._reading(draw.stream, reader).take(shape, replaced)
         for epochs in range(TRIES):
             sample = self.curriculum.again(n, draw, epochs) if epochs else draw.sample
             key = reader.index.key(sample)
             try:
                 picture = self._open(draw.stream, sample)
-                height, width = picture.pixels.shape[:2]
-                if height < shape[0] or width < shape[1]:
-                    reason = f"{width}x{height} px, smaller than {shape[1]}x{shape[0]}"
-                    raise UnreadableImage(key, reason)
+                if not picture.holds(shape):
+                    raise UnreadableImage(key, picture.smaller_than(shape))
             except UnreadableImage as error:
                 replaced.append(Replaced(draw.stream, key, error.reason))
             except ShardError as error:
@@ -151,82 +186,33 @@ class Batches(Dataset[Batch]):
         """Return a sample, decoded once while it fits into memory."""
         picture = self._cache.get((stream, number))
         if picture is None:
-            sample = self.readers[stream][number]
-            picture = picture_of(sample, em=self.em, resized=stream in self.resized)
+            reader = self.readers[stream]
+            assert isinstance(reader, ShardReader), "no sample of other streams has a number"
+            sample = reader[number]
+            shrink = stream in self.resized and is_photograph(sample)
+            picture = picture_of(sample, em=self.em, may_shrink=shrink)
             self._cache.put((stream, number), picture)
         return picture
 
+    def _reading(self, stream: str, reader: Unindexed) -> Reading:
+        """Return where this process is in a stream without an index; begun when first drawn."""
+        if stream not in self._readings:
+            loader = get_worker_info()
+            loaders = 1 if loader is None else loader.num_workers
+            part = self._rank * loaders + (0 if loader is None else loader.id)
+            parts = self._world * loaders
+            skip = self.curriculum.drawn(self._start)[stream] // parts
+            decode = partial(picture_of, em=self.em, may_shrink=stream in self.resized)
+            samples = reader.read(part, parts, self.curriculum.seed, skip)
+            self._readings[stream] = Reading(stream, samples, decode)
+        return self._readings[stream]
+
+    @property
+    def _too_small(self) -> int:
+        return sum(reading.too_small for reading in self._readings.values())
+
 
 def _anew(
-    readers: Mapping[str, ShardReader],
-    curriculum: Curriculum,
-    resized: Collection[str],
-    em: bool,
-    cache_bytes: int,
+    kind: type[Batches], readers: Readers, curriculum: Curriculum, options: Mapping[str, Any]
 ) -> Batches:
-    return Batches(readers, curriculum, resized=resized, em=em, cache_bytes=cache_bytes)
-
-
-def load(
-    batches: Batches, places: Iterable[Place], *, loaders: int = 0, pinned: bool = False
-) -> Iterator[Batch]:
-    """Yield the batches at `places`, in order, made by `loaders` processes or by this one (0).
-
-    `pinned` ones can be copied to a GPU while it computes.
-
-    Raises:
-        UserError: what a batch raises, whoever made it; or when a loader process was killed.
-    """
-    remote = any(isinstance(reader.store, Bucket) for reader in batches.readers.values())
-    loader: DataLoader[Batch | UserError] = DataLoader(
-        _Attempts(batches),
-        batch_size=None,
-        sampler=places,
-        num_workers=loaders,
-        collate_fn=_as_it_is,
-        pin_memory=pinned,
-        worker_init_fn=_undisturbed,
-        # Connections to a bucket do not survive a fork.
-        multiprocessing_context="spawn" if loaders and remote else None,
-    )
-    try:
-        for batch in loader:
-            if isinstance(batch, UserError):
-                raise batch
-            # Pinning makes lists of tuples.
-            yield batch._replace(keys=tuple(batch.keys), replaced=tuple(batch.replaced))
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise UserError(
-            f"a loader process was killed ({str(error).splitlines()[0]}); give fewer --loaders or "
-            "more memory, then run the same command again"
-        ) from error
-
-
-class _Attempts(Dataset["Batch | UserError"]):
-    """Batches, or what came of trying: an error that crosses processes stays the line it is."""
-
-    def __init__(self, batches: Batches) -> None:
-        self._batches = batches
-
-    def __getitem__(self, place: Place) -> Batch | UserError:
-        try:
-            return self._batches[place]
-        except UserError as error:
-            return error
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-def _undisturbed(worker: int) -> None:
-    """Leave signals to the process that trains, which finishes its step and may need batches.
-
-    Ctrl-C reaches all processes of a terminal, and SIGTERM those of a job; asked a second time, as
-    torch does at the end, a loader goes.
-    """
-    del worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    return kind(readers, curriculum, **options)

@@ -18,14 +18,24 @@ class Picture(NamedTuple):
     em: EmMap | None
     may_shrink: bool
 
+    def holds(self, shape: tuple[int, int]) -> bool:
+        """Say whether a crop of `shape` (h, w) px can be cut without enlarging."""
+        height, width = self.pixels.shape[:2]
+        return height >= shape[0] and width >= shape[1]
+
+    def smaller_than(self, shape: tuple[int, int]) -> str:
+        """Say in a few words that it does not hold a shape."""
+        height, width = self.pixels.shape[:2]
+        return f"{width}x{height} px, smaller than {shape[1]}x{shape[0]}"
+
     @property
     def nbytes(self) -> int:
         """Bytes of memory that it takes."""
         return self.pixels.nbytes + (0 if self.em is None else self.em.nbytes)
 
 
-def picture_of(sample: Sample, *, em: bool, resized: bool) -> Picture:
-    """Decode a sample; where its stream is `resized`, it may be shrunk if it is a photograph.
+def picture_of(sample: Sample, *, em: bool, may_shrink: bool) -> Picture:
+    """Decode a sample.
 
     Without `em` the label of a page, which takes half as long to parse as the page to decode, is
     not looked at.
@@ -39,9 +49,18 @@ def picture_of(sample: Sample, *, em: bool, resized: bool) -> Picture:
     return Picture(
         pixels,
         em_map(sample.meta, height, width, sample.key) if em else None,
-        # The text first: a page has some, and then its label tells nothing more.
-        resized and not sample.text and sample.meta.get("kind") == "photo",
+        may_shrink,
     )
+
+
+def is_photograph(sample: Sample) -> bool:
+    """Say whether a sample is a photograph without text in it.
+
+    Raises:
+        ShardError: when its text or label is broken.
+    """
+    # The text first: a page has some, and then its label need not be parsed.
+    return not sample.text and sample.meta.get("kind") == "photo"
 
 
 class ImageCache:

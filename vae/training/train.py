@@ -31,8 +31,10 @@ from vae.pixels import as_image
 from vae.training.average import Average
 from vae.training.checkpoint import resumed
 from vae.training.curriculum import Curriculum
+from vae.training.dropped import Dropped
 from vae.training.guard import Guard
-from vae.training.loader import Batches, load, open_streams, sizes_of
+from vae.training.loader import Batches, open_streams, sizes_of
+from vae.training.loading import announce, load, read_so_far
 from vae.training.ranks import Ranks
 from vae.training.record import SKIPPED, Record, settled
 from vae.training.settings import TrainSettings
@@ -66,7 +68,9 @@ def fit(
         UserError: for streams or checkpoints that do not fit, or where the guard ends the run.
         KeyboardInterrupt: on SIGINT, after a checkpoint of the step in hand.
     """
+    ranks = Ranks(device)
     readers = open_streams(streams, settings.stages)
+    announce(readers, workers, ranks)
     curriculum = settings.curriculum(sizes_of(readers))
     batches = Batches(readers, curriculum, resized=settings.resized)
     state = begin(settings, device)
@@ -76,7 +80,7 @@ def fit(
         readers,
         model.settings,
         state.objective,
-        Ranks(device),
+        ranks,
         images=settings.watch_images,
         side=settings.watch_side,
         score=score,
@@ -96,17 +100,17 @@ def fit(
 
     forward = Step(model, state.objective)
     remaining = _places(curriculum, range(state.step, curriculum.steps))
-    loaded = (
-        as_image(batch.images.to(device, non_blocking=True))
-        for batch in load(batches, remaining, loaders=workers, pinned=device != "cpu")
-    )
+    loaded = load(batches.beginning(state.n), remaining, loaders=workers, pinned=device != "cpu")
     with Record(out, state.n) as record, _interruptible() as interrupted:
+        dropped = Dropped.resumed(ranks, record)
         values: dict[str, list[float]] = {}
         images, clock = 0, time.perf_counter()
         for n in curriculum.starts(state.n):
             knobs = curriculum.at(n)
             optimizer.zero_grad(set_to_none=True)
-            terms = take(forward, islice(loaded, knobs.micro_batches), knobs, settings.seed)
+            drawn = dropped.noting(n, islice(loaded, knobs.micro_batches))
+            moved = (as_image(batch.images.to(device, non_blocking=True)) for batch in drawn)
+            terms = take(forward, moved, knobs, settings.seed)
             # Without the projection, whose gradient has its own scale (vae/objective/alignment.py).
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             learned = [p.grad for p in state.objective.learned().values() if p.grad is not None]
@@ -123,10 +127,14 @@ def fit(
             # Free on a CPU; elsewhere the host would wait for the device.
             if logged or device == "cpu":
                 _heed(state, batches, record)
+            due = finished or _passed(settings.checkpoint_every, n, state.n)
+            if logged or due:
+                dropped.settle(ranks, record, state.n)
             if logged:
                 row: dict[str, Any] = {"step": state.step, "n": state.n}
                 row |= settled(knobs)
                 row |= {name: sum(column) / len(column) for name, column in values.items()}
+                row |= read_so_far(readers, curriculum, state.n, dropped.too_small)
                 row["images_per_second"] = images / (time.perf_counter() - clock)
                 row["seconds_left"] = (curriculum.samples - state.n) / row["images_per_second"]
                 record.write(row)
@@ -143,7 +151,6 @@ def fit(
                 with state.shown():
                     places = _places(curriculum, steps)
                     measure_latents(model, (as_image(batches[at].images) for at in places))
-            due = finished or _passed(settings.checkpoint_every, n, state.n)
             if due or interrupted.is_set():
                 _heed(state, batches, record)
                 last = state.save(out)

@@ -27,6 +27,7 @@ from vae.objective.losses import Distance, Objective
 from vae.objective.perceptual import PerceptualEffLite0
 from vae.pixels import to_image, to_pixels
 from vae.settings import VAESettings
+from vae.training.loader import Readers
 from vae.training.ranks import Ranks
 from vae.training.record import grid
 
@@ -78,7 +79,7 @@ class Watch:
 
     Args:
         watched: what `open_store` takes, by the name of the set.
-        trained: readers of the streams that the run learns from, by name.
+        trained: the streams that the run learns from.
         model: what the model is: the DCT codec beside it keeps as many numbers.
         objective: its perceptual distance is measured, LPIPS where it has that; where it has none
             PerceptualEffLite0 is loaded.
@@ -94,7 +95,7 @@ class Watch:
     def __init__(
         self,
         watched: Mapping[str, Where],
-        trained: Mapping[str, ShardReader],
+        trained: Readers,
         model: VAESettings,
         objective: Objective,
         ranks: Ranks,
@@ -184,14 +185,14 @@ def flat(scores: Scores) -> dict[str, float]:
 def _crops(
     name: str,
     place: Where,
-    trained: Mapping[str, ShardReader],
+    trained: Readers,
     images: int,
     side: int,
 ) -> Iterator[Crop]:
     """Yield the central crops of the first images of a set that are large enough."""
     with ShardReader(place) as reader:
         for stream, learned in trained.items():
-            if learned.index.fingerprint == reader.index.fingerprint:
+            if learned.fingerprint == reader.fingerprint:
                 raise UserError(
                     f"{name} ({reader.store}) is watched and is the stream {stream} as well; "
                     "watch images that the run does not learn from"

@@ -12,7 +12,8 @@ from vae import Stage
 from vae.training.batch import Replaced
 from vae.training.curriculum import Curriculum
 from vae.training.em import em_map
-from vae.training.loader import Batches, load, open_streams, sizes_of
+from vae.training.loader import Batches, open_streams, sizes_of
+from vae.training.loading import load
 from vae.training.pictures import ImageCache, Picture
 
 

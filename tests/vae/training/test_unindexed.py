@@ -1,0 +1,203 @@
+"""Streams behind a server on the loopback, with real tars that others made."""
+
+import io
+import logging
+import tarfile
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from shards import Sample, ShardError, UnreadableImage, UserError, encode
+from vae import Stage, fit
+from vae.training.curriculum import Curriculum
+from vae.training.loader import Batches, open_streams, sizes_of
+from vae.training.loading import load
+from vae.training.unindexed import Unindexed, is_unindexed, open_stream, unpacked
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A folder and the URL under which a server of this machine shows it."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+
+    def handler(*arguments):
+        return Quiet(*arguments, directory=str(folder))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            tar.addfile(header, io.BytesIO(data))
+
+
+def image(seed, side=20, ending="jpg"):
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    return encode(pixels, ending)
+
+
+def write_tars(folder, tars=4, each=4):
+    """As img2dataset names them: a caption and other things beside each picture."""
+    for tar in range(tars):
+        members = []
+        for k in range(each):
+            key = f"{tar:05d}{k:04d}"
+            members += [(f"{key}.jpeg", image([tar, k])), (f"{key}.txt", b"a cat")]
+            members += [(f"{key}.json", b'{"similarity": 0.3}')]
+        write_tar(folder / f"{tar:04d}.tar", members)
+    return {f"{tar:05d}{k:04d}" for tar in range(tars) for k in range(each)}
+
+
+def batches_of(url, samples=32, batch=2, resolution=16, **more):
+    stage = Stage(
+        name="a", samples=samples, batch=batch, micro=2, resolution=resolution, shares={"w": 1}
+    )
+    readers = open_streams({"w": url}, [stage])
+    return Batches(readers, Curriculum([stage], sizes_of(readers), 3), **more)
+
+
+def places(batches, start=0):
+    knobs = map(batches.curriculum.at, batches.curriculum.starts(start))
+    return [(at.n, m) for at in knobs for m in range(at.micro_batches)]
+
+
+def drawn(batches, start=0, loaders=0):
+    loaded = load(batches.beginning(start), places(batches, start), loaders=loaders)
+    return [key.removeprefix("w/") for batch in loaded for key in batch.keys]
+
+
+@pytest.mark.parametrize("loaders", [0, 2])
+def test_every_sample_once_an_epoch_and_a_resumed_run_skips_what_was_drawn(web, loaders):
+    folder, url = web
+    keys = write_tars(folder)
+    batches = batches_of(f"{url}/{{0000..0003}}.tar")
+    whole = drawn(batches, 0, loaders)
+    first, second = whole[:16], whole[16:]
+    assert sorted(first) == sorted(second) == sorted(keys)
+    assert first != second
+    assert first != sorted(first)
+    assert drawn(batches, 8, loaders) == whole[8:]
+
+
+def test_ranks_and_loaders_read_tars_of_their_own(web):
+    folder, url = web
+    keys = write_tars(folder, tars=5)
+    stream = Unindexed(f"{url}/{{0000..0004}}.tar")
+    parts = [stream.read(part, 4, seed=1) for part in range(4)]
+    # Five tars in four parts: one of them has two.
+    held = [{sample.key[:5] for sample in islice(part, 8)} for part in parts]
+    first = [next(stream.read(part, 4, seed=1)).key for part in range(4)]
+    assert len(set.union(*held)) == 5
+    assert len({key[:5] for key in first}) == 4
+    assert {s.key for s in islice(stream.read(0, 1, seed=1), 20)} == keys
+    with pytest.raises(UserError, match=r"stream w: 5 tars .* by 6 processes"):
+        stream.check_parts("w", 6)
+
+
+def test_captions_are_no_text_and_pictures_come_as_stored(web):
+    folder, url = web
+    write_tars(folder, tars=1, each=1)
+    (sample,) = unpacked(f"{url}/0000.tar")
+    assert (sample.key, sample.format, sample.text) == ("000000000", "jpg", "a cat")
+    assert sample.image == image([0, 0])
+    batch = batches_of(f"{url}/0000.tar", em=True, resized=("w",))[0, 0]
+    assert not batch.em.any()
+    assert batch.keys == ("w/000000000",) * 2
+
+
+def test_images_that_are_too_small_are_passed_over_and_counted(web):
+    folder, url = web
+    sides = [10, 40, 10, 40, 30]
+    write_tar(
+        folder / "a.tar", [(f"{k}.png", image(k, side, "png")) for k, side in enumerate(sides)]
+    )
+    batches = batches_of(f"{url}/a.tar", samples=6, resolution=32)
+    loaded = list(load(batches, places(batches)))
+    assert {key for batch in loaded for key in batch.keys} == {"w/1", "w/3"}
+    assert not any(batch.replaced for batch in loaded)
+    assert sum(batch.too_small for batch in loaded) in (6, 7, 8, 9)
+
+
+def test_what_breaks_is_named_and_the_rest_is_read(web):
+    folder, url = web
+    write_tars(folder, tars=3)
+    cut = (folder / "0001.tar").read_bytes()
+    (folder / "0001.tar").write_bytes(cut[: len(cut) // 2])
+    write_tar(folder / "0002.tar", [("x.jpg", b"no image"), ("y.cls", b"7"), ("z.jpg", image(0))])
+    batches = batches_of(f"{url}/{{0000..0003}}.tar", samples=16)
+    loaded = [batches[at] for at in places(batches)]
+    gone = {sample.key: sample.reason for batch in loaded for sample in batch.replaced}
+    assert gone == {
+        "0001.tar": "breaks off: unexpected end of data",
+        "0003.tar": "the command that fetches it ended with 22",
+        "x": "not a readable PNG, JPEG, WEBP file",
+        "y": "no image among ['cls']",
+    }
+    kept = {key for batch in loaded for key in batch.keys}
+    assert {"w/z", "w/000000003"} < kept
+    assert any(key.startswith("w/00001") for key in kept)
+
+
+def test_nothing_to_read_at_all_is_one_line_without_secrets(web):
+    _, url = web
+    batches = batches_of(f"{url}/{{0..3}}.tar?token=secret")
+    with pytest.raises(ShardError, match=r"/{0..3}.tar: no sample in any of its tars") as error:
+        next(load(batches, [(0, 0)], loaders=1))
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_commands_of_the_user_are_read_and_their_failures_named(tmp_path):
+    write_tars(tmp_path, tars=2, each=2)
+    stream = Unindexed(f"pipe:cat {tmp_path}/{{0000..0001}}.tar::pipe:exit 7")
+    assert len(stream.tars) == 3
+    taken = list(islice(stream.read(0, 1, seed=0), 5))
+    (broken,) = (other for other in taken if isinstance(other, UnreadableImage))
+    assert broken.reason == "the command that fetches it ended with 7"
+    assert len({s.key for s in taken if isinstance(s, Sample)}) == 4
+
+
+def test_which_places_have_no_index(tmp_path):
+    assert all(map(is_unindexed, ("https://h/{0..9}.tar", "hf://datasets/a/b/c.tar", "pipe:cat x")))
+    assert not any(map(is_unindexed, ("runs/pages", "s3://b/p", "file:///x", tmp_path)))
+    assert Unindexed("http://[::1]:80/{1..3}.tar").tars[2] == "http://[::1]:80/3.tar"
+    assert open_stream("http://h/a.tar").fingerprint == open_stream("http://h/a.tar").fingerprint
+    assert open_stream("http://h/a.tar").fingerprint != open_stream("http://h/b.tar").fingerprint
+    with pytest.raises(UserError, match="braces do not match"):
+        open_stream("http://h/{0..9.tar")
+
+
+def test_a_run_on_such_a_stream_says_how_it_resumes(web, settings, tmp_path, caplog):
+    folder, url = web
+    write_tars(folder)
+    stage = {
+        "name": "a",
+        "samples": 8,
+        "batch": 4,
+        "micro": 2,
+        "resolution": 16,
+        "shares": {"w": 1},
+    }
+    settings = settings.model_copy(update={"stages": (Stage(**stage),), "skip_start": 0})
+    with caplog.at_level(logging.WARNING):
+        fit(settings, {"w": f"{url}/{{0000..0003}}.tar"}, tmp_path / "out")
+    (said,) = (record.message for record in caplog.records if "stream w" in record.message)
+    assert "by skipping" in said
+    assert "\n" not in said

@@ -1,0 +1,110 @@
+"""Loader processes: batches at given places, made ahead of the step that wants them."""
+
+import logging
+import signal
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from shards import ShardReader, UserError
+from shards.store import Bucket
+from vae.training.batch import Batch
+from vae.training.curriculum import Curriculum
+from vae.training.loader import Batches, Place, Readers
+from vae.training.ranks import ALONE, Ranks
+from vae.training.unindexed import Unindexed
+
+log = logging.getLogger(__name__)
+
+
+def announce(readers: Readers, loaders: int, ranks: Ranks = ALONE) -> None:
+    """Say of each stream without an index, on rank 0, that it resumes by skipping.
+
+    Raises:
+        UserError: when it has fewer tars than ranks and loaders that are to read it.
+    """
+    for name, reader in readers.items():
+        if isinstance(reader, Unindexed):
+            reader.check_parts(name, ranks.world * max(1, loaders))
+            if not ranks.rank:
+                log.warning(
+                    "stream %s: %d tars without an index: a stopped run goes on by skipping as "
+                    "many samples as it had drawn, not by place, so its bits may differ",
+                    *(name, len(reader.tars)),
+                )
+
+
+def read_so_far(readers: Readers, curriculum: Curriculum, n: int, too_small: int) -> dict[str, Any]:
+    """Say what was read of streams without an index after `n` samples; nothing without any."""
+    drawn = curriculum.drawn(n)
+    read = {name: drawn[name] for name in readers if isinstance(readers[name], Unindexed)}
+    return {"read": read, "too_small": too_small} if read else {}
+
+
+def load(
+    batches: Batches, places: Iterable[Place], *, loaders: int = 0, pinned: bool = False
+) -> Iterator[Batch]:
+    """Yield the batches at `places`, in order, made by `loaders` processes or by this one (0).
+
+    `pinned` ones can be copied to a GPU while it computes.
+
+    Raises:
+        UserError: what a batch raises, whoever made it; or when a loader process was killed.
+    """
+    remote = any(
+        isinstance(reader, ShardReader) and isinstance(reader.store, Bucket)
+        for reader in batches.readers.values()
+    )
+    loader: DataLoader[Batch | UserError] = DataLoader(
+        _Attempts(batches),
+        batch_size=None,
+        sampler=places,
+        num_workers=loaders,
+        collate_fn=_as_it_is,
+        pin_memory=pinned,
+        worker_init_fn=_undisturbed,
+        # Connections to a bucket do not survive a fork.
+        multiprocessing_context="spawn" if loaders and remote else None,
+    )
+    try:
+        for batch in loader:
+            if isinstance(batch, UserError):
+                raise batch
+            # Pinning makes lists of tuples.
+            yield batch._replace(keys=tuple(batch.keys), replaced=tuple(batch.replaced))
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            f"a loader process was killed ({str(error).splitlines()[0]}); give fewer --loaders or "
+            "more memory, then run the same command again"
+        ) from error
+
+
+class _Attempts(Dataset["Batch | UserError"]):
+    """Batches, or what came of trying: an error that crosses processes stays the line it is."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, place: Place) -> Batch | UserError:
+        try:
+            return self._batches[place]
+        except UserError as error:
+            return error
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _undisturbed(worker: int) -> None:
+    """Leave signals to the process that trains, which finishes its step and may need batches.
+
+    Ctrl-C reaches all processes of a terminal, and SIGTERM those of a job; asked a second time, as
+    torch does at the end, a loader goes.
+    """
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
