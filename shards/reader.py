@@ -21,11 +21,14 @@ from mmap import MADV_WILLNEED, PAGESIZE, mmap
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shards.ahead import ahead, announced
 from shards.dataset import Dataset
 from shards.errors import ShardError, StoreError, UnreadableImage, UserError
-from shards.index import Index, Place, read_index
-from shards.sample import Sample
+from shards.index import MAX_SIDE, Index, Place, read_index
+from shards.sample import Sample, open_bounded, oriented_size
 from shards.store import Bucket, RandomAccessFile, Where, open_store
 
 MAX_OPEN = min(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**31 // 4)
@@ -114,6 +117,19 @@ class ShardReader:
         if number is None:
             raise UserError(f"no sample {key!r} in {self.store}; list them with shards ls --keys")
         return number
+
+    def sizes(self) -> NDArray[np.uint16]:
+        """Return height and width in px of every image, (samples, 2), as a viewer shows it.
+
+        An image of which the sidecar does not say is opened; 0 stands for one that cannot be.
+        """
+        sizes = self.index.sizes
+        for i in np.flatnonzero(sizes.min(1) == 0).tolist():
+            with suppress(UnreadableImage, ShardError):
+                sample = self[i]
+                width, height = oriented_size(open_bounded(sample.image, sample.key))
+                sizes[i] = min(height, MAX_SIDE), min(width, MAX_SIDE)
+        return sizes
 
     def __getitem__(self, i: int) -> Sample:
         """Read sample `i`.

@@ -77,6 +77,7 @@ def settings():
             "batch": 4,
             "micro": 2,
             "resolution": 8,
+            "aspects": [1.0],
             "shares": {"general": 1.0},
         },
         {
@@ -85,6 +86,7 @@ def settings():
             "batch": 2,
             "micro": 1,
             "resolution": 16,
+            "aspects": [1.0],
             "shares": {"general": {"from": 0.5, "to": 0.0}, "synthetic": {"from": 0.5, "to": 1.0}},
         },
     )

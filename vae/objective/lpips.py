@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from shards import UserError
 from shards.embedded import package
 
+LEAST_SIDE = 16
+"""Pixels a side that four poolings of VGG16 leave anything of."""
+
 
 class LPIPS(nn.Module):
     """LPIPS 0.1 on VGG16, frozen.

@@ -9,19 +9,17 @@ hidden state, with any number of ranks.
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shards import Order
 from vae.objective.losses import Weights
+from vae.training.buckets import Bucket, Eligible, Fitting, Sizes, Steps, fitted, lay_out
 from vae.training.mixture import Mixture
 from vae.training.schedule import Rate
 from vae.training.stage import Stage, check_stages, check_streams, check_world, streams_of
-
-Sizes = NDArray[np.uint16]
-"""Height and width in px of every sample of a stream, (samples, 2); 0 where they are not known."""
 
 
 class Draw(NamedTuple):
@@ -67,13 +65,17 @@ class Curriculum:
         sizes: Mapping[str, Sizes],
         seed: int = 0,
         *,
+        block: int = 1,
         weights: Weights | None = None,
         rate: Rate | None = None,
     ) -> None:
         """Line up the stages; `weights` hold in those without their own (None: the defaults).
 
+        Sides of all shapes are multiples of `block` px, as the resolutions are.
+
         Raises:
-            UserError: when there is no stage, two have the same name, or a stream is missing.
+            UserError: when there is no stage, two have the same name, or a stream is missing or
+                has no image that is large enough.
         """
         check_stages(stages)
         check_streams(stages, sizes)
@@ -81,13 +83,32 @@ class Curriculum:
         self.weights, self.rate = weights or Weights(), rate or Rate()
         self.streams = streams_of(stages)
         """Names of all streams that any stage draws from."""
-        self.orders = {name: Order(len(sizes[name]), seed) for name in self.streams}
-        """In which order the samples of each stream are drawn."""
-        steps = [stage.samples // stage.batch for stage in stages]
-        self._last = np.cumsum(steps) - 1
-        batches = np.repeat([stage.batch for stage in stages], steps)
-        self._ends = batches.cumsum()
-        self._mixture = self._mixed(batches)
+        self.fits: list[Fitting] = []
+        """How many images of each stream are large enough for each stage."""
+        self.stretches: list[range] = []
+        """The numbers of each stage's steps."""
+        self._buckets: list[Bucket] = []
+        self._eligible: dict[tuple[str, str], Eligible] = {}
+        laid: list[Steps] = []
+        for stage in stages:
+            chosen = [
+                fitted(stage, resolution, sizes, block)
+                for resolution in (stage.resolution, *stage.also)
+            ]
+            steps = lay_out(stage, [buckets for buckets, _ in chosen], self.streams, seed)
+            laid.append(steps._replace(bucket=steps.bucket + len(self._buckets)))
+            first = self.stretches[-1].stop if self.stretches else 0
+            self.stretches.append(range(first, first + len(steps.images)))
+            for buckets, fits in chosen:
+                self._buckets += buckets
+                self.fits += fits
+        for bucket in self._buckets:
+            for name, (digest, held) in bucket.held.items():
+                if (name, digest) not in self._eligible:
+                    self._eligible[name, digest] = Eligible(held, seed)
+        images, bucket, shares = (np.concatenate(column) for column in zip(*laid, strict=True))
+        self._ends, self._bucket = images.cumsum(), bucket
+        self._mixture = Mixture(shares, images)
 
     @property
     def samples(self) -> int:
@@ -116,17 +137,18 @@ class Curriculum:
             ValueError: when no step begins at `n`.
         """
         step = self._step(n)
-        position = int(np.searchsorted(self._last, step))
-        stage = self.stages[position]
-        first = self.start(int(self._last[position - 1]) + 1) if position else 0
-        progress = (n - first) / max(1, self.start(int(self._last[position])) - first)
+        position = next(k for k, steps in enumerate(self.stretches) if step in steps)
+        stage, steps = self.stages[position], self.stretches[position]
+        first = self.start(steps.start)
+        progress = (n - first) / max(1, self.start(steps.stop - 1) - first)
+        bucket = self._buckets[self._bucket[step]]
         return Knobs(
             step=step,
             n=n,
             stage=stage,
-            shape=(stage.resolution, stage.resolution),
+            shape=bucket.shape,
             micro_batches=stage.batch // stage.micro,
-            micro=stage.micro,
+            micro=stage.micro * bucket.more,
             shares=stage.shares_at(progress),
             weights=stage.weights_at(progress, self.weights),
             rate=self.rate.at(n, self.samples),
@@ -136,7 +158,9 @@ class Curriculum:
         """Return what each slot of the step at `n` draws; slot k is in micro-batch k // micro.
 
         Of all slots before any given one, each stream has had its share to within one (see
-        vae/training/mixture.py), and its draws are numbered without a gap.
+        vae/training/mixture.py). Its draws are numbered without a gap; where not all of its images
+        are large enough for a shape, those for each set of images that are have numbers of their
+        own.
 
         Raises:
             IndexError: when `n` lies outside the curriculum.
@@ -145,11 +169,11 @@ class Curriculum:
         step = self._step(n)
         columns = self._mixture.streams(step)
         numbers, samples = np.empty_like(columns), np.empty_like(columns)
-        for column, order in enumerate(self.orders.values()):
+        for column, name in enumerate(self.streams):
             slots = np.flatnonzero(columns == column)
             if len(slots):
-                numbers[slots] = self._mixture.counts[step, column] + np.arange(len(slots))
-                samples[slots] = order.many(numbers[slots])
+                numbers[slots] = self._numbers[step, column] + np.arange(len(slots))
+                samples[slots] = self._eligible_at(step, name).many(numbers[slots])
         names = [self.streams[column] for column in columns.tolist()]
         return list(map(Draw, names, numbers.tolist(), samples.tolist()))
 
@@ -168,13 +192,22 @@ class Curriculum:
 
         It stands in for a broken one, as in `shards.Stream`.
         """
-        del n
-        order = self.orders[draw.stream]
-        return order[draw.number + epochs * order.samples]
+        eligible = self._eligible_at(self._step(n), draw.stream)
+        return eligible[draw.number + epochs * len(eligible)]
 
     def check_world(self, world: int) -> None:
         """Raise UserError when `world` ranks cannot share every stage's micro-batches equally."""
         check_world(self.stages, world)
+
+    def left_out(self) -> Iterator[str]:
+        """Say of which streams images are too small for a stage, and how many."""
+        for fitting in self.fits:
+            if fitting.held < fitting.images:
+                yield (
+                    f"stage {fitting.stage}: stream {fitting.stream}: "
+                    f"{fitting.images - fitting.held:,} of {fitting.images:,} images are too small "
+                    f"for {fitting.resolution} x {fitting.resolution} px and left out"
+                )
 
     def start(self, step: int) -> int:
         """Return the n at which step number `step` (from 0) begins."""
@@ -189,15 +222,21 @@ class Curriculum:
             raise ValueError(f"no step begins at n={n}; step {step} does at {self.start(step)}")
         return step
 
-    def _mixed(self, batches: NDArray[np.int64]) -> Mixture:
-        shares = np.zeros((self.steps, len(self.streams)))
-        starts = self._ends - batches
-        first = 0
-        for stage, last in zip(self.stages, self._last.tolist(), strict=True):
-            moved = starts[first : last + 1] - starts[first]
-            progress = moved / max(1, int(moved[-1]))
-            for name in stage.streams:
-                part = shares[first : last + 1, self.streams.index(name)]
-                part[:] = stage.shares[name].over(progress)
-            first = last + 1
-        return Mixture(shares / shares.sum(1, keepdims=True), batches)
+    def _eligible_at(self, step: int, stream: str) -> Eligible:
+        digest, _ = self._buckets[self._bucket[step]].held[stream]
+        return self._eligible[stream, digest]
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int64]:
+        """The number of the first draw from each stream in each step: (steps, streams)."""
+        before = self._mixture.counts[:-1]
+        dealt = np.diff(self._mixture.counts, axis=0)
+        numbers = before.copy()
+        for column, name in enumerate(self.streams):
+            digests = [bucket.held.get(name, ("", None))[0] for bucket in self._buckets]
+            which = np.array([digests.index(digest) for digest in digests])[self._bucket]
+            for digest in {*digests} - {""}:
+                steps = np.flatnonzero(which == digests.index(digest))
+                part = dealt[steps, column]
+                numbers[steps, column] = part.cumsum() - part
+        return numbers

@@ -50,7 +50,7 @@ def open_streams(
 def sizes_of(readers: Readers) -> dict[str, Sizes]:
     """Return the sizes of the samples of every stream, as a curriculum takes them."""
     return {
-        name: ANY_SIZE if isinstance(reader, Unindexed) else reader.index.sizes
+        name: ANY_SIZE if isinstance(reader, Unindexed) else reader.sizes()
         for name, reader in readers.items()
     }
 

@@ -1,17 +1,20 @@
 """What a training run is: the model, the stages, the objective, how it learns and what it keeps."""
 
 from collections.abc import Mapping
+from math import lcm
 from pathlib import Path
 from typing import Any, Self, cast
 
 from pydantic import Field, model_validator
 
 from shards import Settings
-from vae.objective.alignment import AlignmentSettings
+from vae.objective.alignment import CELL, AlignmentSettings
 from vae.objective.losses import Weights
+from vae.objective.lpips import LEAST_SIDE
 from vae.presets import PRESETS
 from vae.settings import VAESettings
-from vae.training.curriculum import Curriculum, Sizes
+from vae.training.buckets import Sizes, shapes
+from vae.training.curriculum import Curriculum
 from vae.training.guard import GuardSettings
 from vae.training.schedule import Rate
 from vae.training.stage import Stage, streams_of
@@ -77,15 +80,9 @@ class TrainSettings(Settings):
 
     @model_validator(mode="after")
     def _model_can_be_built(self) -> Self:
-        factor, colours = self.model().factor, self.model().colours
+        colours = self.model().colours
         if colours != 3:
             raise ValueError(f"colours={colours}: shards are read as RGB; train with colours=3")
-        for stage in self.stages:
-            if stage.resolution % factor:
-                raise ValueError(
-                    f"stage {stage.name!r}: resolution {stage.resolution} is no multiple of the "
-                    f"model's factor {factor}"
-                )
         return self
 
     @model_validator(mode="after")
@@ -95,6 +92,26 @@ class TrainSettings(Settings):
                 "train='decoder' freezes the encoder, which alone the alignment moves; "
                 "set every weights.alignment to 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _crops_are_whole_blocks_and_not_too_small(self) -> Self:
+        block = self.block
+        for stage in self.stages:
+            for side in (stage.resolution, *stage.also):
+                if side % block:
+                    raise ValueError(
+                        f"stage {stage.name!r}: resolution {side} is no multiple of {block} px, "
+                        f"which hold whole blocks of the model (factor {self.model().factor})"
+                        + (f" and of the teacher ({CELL})" if self.aligned else "")
+                    )
+                least = min(min(shape) for shape in shapes(side, stage.aspects, block))
+                seen = max(stage.weights_at(at, self.weights).lpips for at in (0.0, 1.0))
+                if seen and least < LEAST_SIDE:
+                    raise ValueError(
+                        f"stage {stage.name!r}: crops of {least} px a side are too small for "
+                        f"lpips, which needs {LEAST_SIDE}; raise the resolution or leave lpips out"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -108,13 +125,31 @@ class TrainSettings(Settings):
             )
         return self
 
+    @property
+    def aligned(self) -> bool:
+        """Whether any stage has an alignment."""
+        return self.largest_weights().alignment > 0
+
+    @property
+    def block(self) -> int:
+        """Sides of crops are multiples of so many px: whole blocks of model and teacher."""
+        return lcm(self.model().factor, CELL if self.aligned else 1)
+
     def curriculum(self, sizes: Mapping[str, Sizes]) -> Curriculum:
         """Line up the stages over streams of these sizes.
 
         Raises:
-            UserError: when a stage draws from a stream that is not there.
+            UserError: when a stage draws from a stream that is not there, or whose images are all
+                too small.
         """
-        return Curriculum(self.stages, sizes, self.seed, weights=self.weights, rate=self.rate)
+        return Curriculum(
+            self.stages,
+            sizes,
+            self.seed,
+            block=self.block,
+            weights=self.weights,
+            rate=self.rate,
+        )
 
     def largest_weights(self) -> Weights:
         """Return each weight at its largest over the stages: what the objective is built for."""

@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Annotated, Any, Self, cast
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from shards import Settings, UserError
 from vae.objective.losses import Weights
 from vae.training.schedule import Ramp
+
+ASPECTS = tuple(round(3 ** (k / 4), 4) for k in range(-4, 5))
+"""Width / height of the crops where a stage does not say: nine from 1:3 to 3:1, each 1.3 times as
+wide as the one before (our choice)."""
 
 
 class Stage(Settings):
@@ -18,7 +22,12 @@ class Stage(Settings):
     `micro` those that go through the model at once. Nothing here is multiplied by the number of
     ranks: a step is a list of batch / micro micro-batches, and the ranks share the list.
 
-    `resolution` is the side of the square crops in px. `shares` weighs streams by name, in any
+    Crops have shapes of equal area, `resolution` squared px, one shape a step: of those of
+    `aspects` (width / height) that the streams' images hold (vae/training/buckets.py).
+    `also = { 256 = 0.25 }` gives a part of the steps to a smaller resolution, with as many more
+    images as these have fewer pixels, so that a step has equally many.
+
+    `shares` weighs streams by name, in any
     unit; `weights` are those of the objective by name, in place of the run's. Each number of both
     is a `Ramp`: it holds over the stage or moves through it.
     """
@@ -28,6 +37,8 @@ class Stage(Settings):
     batch: int = Field(ge=1)
     micro: int = Field(ge=1)
     resolution: int = Field(ge=1)
+    aspects: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ASPECTS
+    also: dict[int, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     shares: dict[str, Ramp]
     weights: dict[str, Ramp] | None = None
 
@@ -53,6 +64,23 @@ class Stage(Settings):
             raise ValueError(
                 f"stage {self.name!r}: samples {self.samples} are no multiple of batch "
                 f"{self.batch}; give {whole}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shapes_can_be_made(self) -> Self:
+        if not self.aspects:
+            raise ValueError(f"stage {self.name!r}: aspects are empty; give 1.0 for squares alone")
+        for side in self.also:
+            if not 0 < side < self.resolution or self.resolution % side:
+                raise ValueError(
+                    f"stage {self.name!r}: also {side}: give a resolution below {self.resolution} "
+                    "that divides it, so that steps of both have equally many pixels"
+                )
+        if sum(self.also.values()) >= 1:
+            raise ValueError(
+                f"stage {self.name!r}: also takes {sum(self.also.values()):g} of all steps; give "
+                "less than 1"
             )
         return self
 

@@ -10,10 +10,11 @@ A run that is stopped goes on from its newest good checkpoint when it is started
 with the same bits as one that was never stopped (same machine, same number of threads).
 """
 
+import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -42,6 +43,8 @@ from vae.training.start import freeze, start_from
 from vae.training.state import State
 from vae.training.step import Step, take
 from vae.training.watch import Score, Watch
+
+log = logging.getLogger(__name__)
 
 
 def fit(
@@ -72,6 +75,8 @@ def fit(
     readers = open_streams(streams, settings.stages)
     announce(readers, workers, ranks)
     curriculum = settings.curriculum(sizes_of(readers))
+    for line in curriculum.left_out():
+        log.warning(line)
     batches = Batches(readers, curriculum, resized=settings.resized)
     state = begin(settings, device)
     model, optimizer = state.model, state.optimizer
@@ -94,8 +99,8 @@ def fit(
     elif settings.init is not None:
         start_from(model, settings.init)
     elif settings.skip_start:
-        steps = _spread(range(curriculum.steps), settings.skip_start)
-        model.skip.start_from(as_image(batches[at].images) for at in _places(curriculum, steps))
+        places = _places(curriculum, range(curriculum.steps), settings.skip_start)
+        model.skip.start_from(as_image(batches[at].images) for at in places)
     (out / "settings.json").write_text(settings.model_dump_json(indent=1) + "\n")
 
     forward = Step(model, state.objective)
@@ -146,10 +151,8 @@ def fit(
                     scores, grids = watch.take(model)
                 record.watch({"step": state.step, "n": state.n, "sets": scores}, grids)
             if finished and settings.train != "decoder":
-                first = curriculum.steps - knobs.stage.samples // knobs.stage.batch
-                steps = _spread(range(first, curriculum.steps), settings.latent_batches)
+                places = _places(curriculum, curriculum.stretches[-1], settings.latent_batches)
                 with state.shown():
-                    places = _places(curriculum, steps)
                     measure_latents(model, (as_image(batches[at].images) for at in places))
             if due or interrupted.is_set():
                 _heed(state, batches, record)
@@ -219,16 +222,13 @@ def build_optimizer(model: VAE, objective: Objective, settings: TrainSettings) -
     )
 
 
-def _spread(steps: range, count: int) -> list[int]:
-    """Return `count` of the steps, or all if there are fewer, evenly over them."""
-    count = min(count, len(steps))
-    return [steps[k * len(steps) // count] for k in range(count)]
-
-
-def _places(curriculum: Curriculum, steps: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Yield (n, m) of every micro-batch of the steps, in order."""
-    for step in steps:
-        knobs = curriculum.at(curriculum.start(step))
+def _places(
+    curriculum: Curriculum, steps: range, count: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Yield (n, m) of every micro-batch of the steps, or of `count` of them, evenly over all."""
+    count = len(steps) if count is None else min(count, len(steps))
+    for k in range(count):
+        knobs = curriculum.at(curriculum.start(steps[k * len(steps) // count]))
         yield from ((knobs.n, m) for m in range(knobs.micro_batches))
 
 

@@ -397,9 +397,12 @@ def test_latents_can_be_aligned(adaptive, tiny, aligned, images):
 @pytest.fixture
 def run(settings, aligned):
     """Settings of a run with an alignment, whose pairs are sampled in stage two."""
+    one, two = (stage.model_dump() for stage in settings.stages)
     change = {
+        # Whole cells of the teacher; 16 and 64 positions.
+        "stages": (one | {"resolution": 16}, two | {"resolution": 32, "shares": {"general": 1.0}}),
         "weights": {"alignment": 0.5},
-        "alignment": aligned.model_copy(update={"exact": 5, "sampled": 4}).model_dump(),
+        "alignment": aligned.model_copy(update={"exact": 20, "sampled": 4}).model_dump(),
     }
     return TrainSettings.model_validate(settings.model_dump() | change)
 
