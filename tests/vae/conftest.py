@@ -120,8 +120,10 @@ def on_ranks(world, work, *arguments, timeout=120):
     It raises what a rank raised.
     """
     with tempfile.TemporaryDirectory() as folder:
+        # In a file: of tensors in arguments, processes would share the memory.
+        torch.save((work, arguments), f"{folder}/work.pt")
         started = multiprocessing.start_processes(
-            _on_rank, (world, work, arguments, folder), world, join=False, start_method="spawn"
+            _on_rank, (world, folder), world, join=False, start_method="spawn"
         )
         try:
             # It returns False whenever one of them is done, and raises what one of them raised.
@@ -132,8 +134,9 @@ def on_ranks(world, work, *arguments, timeout=120):
                 process.kill()
 
 
-def _on_rank(rank, world, work, arguments, folder):
+def _on_rank(rank, world, folder):
     torch.set_num_threads(1)
+    work, arguments = torch.load(f"{folder}/work.pt", weights_only=False)
     ranks = Ranks.join(rank, world, f"file://{folder}/meeting", timeout=60)
     result = work(ranks, *arguments)
     ranks.leave()

@@ -1,4 +1,4 @@
-"""The alignment of latents with a frozen teacher, and what keeps it in proportion.
+"""The alignment of latents with a frozen teacher.
 
 Two terms (report, L_mcos and L_mdms; after VA-VAE, arXiv 2501.01423) over the N = i j positions of
 an image. z' = W z is the latent brought to the teacher's width by a learned W, f the feature there:
@@ -11,13 +11,12 @@ features are. The bars are part of the formula: without them latents less simila
 features would cost nothing.
 """
 
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -173,61 +172,6 @@ class Alignment(nn.Module):
         if self.settings.match == "latents":
             return functional.interpolate(z, (i, j), mode="bilinear"), features
         return z, functional.interpolate(features, latents, mode="area")
-
-
-class Branches(NamedTuple):
-    """One latent (b, C, i, j) twice: as the decoder sees it, and as the alignment does.
-
-    `effective` is the weight that the alignment's gradient had, a scalar which the backward pass
-    fills; None where the weight is fixed.
-    """
-
-    decoded: Tensor
-    aligned: Tensor
-    effective: Tensor | None
-
-
-def balance(z: Tensor, weight: float, cap: float) -> Branches:
-    """Split a latent in two, so that the second branch pulls `weight` times as hard as the first.
-
-    The second branch must enter the loss times `weight`. Its gradient g_a reaches the encoder
-    times min(|g_d| / |g_a / weight|, cap), where g_d is the decoder's.
-
-    This is VA-VAE's adaptive weight in one backward pass. VA-VAE takes two more passes, through
-    decoder and alignment, to find the norms. It takes them at the encoder's last weights; here
-    they are taken at its output. That needs no knowledge of the encoder and leaves two numbers to
-    add over the processes, so that the weight is that of the whole batch whatever their number.
-
-    The gradient of W does not pass through the split and is not scaled; to Adam that is the same.
-    """
-    effective = torch.full((), torch.nan, device=z.device)
-    decoded, aligned = _Balance.apply(z, weight, cap, effective)  # pyright: ignore[reportGeneralTypeIssues]
-    return Branches(decoded, aligned, effective)
-
-
-class _Balance(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, z: Tensor, weight: float, cap: float, effective: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        ctx.weight, ctx.cap, ctx.effective = weight, cap, effective
-        return z.view_as(z), z.view_as(z)
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor, None, None, None]:
-        decoder, alignment = gradients
-        squares = torch.stack([g.float().square().sum() for g in gradients])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(squares)
-        norm, norm_aligned = squares.sqrt()
-        # A dead alignment divides 0 by the smallest number, not by 0.
-        ratio = ctx.weight * norm / norm_aligned.clamp_min(torch.finfo(norm.dtype).tiny)
-        ratio = ratio.clamp_max(ctx.cap)
-        ctx.effective.copy_(ctx.weight * ratio)
-        return decoder + ratio * alignment, None, None, None
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from shards import Settings
-from vae.objective.alignment import Alignment, AlignmentSettings, Branches, balance
+from vae.objective.alignment import Alignment, AlignmentSettings
+from vae.objective.balance import Branches, Pull, split
 from vae.objective.lpips import LPIPS
 from vae.objective.perceptual import PerceptualEffLite0
 from vae.objective.teacher import Teacher
@@ -60,18 +61,18 @@ class Objective(nn.Module):
         super().__init__()
         self.perceptual, self.lpips, self.alignment = perceptual, lpips, alignment
 
-    def branches(self, z: Tensor, weights: Weights) -> Branches:
+    def branches(self, z: Tensor, weights: Weights, pull: Pull | None = None) -> Branches:
         """Return the latent (b, C, i, j) as the decoder and as the alignment are to see it.
 
-        They see the same values. Where the alignment is adaptive the backward pass sees two
-        branches, whose gradients it weighs against each other.
+        They see the same values. With `pull` the gradient of the alignment is scaled, and both
+        gradients are measured (vae/objective/balance.py).
 
         Raises:
             ValueError: when a weight asks for what was not given to the constructor.
         """
         self._check(weights)
-        if weights.alignment and self.alignment is not None and self.alignment.settings.adaptive:
-            return balance(z, weights.alignment, self.alignment.settings.cap)
+        if weights.alignment and pull is not None:
+            return split(z, weights.alignment, pull)
         return Branches(z, z, None)
 
     def forward(
@@ -88,7 +89,10 @@ class Objective(nn.Module):
         `branches`. L1 counts alpha, where there is one; networks and teacher know RGB and see no
         alpha. `rng` draws the positions of images too large to compare all pairs. The values are
         the terms before weighing, and of the alignment also its parts, the shares of hinges above
-        zero and, where it is adaptive, its effective weight, which the backward pass fills in.
+        zero and, where it is adaptive, its weight in effect.
+
+        The total holds all that learns. What has no weight counts 0 times: where processes train
+        together, each parameter must have a gradient.
         """
         watched: dict[str, Tensor] = {}
         terms = {"l1": l1(reconstruction, image)}
@@ -102,13 +106,16 @@ class Objective(nn.Module):
                 latents.aligned, image, weights.cosine_margin, weights.distance_margin, rng
             )
             terms["alignment"] = cosine.value + distance.value
-            if latents.effective is not None:
-                watched["alignment_weight"] = latents.effective
+            if latents.ratio is not None:
+                watched["alignment_weight"] = weights.alignment * latents.ratio
             watched |= {"mcos": cosine.value, "mcos_active": cosine.active}
             watched |= {"mdms": distance.value, "mdms_active": distance.active}
         total = image.new_zeros(())
         for name, value in terms.items():
             total = total + getattr(weights, name) * value
+        if "alignment" not in terms:
+            for parameter in self.learned().values():
+                total = total + 0 * parameter.sum()
         return total, {name: value.detach() for name, value in (terms | watched).items()}
 
     def learned(self) -> dict[str, nn.Parameter]:

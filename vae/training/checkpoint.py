@@ -45,6 +45,7 @@ class Header(Settings):
     version: Literal[3] = 3
     step: int
     n: int
+    balance: dict[str, float]
     guard: dict[str, Any]
     model: VAESettings
     sha256: dict[str, str]
@@ -57,6 +58,7 @@ def write(
     *,
     step: int,
     n: int,
+    balance: dict[str, float],
     guard: dict[str, Any],
     model: VAESettings,
     keep: int,
@@ -68,6 +70,7 @@ def write(
     header = Header(
         step=step,
         n=n,
+        balance=balance,
         guard=guard,
         model=model,
         sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},

@@ -54,7 +54,7 @@ class Ranks:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.rank, self.world = 0, 1
         self.device = device_named(device) if isinstance(device, str) else device
-        self._host: Any = None
+        self._host: Any = None  # torch's name for the group of all
         self._timeout = datetime.timedelta()
 
     @classmethod
@@ -82,7 +82,7 @@ class Ranks:
             return self
         self.rank, self.world = rank, world
         self._timeout = datetime.timedelta(seconds=timeout)
-        with self._waiting(f"meet the others at {meeting or 'the place of their launcher'}"):
+        with self.waiting(f"meet the others at {meeting or 'the place of their launcher'}"):
             if meeting is not None:
                 if self.device.type == "cuda":
                     torch.cuda.set_device(self.device)
@@ -93,8 +93,9 @@ class Ranks:
                     world_size=world,
                     timeout=self._timeout,
                 )
-            # Small things of the host never wait for a GPU.
-            self._host = distributed.new_group(backend="gloo", timeout=self._timeout)
+            if distributed.get_backend() != "gloo":
+                # Small things of the host never wait for a GPU.
+                self._host = distributed.new_group(backend="gloo", timeout=self._timeout)
             self._meet()
         return self
 
@@ -108,7 +109,7 @@ class Ranks:
         """Return what each rank gave, in their order. It is pickled: small things, seldom."""
         values: list[object] = [value] * self.world
         if self.world > 1:
-            with self._waiting("gather a value of each"):
+            with self.waiting("gather a value of each"):
                 distributed.all_gather_object(values, value, group=self._host)
         return values
 
@@ -117,14 +118,14 @@ class Ranks:
         if self.world == 1:
             return flag
         flags = torch.tensor(int(flag))
-        with self._waiting("agree on a flag"):
+        with self.waiting("agree on a flag"):
             distributed.all_reduce(flags, distributed.ReduceOp.MAX, group=self._host)
         return bool(flags.item())
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""
         if self.world > 1:
-            with self._waiting("meet at a barrier"):
+            with self.waiting("meet at a barrier"):
                 self._meet()
 
     def rows(self, mine: Tensor) -> Tensor:
@@ -132,9 +133,16 @@ class Ranks:
         if self.world == 1:
             return mine
         rows = [torch.empty_like(mine) for _ in range(self.world)]
-        with self._waiting("gather what each has measured"):
+        with self.waiting("gather what each has measured"):
             distributed.all_gather(rows, mine)
         return torch.cat(rows)
+
+    def exchange(self, mine: Tensor) -> Tensor:
+        """Give row k (world, ...) to rank k; return what each rank gave this one, in order."""
+        theirs = torch.empty_like(mine)
+        with self.waiting("exchange gradients"):
+            distributed.all_to_all(list(theirs), list(mine))
+        return theirs
 
     def leave(self) -> None:
         """Part from the others: this rank is alone after it."""
@@ -147,11 +155,18 @@ class Ranks:
         distributed.monitored_barrier(self._host, self._timeout, wait_all_ranks=True)
 
     @contextmanager
-    def _waiting(self, what: str) -> Generator[None, None, None]:
-        """Turn what goes wrong between ranks into one line."""
+    def waiting(self, what: str, *, computing: bool = False) -> Generator[None, None, None]:
+        """Turn what goes wrong between ranks, while they do `what`, into one line.
+
+        Where they are `computing` as well, what fails on this rank alone, as for want of memory,
+        goes on as it is.
+        """
         try:
             yield
-        except (RuntimeError, ValueError, OSError) as error:
+        except RuntimeError as error:
+            spoken = re.search(r"gloo|nccl", str(error), re.IGNORECASE)
+            if computing and not spoken and not isinstance(error, distributed.DistError):
+                raise
             # Gloo puts a line of its source in front and advice behind.
             said = re.sub(r"^\[[^]]*\.cc:\d+\] ", "", str(error)).partition("\n")[0]
             reason = said.partition(". ")[0] or type(error).__name__

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shards import UserError
 from vae.model import VAE
+from vae.objective.balance import Balance
 from vae.objective.losses import Objective
 from vae.training.average import Average
 from vae.training.checkpoint import (
@@ -27,6 +28,8 @@ from vae.training.checkpoint import (
 )
 from vae.training.curriculum import Knobs
 from vae.training.guard import Guard
+from vae.training.reductions import Reduction
+from vae.training.step import Outcome
 
 
 @dataclass
@@ -39,22 +42,28 @@ class State:
 
     model: VAE
     objective: Objective
+    reduction: Reduction
     optimizer: torch.optim.Optimizer
+    balance: Balance | None
     guard: Guard
     average: Average | None
     step: int = 0
     n: int = 0
 
-    def update(self, knobs: Knobs, bad: Tensor) -> None:
+    def update(self, knobs: Knobs, outcome: Outcome, clip: float, bad: Tensor) -> None:
         """Take the step whose gradients the parameters have; with the flag `bad` only n moves on.
 
-        The flag (scalar, 0 or 1) stays on the device.
+        The norm of the model's gradient is brought down to `clip`. The flag (scalar, 0 or 1) stays
+        on the device.
         """
+        self.reduction.clip(outcome.norm, clip)
         for group in self.optimizer.param_groups:
             group["lr"] = knobs.rate * group["scale"]
         # torch's name for it, from its gradient scaler; only fused optimizers look at it.
         self.optimizer.found_inf = bad  # pyright: ignore[reportAttributeAccessIssue]
         self.optimizer.step()
+        if self.balance is not None and outcome.squares is not None:
+            self.balance.update(outcome.squares, bad)
         if self.average is not None:
             self.average.update(self.model, self.n, knobs.samples, bad)
         self.step += 1
@@ -104,6 +113,7 @@ class State:
             files,
             step=self.step,
             n=self.n,
+            balance={} if self.balance is None else self.balance.state(),
             guard=self.guard.state(),
             model=self.model.settings,
             keep=keep,
@@ -135,6 +145,8 @@ class State:
             with torch.no_grad():
                 for name, value in self.average.tensors.items():
                     value.copy_(saved[name])
+        if self.balance is not None:
+            self.balance.restore(header.balance)
         self.guard.restore(header.guard)
         self.step, self.n = header.step, header.n
 

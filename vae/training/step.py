@@ -1,14 +1,18 @@
-"""One step up to its loss: what DistributedDataParallel and FSDP wrap."""
+"""One micro-batch up to its loss, and a step of them up to its gradient."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vae.model import VAE
+from vae.objective.balance import Balance, Pull
 from vae.objective.losses import Objective, Weights
+from vae.pixels import as_image
 from vae.training.curriculum import Knobs
+from vae.training.reductions import Reduction
 
 
 class Step(nn.Module):
@@ -23,31 +27,107 @@ class Step(nn.Module):
         self.model, self.objective = model, objective
 
     def forward(
-        self, image: Tensor, weights: Weights, rng: np.random.Generator
+        self,
+        images: Tensor,
+        weights: Weights,
+        rng: np.random.Generator,
+        pull: Pull | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstruct a batch (b, colours, h, w) in [-1, 1] and weigh what became of it.
+        """Reconstruct images (b, colours, h, w), uint8 or in [-1, 1], and weigh what became of it.
 
-        Returns what `Objective` does: scalars (total, {name: value, detached}).
+        `pull` makes the weight of the alignment adaptive. Returns what `Objective` does: scalars
+        (total, {name: value, detached}).
 
         Raises:
             ValueError: when a weight asks for a term that the objective was built without.
         """
-        latents = self.objective.branches(self.model.encode(image), weights)
+        image = as_image(images)
+        latents = self.objective.branches(self.model.encode(image), weights, pull)
         reconstruction = self.model.decode(latents.decoded, (image.shape[2], image.shape[3]))
         return self.objective(latents, reconstruction, image, weights, rng)
 
 
-def take(forward: Step, batches: Iterable[Tensor], knobs: Knobs, seed: int) -> dict[str, Tensor]:
-    """Run the micro-batches of a step and add the mean of their gradients to the parameters'.
+class Outcome(NamedTuple):
+    """What a step came to, the same on all ranks, on the device; nothing has been read back.
 
-    `batches` yields them in order, each (b, 3, h, w) in [-1, 1]. Returns the mean over them of
-    each of the objective's values and of the total, scalars.
+    `terms` (M, len(names)) float32 are those of each micro-batch of the step, `total` the last.
+    `norm` is that of the gradient of the model before clipping, `learned` of what the objective
+    learns. `squares` is what `Balance` keeps of the step; None where no weight is adaptive.
     """
-    values: dict[str, list[Tensor]] = {}
-    for m, image in enumerate(batches):
+
+    names: tuple[str, ...]
+    terms: Tensor
+    norm: Tensor
+    learned: Tensor
+    squares: Tensor | None
+
+    @property
+    def losses(self) -> Tensor:
+        """The total of each micro-batch, (M,)."""
+        return self.terms[:, -1]
+
+    @property
+    def gradient(self) -> Tensor:
+        """The norm, which is finite only where that of what the objective learns is, too."""
+        return self.norm + 0 * self.learned
+
+    def values(self) -> dict[str, Tensor]:
+        """Return the means over the micro-batches by name, and the norm: scalars."""
+        means = dict(zip(self.names, self.terms.mean(0), strict=True))
+        return means | {"gradient_norm": self.norm}
+
+
+def take(
+    reduction: Reduction,
+    images: Iterable[Tensor],
+    knobs: Knobs,
+    seed: int,
+    balance: Balance | None = None,
+) -> Outcome:
+    """Leave the gradient of a step, the mean over its micro-batches, at the parameters.
+
+    `images` are those of this rank's part, in order, (b, colours, h, w) uint8. With `balance` the
+    weight of the alignment is adaptive, by the steps before this one; where there is none the step
+    is run twice, and measured the first time.
+    """
+    if balance is not None and not knobs.weights.alignment:
+        balance.forget()
+    adaptive = balance if knobs.weights.alignment else None
+    if adaptive is not None and not adaptive.measured:
+        images = list(images)
+        first = _run(reduction, images, knobs, seed, adaptive)
+        assert first.squares is not None, "an adaptive step is measured"
+        adaptive.begin(first.squares)
+    return _run(reduction, images, knobs, seed, adaptive)
+
+
+def _run(
+    reduction: Reduction,
+    images: Iterable[Tensor],
+    knobs: Knobs,
+    seed: int,
+    balance: Balance | None,
+) -> Outcome:
+    ranks = reduction.ranks
+    part = ranks.part(knobs.micro_batches)
+    ratio = None if balance is None else balance.ratio()
+    rows: list[Tensor] = []
+    names: tuple[str, ...] = ()
+    reduction.begin(knobs.micro_batches)
+    for m, micro_batch in zip(part, images, strict=True):
         rng = np.random.default_rng([seed, knobs.n, m])
-        total, terms = forward(image, knobs.weights, rng)
-        (total / knobs.micro_batches).backward()
-        for name, value in (terms | {"total": total.detach()}).items():
-            values.setdefault(name, []).append(value)
-    return {name: torch.stack(column).mean() for name, column in values.items()}
+        pull = None if ratio is None else Pull(ratio, ratio.new_full((2,), torch.nan))
+        micro_batch = micro_batch.to(
+            ranks.device, memory_format=torch.channels_last, non_blocking=True
+        )
+        total, terms = reduction.run(micro_batch, knobs.weights, rng, pull, last=m == part[-1])
+        terms |= {"total": total}
+        names = tuple(terms)
+        row = torch.stack([value.float() for value in terms.values()])
+        # The gradient of a mean over b images is a b-th of each one's.
+        rows.append(row if pull is None else torch.cat([row, len(micro_batch) * pull.squares]))
+    # One exchange for all that is measured; added up in the same order on every rank.
+    measured = ranks.rows(torch.stack(rows))
+    norm, learned = reduction.end()
+    squares = None if balance is None else measured[:, len(names) :].mean(0)
+    return Outcome(names, measured[:, : len(names)], norm, learned, squares)

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.utils import get_total_norm
 
 from shards.signals import answered
 from shards.store import Where
 from vae.inference.latents import measure_latents
 from vae.model import VAE
+from vae.objective.balance import Balance
 from vae.objective.losses import Objective, build_objective
 from vae.pixels import as_image
 from vae.training.average import Average
@@ -38,6 +38,7 @@ from vae.training.loader import Batches, open_streams, sizes_of
 from vae.training.loading import announce, load, read_so_far
 from vae.training.ranks import Ranks
 from vae.training.record import SKIPPED, Record, settled
+from vae.training.reductions import wrap
 from vae.training.settings import TrainSettings
 from vae.training.start import freeze, start_from
 from vae.training.state import State
@@ -79,7 +80,7 @@ def fit(
         log.warning(line)
     batches = Batches(readers, curriculum, resized=settings.resized)
     state = begin(settings, device)
-    model, optimizer = state.model, state.optimizer
+    model = state.model
     watch = Watch(
         watched or {},
         readers,
@@ -103,7 +104,6 @@ def fit(
         model.skip.start_from(as_image(batches[at].images) for at in places)
     (out / "settings.json").write_text(settings.model_dump_json(indent=1) + "\n")
 
-    forward = Step(model, state.objective)
     remaining = _places(curriculum, range(state.step, curriculum.steps))
     loaded = load(batches.beginning(state.n), remaining, loaders=workers, pinned=device != "cpu")
     with Record(out, state.n) as record, _interruptible() as interrupted:
@@ -112,21 +112,16 @@ def fit(
         images, clock = 0, time.perf_counter()
         for n in curriculum.starts(state.n):
             knobs = curriculum.at(n)
-            optimizer.zero_grad(set_to_none=True)
-            drawn = dropped.noting(n, islice(loaded, knobs.micro_batches))
-            moved = (as_image(batch.images.to(device, non_blocking=True)) for batch in drawn)
-            terms = take(forward, moved, knobs, settings.seed)
-            # Without the projection, whose gradient has its own scale (vae/objective/alignment.py).
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            learned = [p.grad for p in state.objective.learned().values() if p.grad is not None]
-            # It must be finite all the same.
-            bad = state.guard.judge(knobs, terms["total"][None], norm + 0 * get_total_norm(learned))
-            state.update(knobs, bad)
+            part = dropped.noting(n, islice(loaded, knobs.micro_batches))
+            pixels = (batch.images for batch in part)
+            outcome = take(state.reduction, pixels, knobs, settings.seed, state.balance)
+            bad = state.guard.judge(knobs, outcome.losses, outcome.gradient)
+            state.update(knobs, outcome, settings.clip, bad)
 
             finished = state.n == curriculum.samples
             logged = finished or state.step % settings.log_every == 0
             images += knobs.samples
-            for name, value in (terms | {"gradient_norm": norm}).items():
+            for name, value in outcome.values().items():
                 if not bad:
                     values.setdefault(name, []).append(value.item())
             # Free on a CPU; elsewhere the host would wait for the device.
@@ -182,11 +177,15 @@ def begin(settings: TrainSettings, device: str = "cpu") -> State:
     objective = build_objective(
         settings.largest_weights(), settings.alignment, model.settings, settings.vgg, settings.seed
     ).to(device)
-    objective.to(memory_format=torch.channels_last)
+    reduction = wrap("fast", Step(model, objective), Ranks(device))
+    # Of a frozen encoder the alignment moves nothing that could be balanced.
+    adaptive = settings.alignment.adaptive and settings.train != "decoder"
     return State(
         model,
         objective,
+        reduction,
         build_optimizer(model, objective, settings),
+        Balance(settings.alignment.cap, device) if adaptive and objective.alignment else None,
         Guard(settings.guard, device),
         Average(model, settings.average) if settings.average else None,
     )
@@ -196,7 +195,7 @@ def build(settings: TrainSettings) -> VAE:
     """Build the model; its start weights follow from the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return VAE(settings.model()).to(memory_format=torch.channels_last)
+        return VAE(settings.model())
 
 
 def build_optimizer(model: VAE, objective: Objective, settings: TrainSettings) -> torch.optim.AdamW:

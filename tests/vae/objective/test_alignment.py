@@ -1,7 +1,5 @@
 import json
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +11,8 @@ from safetensors.torch import load_file
 
 from shards import UserError
 from vae import VAE, AlignmentSettings, Stage, TrainSettings, Weights, fit, mcos, mdms
-from vae.objective.alignment import Alignment, balance, mdms_sampled
+from vae.objective.alignment import Alignment, mdms_sampled
+from vae.objective.balance import HALF_LIFE, Balance, Pull, split
 from vae.objective.losses import build_objective
 from vae.training.step import Step
 
@@ -237,52 +236,95 @@ def norm(x):
     return x.double().norm().item()
 
 
-def test_the_alignment_pulls_weight_times_as_hard_as_the_reconstruction():
+def pull(ratio):
+    return Pull(torch.tensor(ratio), torch.full((2,), torch.nan))
+
+
+def test_the_alignment_s_gradient_counts_ratio_times_and_both_are_measured():
     z = noise(2, 6, 4, 6).requires_grad_()
-    decoded, aligned, effective = balance(z, 0.3, 1e9)
-    assert effective.isnan()
+    decoded, aligned, ratio = split(z, 0.3, in_force := pull(4.0))
+    assert ratio == 4.0
     # Each branch has its own, constant gradient.
     a, b = noise(2, 6, 4, 6, seed=1), 1e-4 * noise(2, 6, 4, 6, seed=2)
     ((decoded * a).sum() + 0.3 * (aligned * b).sum()).backward()
-    pull = z.grad - a
-    assert norm(pull) == pytest.approx(0.3 * norm(a), rel=1e-5)
-    assert torch.allclose(pull / norm(pull), b / norm(b), atol=1e-5)
-    assert effective.item() == pytest.approx(0.3 * norm(a) / norm(b), rel=1e-5)
+    assert torch.allclose(z.grad, a + 0.3 * 4.0 * b)
+    expected = [norm(a) ** 2, norm(b) ** 2]
+    assert in_force.squares.tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_cap_holds_and_dead_branches_give_no_nan():
-    a, b = noise(2, 6, 4, 6, seed=1), 1e-4 * noise(2, 6, 4, 6, seed=2)
-    for reconstruction, alignment, expected in (
-        (a, b, a + 0.3 * 100 * b),
-        (a, 0 * b, a),
-        (0 * a, b, 0 * a),
-        (0 * a, 0 * b, 0 * a),
-    ):
-        z = torch.zeros(2, 6, 4, 6, requires_grad=True)
-        decoded, aligned, effective = balance(z, 0.3, 100.0)
-        ((decoded * reconstruction).sum() + 0.3 * (aligned * alignment).sum()).backward()
-        assert torch.allclose(z.grad, expected, atol=1e-6)
-        assert effective.isfinite()
+def test_the_ratio_is_that_of_the_running_means_and_forgets_by_halves():
+    balance = Balance(cap=100.0)
+    assert not balance.measured
+    balance.begin(torch.tensor([16.0, 4.0]))
+    assert balance.measured
+    assert balance.ratio() == 2.0
+    for _ in range(20):  # means that start from zero have no bias in their ratio
+        balance.update(torch.tensor([16.0, 4.0]))
+    assert balance.ratio().item() == pytest.approx(2.0, rel=1e-6)
+    for _ in range(200):
+        balance.update(torch.tensor([0.0, 4.0]))
+    for _ in range(HALF_LIFE):
+        balance.update(torch.tensor([8.0, 4.0]))
+    assert balance.ratio().item() == pytest.approx(1.0, rel=1e-3)  # half way from 0 to 8 / 4
+
+
+def test_a_bad_step_and_one_without_finite_norms_leave_no_trace():
+    balance = Balance(cap=100.0)
+    balance.begin(torch.tensor([torch.nan, 1.0]))
+    assert not balance.measured
+    balance.begin(torch.tensor([4.0, 1.0]))
+    before = balance.state()
+    balance.update(torch.tensor([torch.nan, torch.inf]), torch.tensor(1.0))
+    assert balance.state() == before
+    balance.update(torch.tensor([9.0, 1.0]), torch.tensor(0.0))
+    assert balance.state() != before
+    balance.forget()
+    assert not balance.measured
+    assert balance.ratio() == 0
+
+
+def test_a_balance_goes_on_with_its_bits():
+    ours, theirs = Balance(100.0), Balance(100.0)
+    ours.begin(torch.tensor([1.2345678, 0.7]))
+    theirs.restore(json.loads(json.dumps(ours.state())))
+    for balance in (ours, theirs):
+        balance.update(torch.tensor([0.1, 0.3]))
+    assert ours.state() == theirs.state()
+    assert theirs.measured
+
+
+@pytest.mark.parametrize(
+    ("squares", "expected"),
+    [([9.0, 1e-12], 100.0), ([9.0, 0.0], 100.0), ([0.0, 1.0], 0.0), ([0.0, 0.0], 0.0)],
+)
+def test_the_cap_holds_and_dead_branches_give_no_nan(squares, expected):
+    balance = Balance(cap=100.0)
+    balance.begin(torch.tensor(squares))
+    assert balance.ratio() == expected
 
 
 def test_one_pass_gives_the_gradients_of_three(tiny, aligned, images):
+    """The first step: it is measured, and then has VA-VAE's weight for its own images."""
     weights = Weights(alignment=0.5)
     model = VAE(tiny)
     objective = build_objective(weights, aligned, tiny)
-    total, terms = Step(model, objective)(images, weights, rng())
+    step, balance = Step(model, objective), Balance(1e9)
+    step(images, weights, rng(), first := pull(1.0))[0].backward()
+    balance.begin(first.squares)
+    model.zero_grad()
+    total, terms = step(images, weights, rng(), Pull(balance.ratio(), first.squares))
     total.backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters()}
 
-    fixed = build_objective(weights, aligned.model_copy(update={"adaptive": False}), tiny)
     held = []
     encode = model.encode
     model.encode = lambda x: held.append(encode(x)) or held[-1]
     model.zero_grad()
-    _, parts = Step(model, fixed)(images, weights, rng())
+    _, parts = step(images, weights, rng())
     assert "alignment_weight" not in parts
     z = held[0]
     reconstruction = (model.decode(z) - images).abs().mean()
-    cosine, distance = fixed.alignment(z, images, 0, 0, rng())
+    cosine, distance = objective.alignment(z, images, 0, 0, rng())
     alignment = cosine.value + distance.value
     norms = [
         torch.autograd.grad(loss, z, retain_graph=True)[0].norm()
@@ -293,55 +335,6 @@ def test_one_pass_gives_the_gradients_of_three(tiny, aligned, images):
     (reconstruction + scale * alignment).backward()
     for name, p in model.named_parameters():
         assert torch.allclose(p.grad, found[name], rtol=1e-4, atol=1e-7), name
-
-
-RANK = """
-import json, sys
-import numpy as np, torch
-from torch.nn.parallel import DistributedDataParallel
-from vae import VAE, AlignmentSettings, VAESettings, Weights
-from vae.objective.losses import build_objective
-from vae.training.step import Step
-
-weights = Weights(alignment=0.5)
-
-def measure(step, run, images):
-    total, terms = run(images, weights, np.random.default_rng(0))
-    total.backward()
-    gradients = [p.grad.norm().item() for p in step.model.parameters()]
-    return {"weight": terms["alignment_weight"].item(), "gradients": gradients}
-
-rank, folder, teacher, settings = sys.argv[1:]
-torch.set_num_threads(1)
-settings = VAESettings.model_validate_json(settings)
-torch.manual_seed(0)
-aligned = AlignmentSettings(teacher=teacher, match="input")
-step = Step(VAE(settings), build_objective(weights, aligned, settings))
-images = torch.rand(4, 3, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
-alone = measure(step, step, images)
-step.zero_grad()
-store = f"file://{folder}/store"
-torch.distributed.init_process_group("gloo", init_method=store, rank=int(rank), world_size=2)
-together = measure(step, DistributedDataParallel(step), images.chunk(2)[int(rank)])
-torch.distributed.destroy_process_group()
-print(json.dumps([alone, together]))
-"""
-
-
-@pytest.mark.slow
-def test_the_adaptive_weight_does_not_depend_on_the_number_of_processes(tiny, teacher, tmp_path):
-    settings = tiny.model_dump_json()
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK, rank, str(tmp_path), teacher, settings],
-            stdout=subprocess.PIPE,
-        )
-        for rank in "01"
-    ]
-    for process in ranks:
-        alone, together = json.loads(process.communicate(timeout=200)[0])
-        assert together["weight"] == pytest.approx(alone["weight"], rel=1e-5)
-        assert together["gradients"] == pytest.approx(alone["gradients"], rel=1e-4)
 
 
 # What learns

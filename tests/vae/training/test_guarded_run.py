@@ -24,14 +24,15 @@ def inject(monkeypatch):
     whole = vae.training.train.take
 
     def ruin(kind, *places):
-        def take(forward, batches, knobs, seed):
-            terms = whole(forward, batches, knobs, seed)
+        def take(reduction, images, knobs, seed, balance):
+            outcome = whole(reduction, images, knobs, seed, balance)
             if knobs.n in places:
-                for p in forward.parameters():
+                for p in reduction.parameters:
                     p.grad.mul_(NUMBERS[kind])
+                outcome = outcome._replace(norm=outcome.norm * NUMBERS[kind])
                 if kind == "loss":
-                    terms["total"] = terms["total"] * torch.nan
-            return terms
+                    outcome.losses.mul_(torch.nan)
+            return outcome
 
         monkeypatch.setattr(vae.training.train, "take", take)
 
@@ -42,12 +43,12 @@ def leave_out(monkeypatch, *places):
     """Let the steps at some n change nothing, without a word to guard or optimizer."""
     whole = State.update
 
-    def update(state, knobs, bad):
+    def update(state, knobs, *rest):
         if knobs.n in places:
             state.step += 1
             state.n += knobs.samples
         else:
-            whole(state, knobs, bad)
+            whole(state, knobs, *rest)
 
     monkeypatch.setattr(State, "update", update)
 
@@ -155,8 +156,8 @@ def test_a_run_that_is_bad_before_its_first_checkpoint_ends(settings, streams, t
 def test_weights_that_are_not_finite_are_never_saved(settings, streams, tmp_path, monkeypatch):
     whole = State.update
 
-    def update(state, knobs, bad):
-        whole(state, knobs, bad)
+    def update(state, knobs, *rest):
+        whole(state, knobs, *rest)
         if knobs.n == 16:
             with torch.no_grad():
                 state.model.decoder.head.conv.bias.fill_(torch.inf)
