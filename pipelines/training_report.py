@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,13 +124,17 @@ def knob_charts(log: Sequence[Row], course: Course) -> Iterator[Chart]:
 def training_charts(log: Sequence[Row], course: Course) -> Iterator[Chart]:
     """Draw what came of it: losses, gradient, the alignment's hinges and weight, speed."""
     yield "loss terms before weighing, and the total", loss_curve(log, course)
+    inside = sorted({name for row in log for name in row if name.startswith("text_psnr/")})
     for title, label, names, logarithmic in (
+        ("PSNR inside text, by its em in px", "PSNR, dB", inside, False),
         ("norm of the gradient, before clipping", "norm", ("gradient_norm",), True),
         ("shares of hinges above zero", "share", ("mcos_active", "mdms_active"), False),
         ("weight of the alignment in force", "weight", ("alignment_weight",), True),
         ("speed", "images a second", ("images_per_second",), False),
     ):
-        lines = [line(name, log, _at(name), colour=k) for k, name in enumerate(names)]
+        lines = [
+            line(name.rpartition("/")[2], log, _at(name), colour=k) for k, name in enumerate(names)
+        ]
         if kept := [curve for curve in lines if curve is not None]:
             yield title, over_n(label, kept, course, logarithmic=logarithmic)
 
@@ -184,14 +187,11 @@ def _weights(log: Sequence[Row], names: Sequence[str]) -> Iterator[Line | None]:
 
 
 def _title(metric: str) -> str:
-    """Name a metric for people: `ned_10_16px` is NED of text of 10 to 16 px."""
+    """Name a metric for people: `ned/8-11` is NED, text of 8-11 px."""
     if metric in METRICS:
         return METRICS[metric][0]
-    size = re.fullmatch(r"ned_(below_|from_)?(\d+)(?:_(\d+))?px", metric)
-    if not size:
-        return _words(metric)
-    before, low, high = size.groups()
-    return f"NED of text {(before or 'of_')[:-1]} {low}{f' to {high}' if high else ''} px"
+    name, _, size = metric.partition("/")
+    return f"{_title(name)}, text of {size} px" if size else _words(metric)
 
 
 def _words(name: str) -> str:

@@ -16,6 +16,7 @@ from vae.pixels import to_image, to_pixels
 from vae.presets import PRESETS
 from vae.settings import VAESettings
 from vae.training.checkpoint import load_model
+from vae.training.em import size_class
 from vae.training.settings import TrainSettings
 from vae.training.stage import Stage
 from vae.training.step import Step
@@ -42,6 +43,7 @@ __all__ = [
     "mdms",
     "measure_latents",
     "ned",
+    "size_class",
     "to_image",
     "to_pixels",
 ]

@@ -6,7 +6,6 @@ would be. NED compares the OCR of the original with the OCR of the reconstructio
 and counted.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,7 @@ from pipelines.evaluation.pictures import keep
 from shards import RGB, Sample, Settings, ShardReader
 from shards.boxes import Window
 from shards.store import Where
-from vae import METRICS, DCTCodec, Mean, load_model, ned, to_image, to_pixels
+from vae import METRICS, DCTCodec, Mean, load_model, ned, size_class, to_image, to_pixels
 
 
 class ScoringSettings(Settings):
@@ -90,10 +89,6 @@ def score(
     return rows
 
 
-SIZES_PX = (10, 16, 24)
-"""Where the sizes of text are parted in `ReadingScore`: ems in px (our choice)."""
-
-
 class ReadingScore:
     """NED of the reconstructions of a training run, by size of text; `vae.fit` takes it as `score`.
 
@@ -118,21 +113,21 @@ class ReadingScore:
         return type(self), (self._make,)
 
     def __call__(self, sample: Sample, original: RGB, output: RGB) -> dict[str, float | None]:
-        """Return `ned`, and the same under the name of the size; both are (h, w, 3) uint8."""
+        """Return `ned`, and the same as `ned/8-11` and so on; both images are (h, w, 3) uint8."""
         if not holds_text(sample):
             return {}
         known = crc32(original.tobytes())
         if known not in self._read:
             self._read[known] = self.reader.read(original)
         score = ned(self._read[known], self.reader.read(output))
-        size = size_name(sample, original)
-        return {"ned": score} | ({size: score} if size else {})
+        size = size_of(sample, original)
+        return {"ned": score} | ({f"ned/{size}": score} if size else {})
 
 
-def size_name(sample: Sample, crop: RGB) -> str | None:
-    """Name the size of the text in the central crop of a sample: `ned_below_10px` and so on.
+def size_of(sample: Sample, crop: RGB) -> str | None:
+    """Name the class of the text in the central crop of a sample: vae/training/em.py has them.
 
-    It is the median em of the lines that the crop shows; None where the label has no lines.
+    It is that of the median em of the lines that the crop shows; None where the label has no lines.
     """
     height, width = crop.shape[:2]
     left, top = (sample.meta.get(k, n) - n for k, n in (("width", width), ("height", height)))
@@ -142,14 +137,7 @@ def size_name(sample: Sample, crop: RGB) -> str | None:
         for line in sample.meta.get("lines", [])
         if overlap(line["box"], (left, top, left + width, top + height))
     ]
-    if not sizes:
-        return None
-    place = bisect_right(SIZES_PX, median(sizes))
-    if place == len(SIZES_PX):
-        return f"ned_from_{SIZES_PX[-1]}px"
-    if not place:
-        return f"ned_below_{SIZES_PX[0]}px"
-    return f"ned_{SIZES_PX[place - 1]}_{SIZES_PX[place]}px"
+    return size_class(median(sizes)) if sizes else None
 
 
 def overlap(box: Sequence[float], window: Window) -> bool:

@@ -6,6 +6,7 @@ there is none and 255 for all that is larger. Labels are those of rendered pages
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,11 @@ EXACT = 4e-10
 
 CLASSES = ("under 8", "8-11", "12-19", "from 20")
 """What the classes are called, px of em."""
+
+
+def size_class(em: float) -> str:
+    """Name the class of an em in px."""
+    return CLASSES[max(0, bisect_right(LOWEST, em) - 1)]
 
 
 def em_map(meta: Mapping[str, Any], height: int, width: int, name: str) -> EmMap:

@@ -11,7 +11,7 @@ from pipelines.evaluation.scoring import (
     crops,
     reconstruct,
     score,
-    size_name,
+    size_of,
 )
 from shards import Sample, ShardWriter, decode, encode_png
 from tests.conftest import picture
@@ -88,7 +88,7 @@ def page(size_px, box=(10, 10, 50, 30)):
 
 @pytest.mark.parametrize(
     ("size_px", "name"),
-    [(9, "ned_below_10px"), (10, "ned_10_16px"), (16, "ned_16_24px"), (40, "ned_from_24px")],
+    [(7, "ned/under 8"), (8, "ned/8-11"), (19.5, "ned/12-19"), (40, "ned/from 20")],
 )
 def test_reading_is_scored_by_the_size_of_text(size_px, name):
     score = ReadingScore(BrightnessReader)
@@ -99,9 +99,9 @@ def test_reading_is_scored_by_the_size_of_text(size_px, name):
 
 def test_the_size_is_that_of_the_lines_a_crop_shows():
     crop = np.zeros((20, 20, 3), np.uint8)  # of 60 x 40 px: from (20, 10) to (40, 30)
-    assert size_name(page(9, (0, 0, 19, 40)), crop) is None
-    assert size_name(page(9, (0, 0, 21, 11)), crop) == "ned_below_10px"
-    assert size_name(Sample("k", b"", "png", text="x"), crop) is None
+    assert size_of(page(9, (0, 0, 19, 40)), crop) is None
+    assert size_of(page(9, (0, 0, 21, 11)), crop) == "8-11"
+    assert size_of(Sample("k", b"", "png", text="x"), crop) is None
 
 
 def test_an_original_is_read_once_and_no_texture_is_read():
