@@ -13,6 +13,7 @@ from shards.console import run_command
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pipelines.evaluation.scoring import ReadingScore
     from shards.store import Where
     from vae import TrainSettings
 
@@ -29,6 +30,13 @@ def train(
         ),
     ],
     out: OutOption,
+    watch: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=DIR|URL",
+            help="Images to score while it trains, and never to learn from. May be given again.",
+        ),
+    ] = [],  # noqa: B006 - typer copies defaults
     loaders: Annotated[
         int, typer.Option(min=0, metavar="N", help="Processes that load batches; 0 = this one.")
     ] = 0,
@@ -51,12 +59,20 @@ def train(
         --stream general=runs/photos --stream real=runs/documents \\
         --stream synthetic=runs/pages
     """  # noqa: D301 - click leaves the lines below this mark as they are
-    streams = places_by_name(stream, "--stream")
+    streams, watched = places_by_name(stream, "--stream"), places_by_name(watch, "--watch")
     from pipelines.recipe import load
     from vae import TrainSettings
 
     asked = load(TrainSettings, recipe, settings)
-    last = train_to(out, asked, streams, loaders=loaders, device=device, from_scratch=from_scratch)
+    last = train_to(
+        out,
+        asked,
+        streams,
+        watched=watched,
+        loaders=loaders,
+        device=device,
+        from_scratch=from_scratch,
+    )
     typer.echo(f"{last}")
 
 
@@ -65,6 +81,7 @@ def train_to(
     settings: TrainSettings,
     streams: Mapping[str, Where],
     *,
+    watched: Mapping[str, Where] | None = None,
     loaders: int = 0,
     device: str = "cpu",
     from_scratch: bool = False,
@@ -79,6 +96,7 @@ def train_to(
     from vae import fit
     from vae.training.unindexed import open_stream
 
+    score = reading(settings) if watched else None
     # What the streams hold, not where it lies: a data set may move.
     named = {name: open_stream(place).fingerprint for name, place in streams.items()}
     claim(out, {"kind": "Train", "recipe": settings.model_dump(mode="json"), "streams": named})
@@ -97,7 +115,24 @@ def train_to(
             device=device,
             progress=show,
             from_scratch=from_scratch,
+            watched=watched,
+            score=score,
         )
+
+
+def reading(settings: TrainSettings) -> ReadingScore | None:
+    """Return what reads watched images, where the settings ask for that.
+
+    Raises:
+        UserError: when the OCR engine is not installed.
+    """
+    if not settings.watch_read:
+        return None
+    from pipelines.evaluation.scoring import ReadingScore
+
+    score = ReadingScore()
+    _ = score.reader  # now, not after an hour of training
+    return score
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """`nonpareil train` on streams that move, change, or lie in a bucket."""
 
+import json
+
 import pytest
 
 from pipelines.options import places_by_name
-from pipelines.train import train_to
+from pipelines.train import reading, train_to
 from shards import UserError, open_store
 from tests.vae.conftest import TINY, write_shard
 from vae import TrainSettings
@@ -34,3 +36,14 @@ def test_a_stream_may_move_but_not_change(settings, tmp_path, s3):
     streams = places_by_name([f"general={url}"], "--stream")
     assert train_to(tmp_path / "run", settings, streams) == last
     assert train_to(tmp_path / "again", settings, streams).name == last.name
+
+
+def test_watched_sets_are_scored_and_read_where_that_is_asked_for(settings, tmp_path):
+    streams = {"general": write_shard(tmp_path / "first", "photo", 3, (20, 20))}
+    watched = {"held": write_shard(tmp_path / "held", "photo", 2, (20, 20), seed=1)}
+    assert callable(reading(settings))
+    quiet = settings.model_copy(update={"watch_read": 0})
+    assert reading(quiet) is None
+    train_to(tmp_path / "run", quiet, streams, watched=watched)
+    (row,) = map(json.loads, (tmp_path / "run/watch.jsonl").read_text().splitlines())
+    assert row["sets"]["held"]["images"] == 2
