@@ -13,6 +13,7 @@ from pipelines.finalize import finalize
 from pipelines.preflight import preflight
 from pipelines.quickstart import quickstart
 from pipelines.render import render
+from pipelines.replay import replay
 from pipelines.report import report
 from pipelines.train import train
 from shards.console import new_app, run
@@ -27,6 +28,7 @@ app.command()(finalize)
 app.command()(preflight)
 app.add_typer(shards_app, name="shards")
 app.command()(train)
+app.command()(replay)
 app.command()(evaluate)
 app.command()(export)
 app.command()(report)

@@ -104,7 +104,9 @@ def train_to(
         task = bar.add_task("train", total=sum(stage.samples for stage in settings.stages), note="")
 
         def show(row: Mapping[str, Any]) -> None:
-            note = f"{row['stage']}  loss {row['total']:.4f}  {row['images_per_second']:.0f} img/s"
+            # Where every step since the last row was skipped there is no loss.
+            loss = f"loss {row['total']:.4f}" if "total" in row else "no step taken"
+            note = f"{row['stage']}  {loss}  {row['images_per_second']:.0f} img/s"
             bar.update(task, completed=row["n"], note=note)
 
         return fit(

@@ -37,6 +37,12 @@ class Average:
         self.tensors = {name: p.detach().clone() for name, p in model.named_parameters()}
 
     @torch.no_grad()
+    def begin(self, model: nn.Module) -> None:
+        """Begin at the weights as they are."""
+        for name, p in model.named_parameters():
+            self.tensors[name].copy_(p)
+
+    @torch.no_grad()
     def update(self, model: nn.Module, n: int, samples: int, bad: Tensor) -> None:
         """Add the weights after the step of `samples` at `n`, unless its flag `bad` is 1.
 

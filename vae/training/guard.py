@@ -122,8 +122,8 @@ class Guard:
         if bad and self.settings.action == "stop":
             raise UserError(
                 f"{bad[0].reason} at step {bad[0].step}, n {bad[0].knobs.n} (stage "
-                f"{bad[0].knobs.stage.name}), and guard.action is stop; skipped.jsonl names its "
-                "samples"
+                f"{bad[0].knobs.stage.name}), and guard.action is stop; look at its samples with "
+                "nonpareil replay"
             )
         if self.lost is not None and self.rollbacks == self.settings.rollbacks:
             raise UserError(

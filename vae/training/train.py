@@ -102,6 +102,8 @@ def fit(
     elif settings.skip_start:
         places = _places(curriculum, range(curriculum.steps), settings.skip_start)
         model.skip.start_from(as_image(batches[at].images) for at in places)
+    if last is None and state.average is not None:
+        state.average.begin(model)
     (out / "settings.json").write_text(settings.model_dump_json(indent=1) + "\n")
 
     remaining = _places(curriculum, range(state.step, curriculum.steps))

@@ -81,7 +81,10 @@ def test_the_rest_of_a_run_has_the_bits_of_one_without_the_bad_draws(
     # A tiny run has no 256 steps to take a median of.
     monkeypatch.setattr(vae.training.guard, "RING", 2)
     inject(kind, 12, 20)
-    last = fit(settings, streams, tmp_path / "guarded")
+    seen = []
+    last = fit(settings, streams, tmp_path / "guarded", progress=seen.append)
+    assert [row["step"] for row in seen] == [2, 4, 6, 8]
+    assert seen[-1]["gradient_norm"] > 0
     reasons = {
         "loss": "the loss is nan",
         "gradient": "the gradient is nan",

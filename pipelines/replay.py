@@ -1,0 +1,108 @@
+"""`nonpareil replay`, also `python -m pipelines.replay`: one step of a training run again."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.options import JsonOption, places_by_name
+from shards.console import print_json, print_table, run_command
+from shards.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shards.store import Where
+    from vae.training.replay import Replay
+
+
+def replay(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A training folder.")],
+    n: Annotated[
+        int,
+        typer.Argument(
+            min=0, metavar="N", help="Samples seen before the step, as in skipped.jsonl."
+        ),
+    ],
+    *,
+    stream: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=DIR|URL",
+            help="A stream of the run and the folder or bucket of its shards. Give it once for "
+            "each.",
+        ),
+    ],
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="Where the model runs: cpu, cuda or mps.")
+    ] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Take one step of a training run again, sample by sample.
+
+    The steps from the newest checkpoint before it are taken first, and nothing is written. Of
+    every sample alone, the table has the terms of the objective before weighing, their total and
+    the norm of the gradient.
+
+    \b
+    Example: nonpareil replay runs/nano 5216 --stream general=runs/photos \\
+        --stream real=runs/documents --stream synthetic=runs/pages
+    """  # noqa: D301 - click leaves the lines below this mark as they are
+    again = replay_to(run, n, places_by_name(stream, "--stream"), device=device)
+    if as_json:
+        # JSON has no NaN and no infinity.
+        print_json(*({name: _plain(value) for name, value in row.items()} for row in again.rows))
+        return
+    knobs = again.knobs
+    print_table(
+        f"step {knobs.step + 1} at n {knobs.n}, stage {knobs.stage.name}, rate {knobs.rate:.2e}",
+        again.rows,
+        footer=f"weights: {again.checkpoint}, and the steps since then",
+    )
+
+
+def replay_to(run: Path, n: int, streams: Mapping[str, Where], *, device: str = "cpu") -> Replay:
+    """Take a step again behind a progress bar.
+
+    Raises:
+        UserError: when `run` is no training run, a stream holds other samples than it was trained
+            on, or there is no such step or no checkpoint before it.
+    """
+    from pipelines.engine.progress import progress_bar
+    from pipelines.recipe import NOTE
+    from vae import TrainSettings
+    from vae.training import replay as training
+    from vae.training.unindexed import open_stream
+
+    note = run / NOTE
+    held: dict[str, Any] = json.loads(note.read_text("utf-8")) if note.exists() else {}
+    if held.get("kind") != "Train":
+        raise UserError(
+            f"{run} is no training run (it has no {NOTE} of one); give its --out folder"
+        )
+    for name, place in streams.items():
+        if open_stream(place).fingerprint != held["streams"].get(name):
+            raise UserError(
+                f"--stream {name}={place} does not hold the samples that {run} was trained on; "
+                "give the dataset of then"
+            )
+    settings = TrainSettings.model_validate(held["recipe"])
+    with progress_bar() as bar:
+        task = bar.add_task("replay", total=None, note="")
+
+        def show(taken: int, steps: int) -> None:
+            bar.update(task, completed=taken, total=steps, note=f"{steps - taken} steps to go")
+
+        return training.replay(settings, streams, run, n, device=device, progress=show)
+
+
+def _plain(value: object) -> object:
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
+if __name__ == "__main__":
+    run_command(replay)
