@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 def evaluate(
     checkpoint: Annotated[
-        Path,
-        typer.Argument(metavar="CHECKPOINT", help="A training folder, or one step-… folder in it."),
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A training run, folder or URL, or one step-… folder in it.",
+        ),
     ],
     *,
     data: Annotated[
@@ -58,7 +61,7 @@ def evaluate(
 
 def evaluate_to(
     out: Path,
-    checkpoint: Path,
+    checkpoint: Where,
     data: Mapping[str, Where],
     settings: ScoringSettings,
     *,
@@ -75,8 +78,8 @@ def evaluate_to(
     from pipelines.recipe import claim
     from shards import ShardReader
     from shards.dataset import Dataset
-    from shards.store import sha256_of, write_atomically
-    from vae.training.checkpoint import MODEL, newest
+    from shards.store import write_atomically
+    from vae.training.checkpoint import newest
 
     step = newest(checkpoint)
     recipe = {
@@ -84,7 +87,7 @@ def evaluate_to(
         "data": {name: ShardReader(place).fingerprint for name, place in data.items()},
         "ocr": ocr,
     }
-    claim(out, {"kind": "Scores", "recipe": recipe, "weights": sha256_of(step / MODEL)})
+    claim(out, {"kind": "Scores", "recipe": recipe, "weights": step.header.weights})
     note = out / "scores.json"
     if note.exists():
         return json.loads(note.read_text())
@@ -94,7 +97,7 @@ def evaluate_to(
         total = sum(min(settings.images, count) for count in counts)
         task = bar.add_task("evaluate", total=total, note="")
         rows = score(
-            codecs(step),
+            codecs(step.store),
             data,
             out,
             settings,

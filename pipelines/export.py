@@ -16,7 +16,9 @@ from shards.console import run_command
 from shards.errors import UserError
 
 if TYPE_CHECKING:
+    from shards.store import Where
     from vae import VAE
+    from vae.training.checkpoint import Checkpoint
 
 NOTE = "export.json"
 """What was exported, and the SHA-256 of every file: what makes a folder an export."""
@@ -27,10 +29,10 @@ CARD = "README.md"
 
 def export(
     run: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="RUN",
-            help="A training folder, or one step-… folder in it.",
+            help="A training run, folder or URL, or one step-… folder in it.",
             show_default=False,
         ),
     ],
@@ -58,7 +60,7 @@ def export(
     typer.echo(f"{export_to(out, run, to, license)}")
 
 
-def export_to(out: Path, run: Path, to: str, license: str = "") -> Path:
+def export_to(out: Path, run: Where, to: str, license: str = "") -> Path:
     """Write the export of a run, or of one step, into `out` and return `out`.
 
     The files are made beside `out` and moved when all are there, NOTE last.
@@ -80,7 +82,7 @@ def export_to(out: Path, run: Path, to: str, license: str = "") -> Path:
         )
     old = _exported(out)
     step = newest(run)
-    model = load_model(step)
+    model = load_model(step.store)
     facts = _facts(step, model, to, license)
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as place:
@@ -139,32 +141,20 @@ def _exported(out: Path) -> set[str]:
         ) from error
 
 
-def _facts(step: Path, model: VAE, to: str, license: str) -> dict[str, Any]:
+def _facts(step: Checkpoint, model: VAE, to: str, license: str) -> dict[str, Any]:
     """Collect what NOTE and the card say of a checkpoint."""
-    from vae.training.checkpoint import read_header
-
-    header = read_header(step)
-    mean, std = model.latent_mean, model.latent_std
+    header = step.header
     return {
         "kind": "Export",
         "to": to,
         "step": header.step,
         "n": header.n,
-        "recipe": _digest(step.parent),
+        "recipe": header.recipe,
         "license": license,
         "model": model.settings.model_dump(mode="json"),
-        # Untouched buffers: they are measured where a run ends.
-        "measured": bool(mean.any() or (std != 1).any()),
-        "latents_mean": mean.tolist(),
-        "latents_std": std.tolist(),
+        "latents_mean": model.latent_mean.tolist(),
+        "latents_std": model.latent_std.tolist(),
     }
-
-
-def _digest(run: Path) -> str:
-    from pipelines.recipe import NOTE as RECIPE
-
-    note = run / RECIPE
-    return json.loads(note.read_text("utf-8"))["digest"] if note.exists() else ""
 
 
 def _card(facts: dict[str, Any]) -> str:

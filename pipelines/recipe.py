@@ -12,12 +12,12 @@ import types
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from shards.errors import UserError
-from shards.settings import Settings, digest
+from shards.settings import Settings, differences, digest
 from shards.store import Folder, Store, Where, open_store
 
 FOLDER = Path(__file__).parent / "recipes"
@@ -91,8 +91,8 @@ def apply(table: dict[str, Any], override: str) -> None:
     place: Any = table
     try:
         for name in parents:
-            place = place.setdefault(name, {}) if _is_table(place) else place[int(name)]
-        place[last if _is_table(place) else int(last)] = _value(text.strip())
+            place = place.setdefault(name, {}) if isinstance(place, dict) else place[int(name)]
+        place[last if isinstance(place, dict) else int(last)] = _value(text.strip())
     except (IndexError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"--set {override}: {path} leads to no setting of the recipe") from error
 
@@ -127,8 +127,7 @@ def claim(out: Where, identity: dict[str, Any]) -> None:
             Nothing is touched then.
     """
     store = open_store(out)
-    if isinstance(store, Folder):
-        _make(store.path)
+    store.make()
     resolved = _resolved(identity)
     held = claimed(store, identity)
     if held and held.get("digest") == resolved["digest"]:
@@ -149,8 +148,7 @@ def folder_for(out: Store) -> Generator[None, None, None]:
     """
     path = out.path if isinstance(out, Folder) else None
     made = [] if path is None else [it for it in (path, *path.parents) if not it.exists()]
-    if path is not None:
-        _make(path)
+    out.make()
     try:
         yield
     finally:
@@ -184,31 +182,6 @@ def _resolved(identity: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps({**identity, "digest": digest(identity)}))
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"--out {folder} is a file; give a folder") from error
-
-
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Name every key at which two JSON tables differ, as `a.b: old → new`."""
-    changes: list[str] = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if key == "digest":
-            continue
-        if _is_table(before) and _is_table(after):
-            changes += [f"{key}.{line}" for line in differences(before, after)]
-        elif before != after:
-            changes.append(f"{key}: {before!r} → {after!r}")
-    return changes
-
-
-def _is_table(value: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict)
-
-
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
@@ -227,7 +200,8 @@ def _keys_at(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
             for inner_model in _models_in(model.model_fields[part].annotation)
         ]
         models = inner or models
-    return sorted({key for model in models for key in model.model_fields})
+    fields = [item for model in models for item in model.model_fields.items()]
+    return sorted({field.alias or name for name, field in fields})
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

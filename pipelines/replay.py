@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def replay(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A training folder.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A training run, folder or URL.")],
     n: Annotated[
         int,
         typer.Argument(
@@ -65,7 +63,7 @@ def replay(
     )
 
 
-def replay_to(run: Path, n: int, streams: Mapping[str, Where], *, device: str = "cpu") -> Replay:
+def replay_to(run: Where, n: int, streams: Mapping[str, Where], *, device: str = "cpu") -> Replay:
     """Take a step again behind a progress bar.
 
     Raises:
@@ -73,24 +71,17 @@ def replay_to(run: Path, n: int, streams: Mapping[str, Where], *, device: str = 
             on, or there is no such step or no checkpoint before it.
     """
     from pipelines.engine.progress import progress_bar
-    from pipelines.recipe import NOTE
+    from shards.store import open_store
     from vae import TrainSettings
     from vae.training import replay as training
-    from vae.training.unindexed import open_stream
+    from vae.training.output import SETTINGS
 
-    note = run / NOTE
-    held: dict[str, Any] = json.loads(note.read_text("utf-8")) if note.exists() else {}
-    if held.get("kind") != "Train":
+    store = open_store(run)
+    if not store.exists(SETTINGS):
         raise UserError(
-            f"{run} is no training run (it has no {NOTE} of one); give its --out folder"
+            f"{run} is no training run (it has no {SETTINGS} of one); give its --out folder"
         )
-    for name, place in streams.items():
-        if open_stream(place).fingerprint != held["streams"].get(name):
-            raise UserError(
-                f"--stream {name}={place} does not hold the samples that {run} was trained on; "
-                "give the dataset of then"
-            )
-    settings = TrainSettings.model_validate(held["recipe"])
+    settings = TrainSettings.model_validate_json(store.read(SETTINGS))
     with progress_bar() as bar:
         task = bar.add_task("replay", total=None, note="")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.options import OutOption, RecipeArgument, SetOption, places_by_name
+from pipelines.options import RecipeArgument, SetOption, StoreOption, places_by_name
 from shards.console import run_command
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def train(
             "each.",
         ),
     ],
-    out: OutOption,
+    out: StoreOption,
     watch: Annotated[
         list[str],
         typer.Option(
@@ -77,7 +77,7 @@ def train(
 
 
 def train_to(
-    out: Path,
+    out: Where,
     settings: TrainSettings,
     streams: Mapping[str, Where],
     *,
@@ -85,21 +85,16 @@ def train_to(
     loaders: int = 0,
     device: str = "cpu",
     from_scratch: bool = False,
-) -> Path:
+) -> Path | str:
     """Run `vae.fit` behind a progress bar and return the last checkpoint.
 
     Raises:
-        UserError: when other settings or streams made what lies in `out`.
+        UserError: as `vae.fit`.
     """
     from pipelines.engine.progress import progress_bar
-    from pipelines.recipe import claim
     from vae import fit
-    from vae.training.unindexed import open_stream
 
     score = reading(settings) if watched else None
-    # What the streams hold, not where it lies: a data set may move.
-    named = {name: open_stream(place).fingerprint for name, place in streams.items()}
-    claim(out, {"kind": "Train", "recipe": settings.model_dump(mode="json"), "streams": named})
     with progress_bar() as bar:
         task = bar.add_task("train", total=sum(stage.samples for stage in settings.stages), note="")
 

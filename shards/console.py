@@ -1,7 +1,7 @@
 """How every command talks: tables for people, JSON for machines, one line for a mistake.
 
 Exit codes: 0 done, 1 a check found something wrong, 2 the user's mistake or a full disk,
-130 interrupted.
+130 interrupted, 143 terminated.
 """
 
 import errno
@@ -17,9 +17,7 @@ from unicodedata import category
 import typer
 
 from shards.errors import UserError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+from shards.signals import INTERRUPTED, TERMINATED
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -63,10 +61,11 @@ def run(app: typer.Typer) -> None:
     try:
         app()
     except SystemExit as stop:
-        if stop.code != INTERRUPTED:
-            raise
-        # typer makes this of a KeyboardInterrupt and says nothing.
-        fail("interrupted; run the same command again to continue", code=INTERRUPTED)
+        # typer makes the first of a KeyboardInterrupt and says nothing.
+        for code, how in ((INTERRUPTED, "interrupted"), (TERMINATED, "terminated")):
+            if stop.code == code:
+                fail(f"{how}; run the same command again to continue", code=code)
+        raise
     except UserError as error:
         fail(str(error), code=error.exit_code)
     except OSError as error:

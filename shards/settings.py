@@ -26,3 +26,25 @@ def canonical_json(value: Mapping[str, Any]) -> str:
 def digest(value: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the canonical JSON of `value`, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Name every key at which two JSON tables differ, as `a.b: old → new`."""
+    changes: list[str] = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if key == "digest":
+            continue
+        inner = _table(before), _table(after)
+        if inner[0] and inner[1] and (isinstance(before, dict) or len(inner[0]) == len(inner[1])):
+            changes += [f"{key}.{line}" for line in differences(*inner)]
+        elif before != after:
+            changes.append(f"{key}: {before!r} → {after!r}")
+    return changes
+
+
+def _table(value: Any) -> dict[str, Any]:
+    """Return a table, or a list of tables by their places; all else is empty."""
+    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+        return {str(place): entry for place, entry in enumerate(value)}
+    return value if isinstance(value, dict) else {}

@@ -1,10 +1,13 @@
-"""Answering a signal of the operating system for as long as a block of code runs."""
+"""Answering signals of the operating system for as long as a block of code runs."""
 
 import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""Exit codes after Ctrl-C and after a polite kill, as shells have them."""
 
 
 @contextmanager
@@ -23,3 +26,39 @@ def answered(
         yield
     finally:
         signal.signal(number, before)
+
+
+class Asked:
+    """Whether this process was asked to end, and by which signal."""
+
+    by: signal.Signals | None = None
+
+    def end(self) -> None:
+        """End as asked; whoever was not asked itself ends as if terminated.
+
+        Raises:
+            KeyboardInterrupt: after SIGINT.
+            SystemExit: with code 143 after SIGTERM. Not 0: a scheduler would take that for done.
+        """
+        if self.by is signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(TERMINATED)
+
+
+@contextmanager
+def asked_to_end() -> Generator[Asked, None, None]:
+    """Note the first SIGINT or SIGTERM within the block instead of ending where it comes.
+
+    A second one does what it did before. Only the main thread can be asked.
+    """
+    asked = Asked()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        asked.by = signal.Signals(number)
+        for each, answer in before.items():
+            signal.signal(each, answer)
+
+    with answered(signal.SIGINT, note), answered(signal.SIGTERM, note):
+        yield asked

@@ -21,15 +21,12 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Protocol
 
-from shards.console import FULL_DISK, INTERRUPTED, REFUSED
+from shards.console import FULL_DISK, REFUSED
 from shards.errors import UserError
-from shards.signals import answered
+from shards.signals import INTERRUPTED, TERMINATED, answered
 
 PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 """Signals that every rank gets from the process that started it."""
-
-TERMINATED = 128 + signal.SIGTERM
-"""Exit code after a SIGTERM, as shells have it."""
 
 AFTER_DEATH_S, AFTER_SIGNAL_S = 1.0, 300.0
 """How long other ranks may go on when one has died (to tell what they saw of it), or has ended as

@@ -41,7 +41,7 @@ class Codec(Protocol):
         ...
 
 
-def codecs(checkpoint: Path) -> dict[str, nn.Module]:
+def codecs(checkpoint: Where) -> dict[str, nn.Module]:
     """Load the model, and the weight-free DCT codec of the same factor and channels."""
     model = load_model(checkpoint)
     factor, channels = model.settings.factor, model.settings.channels

@@ -5,8 +5,9 @@ import json
 import pytest
 from pydantic import Field
 
-from pipelines.recipe import apply, claim, differences, load, names
+from pipelines.recipe import apply, claim, load, names
 from shards import Settings, UserError
+from shards.settings import differences
 
 
 class Inner(Settings):
@@ -108,6 +109,9 @@ def test_foreign_folders_and_files_are_refused(tmp_path):
 def test_differences_go_deep():
     old, new = {"a": {"b": 1, "c": [1]}, "d": 0}, {"a": {"b": 1, "c": [2]}, "e": 0}
     assert differences(old, new) == ["a.c: [1] → [2]", "d: 0 → None", "e: None → 0"]
+    tables = {"a": [{"b": 1}, {"b": 2}]}
+    assert differences(tables, {"a": [{"b": 1}, {"b": 3}]}) == ["a.1.b: 2 → 3"]
+    assert differences(tables, {"a": [{"b": 1}]}) == ["a: [{'b': 1}, {'b': 2}] → [{'b': 1}]"]
 
 
 def test_numbers_in_a_path_are_positions():

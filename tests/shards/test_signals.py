@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from shards.signals import answered
+from shards.signals import answered, asked_to_end
 
 
 def test_a_signal_is_answered_within_the_block_alone():
@@ -33,3 +33,20 @@ def test_another_thread_changes_nothing():
     thread.start()
     thread.join()
     assert inside == [signal.getsignal(signal.SIGUSR1)]
+
+
+@pytest.mark.parametrize(
+    ("number", "ends"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_the_first_signal_is_noted_and_the_second_is_what_it_was(number, ends):
+    before, seen = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}, []
+    with answered(number, lambda *_: seen.append("before")), asked_to_end() as asked:
+        assert asked.by is None
+        signal.raise_signal(number)
+        assert (asked.by, seen) == (number, [])
+        signal.raise_signal(number)
+        assert seen == ["before"]
+    with pytest.raises(ends) as ended:
+        asked.end()
+    assert getattr(ended.value, "code", None) in (None, 143)
+    assert {each: signal.getsignal(each) for each in before} == before

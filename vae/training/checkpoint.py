@@ -1,200 +1,229 @@
-"""Checkpoints: a folder per saved step, whole or not there at all.
+"""Checkpoints: a folder per saved step, in the folder or bucket of a run.
 
     step-000123/model.safetensors       weights
-                average.safetensors     their average, where one is kept
+                average.safetensors     their running average, where there is one
                 objective.safetensors   the alignment's projection, where there is one
-                optimizer.pt            tensors and numbers of the optimizer
-                state.json              steps, samples seen, model settings, SHA-256 of the others
+                optimizer.safetensors   moments, by the names of their parameters
+                state.json              all else, and the SHA-256 of the other files
 
-A folder is written under a temporary name and renamed. Reading checks the digests, so a damaged
-checkpoint is passed over for the newest good one; a run that goes on from there moves it aside, as
-broken-step-000123. No pickle of ours is ever executed.
+`state.json` is written last and alone makes the checkpoint exist: what a killed run left without it
+is none. Reading checks the digests. Nothing is pickled, and tensors are whole whatever number of
+ranks saved them.
 """
 
 import hashlib
 import logging
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import ValidationError
-from safetensors.torch import load_file
+from pydantic import Field, ValidationError
+from safetensors.torch import load as deserialize
+from safetensors.torch import save as serialize
+from torch import Tensor
 
-from shards import Settings, UserError
-from shards.store import sha256_of
+from shards import Settings, StoreError, UserError
+from shards.store import Folder, Store, Where, open_store
 from vae.model import VAE
 from vae.settings import VAESettings
 
 MODEL, AVERAGE = "model.safetensors", "average.safetensors"
-OBJECTIVE = "objective.safetensors"
-OPTIMIZER, HEADER = "optimizer.pt", "state.json"
+OBJECTIVE, OPTIMIZER = "objective.safetensors", "optimizer.safetensors"
+HEADER = "state.json"
 
 NAME = re.compile(r"step-(\d{6,})")
 """What a checkpoint's folder is called: its steps, in six digits or more."""
+
+Tensors = Mapping[str, Mapping[str, Tensor]]
+"""The tensors of each file, by name."""
 
 log = logging.getLogger(__name__)
 
 
 class Header(Settings):
-    """What state.json holds: how far training was, the model, and the digests of the files."""
+    """What state.json holds.
+
+    `n` is the samples seen, `recipe` the digest of what shapes the run, `streams` the fingerprint
+    of each stream, `drawn` that of the ids of all samples drawn so far (vae/training/drawn.py),
+    `balance` and `guard` the states of those, `scores` the newest of what is watched. The mean and
+    std of the latents are those of the average weights, where there are any.
+    """
 
     version: Literal[3] = 3
     step: int
     n: int
+    model: VAESettings
+    recipe: str
+    streams: dict[str, str]
+    drawn: str
     balance: dict[str, float]
     guard: dict[str, Any]
-    model: VAESettings
-    sha256: dict[str, str]
-    versions: dict[str, str]
+    latent_mean: list[float]
+    latent_std: list[float]
+    scores: dict[str, float] = Field(default={})
+    versions: dict[str, str] = Field(default={})
+    sha256: dict[str, str] = Field(default={})
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"step-{self.step:06d}"
+
+    @property
+    def weights(self) -> str:
+        """The SHA-256 of the weights that `load_model` takes."""
+        return self.sha256.get(AVERAGE, self.sha256[MODEL])
 
 
-def write(
-    folder: Path,
-    files: Mapping[str, bytes],
-    *,
-    step: int,
-    n: int,
-    balance: dict[str, float],
-    guard: dict[str, Any],
-    model: VAESettings,
-    keep: int,
-) -> Path:
-    """Write folder/step-NNNNNN, whole or not at all, and keep the newest `keep` of them."""
-    target = folder / f"step-{step:06d}"
-    temporary = folder / f".{target.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    header = Header(
-        step=step,
-        n=n,
-        balance=balance,
-        guard=guard,
-        model=model,
-        sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        versions={name: version(name) for name in ("torch", "safetensors")},
-    )
-    last = (header.model_dump_json(indent=1) + "\n").encode()
-    try:
-        temporary.mkdir(parents=True)
-        for name, data in (*files.items(), (HEADER, last)):
-            with (temporary / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
-    return target
+class Snapshot:
+    """A checkpoint in memory, which training no longer touches."""
+
+    def __init__(self, header: Header, tensors: Tensors) -> None:
+        self.header, self.tensors = header, tensors
+
+    def publish(self, out: Store) -> None:
+        """Write it to `out`; until its last file is there, it is not.
+
+        Raises:
+            UserError: when a value is not finite: nothing could go on from that.
+        """
+        for file, named in self.tensors.items():
+            for name, tensor in named.items():
+                if not tensor.isfinite().all():
+                    raise UserError(
+                        f"{name} of {file} is not finite after step {self.header.step}, so nothing "
+                        "was saved; run again from the last checkpoint, with a lower rate.peak if "
+                        "that does not help"
+                    )
+        remove(out, self.header.name)
+        checkpoint = out.inside(self.header.name)
+        checkpoint.make()
+        sha256: dict[str, str] = {}
+        for file, named in self.tensors.items():
+            # Serialized here and written by us, so that a full disk is an OSError like any other.
+            data = serialize(dict(named))
+            sha256[file] = hashlib.sha256(data).hexdigest()
+            checkpoint.replace(file, data)
+        packages = ("nonpareil", "torch", "safetensors", "numpy")
+        versions = {package: version(package) for package in packages}
+        header = self.header.model_copy(update={"sha256": sha256, "versions": versions})
+        checkpoint.replace(HEADER, (header.model_dump_json(indent=1) + "\n").encode())
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints in `folder`, oldest first, good or not."""
-    named = (path for path in folder.glob("step-*") if NAME.fullmatch(path.name))
-    return sorted((path for path in named if path.is_dir()), key=_steps)
+class Checkpoint:
+    """One that lies in a store; its header was read, its other files are checked when they are."""
 
+    def __init__(self, store: Store) -> None:
+        """Read the header.
 
-def _steps(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step-"))
-
-
-def read_header(checkpoint: Path) -> Header:
-    """Read and verify one checkpoint.
-
-    Raises:
-        UserError: when a file is missing, altered or of another version.
-    """
-    try:
-        header = Header.model_validate_json((checkpoint / HEADER).read_bytes())
-        for name, digest in header.sha256.items():
-            if sha256_of(checkpoint / name) != digest:
-                raise ValueError(f"{name} does not have the digest in {HEADER}")
-    except (OSError, ValueError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{checkpoint} is not a whole checkpoint ({reason}); use another or delete it"
-        ) from error
-    return header
-
-
-def resumed(folder: Path, *, from_scratch: bool = False) -> Path | None:
-    """Return the checkpoint that a run in `folder` goes on from; None where it begins anew.
-
-    Broken checkpoints are moved aside, to broken-step-NNNNNN, so that they never take the place of
-    a good one among those kept.
-
-    Raises:
-        UserError: when there are checkpoints and none is good, unless `from_scratch`.
-    """
-    good: list[Path] = []
-    broken: list[Path] = []
-    for checkpoint in checkpoints(folder):
+        Raises:
+            UserError: when it is missing, altered or of another version.
+        """
+        self.store = store
         try:
-            read_header(checkpoint)
-        except UserError as error:
-            log.warning("%s", error)
-            broken.append(checkpoint)
-        else:
-            good.append(checkpoint)
-    if broken and not good and not from_scratch:
-        raise UserError(
-            f"{folder} holds {len(broken)} checkpoints ({broken[-1].name} the newest) and none is "
-            "good; restore one, begin anew with --from-scratch, or give another --out"
+            self.header = Header.model_validate_json(store.read(HEADER))
+        except ValidationError as error:
+            fault = error.errors()[0]
+            key = ".".join(map(str, fault["loc"]))
+            raise self._broken(f"{HEADER}: {key} {fault['msg']}") from error
+        except OSError as error:
+            raise self._broken(str(error)) from error
+
+    def verify(self) -> Self:
+        """Compare every file with its digest.
+
+        Raises:
+            UserError: when one is missing or altered.
+        """
+        for file in self.header.sha256:
+            self._read(file)
+        return self
+
+    def tensors(self, file: str) -> dict[str, Tensor]:
+        """Read the tensors of a file, on the CPU; none where the checkpoint has no such file.
+
+        Raises:
+            UserError: when it is missing or altered.
+        """
+        return deserialize(self._read(file)) if file in self.header.sha256 else {}
+
+    def _read(self, file: str) -> bytes:
+        try:
+            data = self.store.read(file)
+        except OSError as error:
+            raise self._broken(str(error)) from error
+        if hashlib.sha256(data).hexdigest() != self.header.sha256[file]:
+            raise self._broken(f"{file} does not have the digest in {HEADER}")
+        return data
+
+    def _broken(self, reason: str) -> UserError:
+        return UserError(
+            f"{self.store} is not a whole checkpoint ({reason}); use another or delete it"
         )
-    for checkpoint in broken:
-        aside = folder / f"broken-{checkpoint.name}"
-        shutil.rmtree(aside, ignore_errors=True)
-        checkpoint.replace(aside)
-    return good[-1] if good else None
 
 
-def latest(folder: Path, *, at_most: int | None = None) -> Path | None:
-    """Return the newest good checkpoint in `folder`, of `at_most` so many steps; None if none.
-
-    Broken ones are passed over.
-    """
-    for checkpoint in reversed(checkpoints(folder)):
-        if at_most is not None and _steps(checkpoint) > at_most:
-            continue
-        try:
-            read_header(checkpoint)
-        except UserError as error:
-            log.warning("%s", error)
-        else:
-            return checkpoint
-    return None
+def checkpoints(where: Where) -> list[str]:
+    """Name the checkpoints of a run's folder or bucket, oldest first, good or not."""
+    out = open_store(where)
+    return [name for name in folders(out) if out.inside(name).exists(HEADER)]
 
 
-def newest(path: Path) -> Path:
-    """Return `path` if it is a checkpoint, or the newest good one of a folder of them.
+def folders(out: Store) -> list[str]:
+    """Name all that is called like a checkpoint, oldest first, unfinished ones too."""
+    if isinstance(out, Folder) and not out.path.is_dir():
+        return []
+    numbered = {int(match[1]): match[0] for name in out.names() if (match := NAME.fullmatch(name))}
+    return [name for _, name in sorted(numbered.items())]
+
+
+def steps_of(name: str) -> int:
+    """Return the steps of a checkpoint by its name; 0 of ""."""
+    return int(name.removeprefix("step-") or 0)
+
+
+def remove(out: Store, name: str) -> None:
+    """Remove a checkpoint: its header first, so that it never is one that lacks files."""
+    out.inside(name).delete(HEADER)
+    out.remove(name)
+
+
+def newest(where: Where, *, at_most: int | None = None) -> Checkpoint:
+    """Return the checkpoint that `where` is, or the newest good one of a run's folder or bucket.
+
+    One of more than `at_most` steps does not count.
 
     Raises:
         UserError: when there is none.
     """
-    checkpoint = path if (path / HEADER).exists() else latest(path)
-    if checkpoint is None:
-        raise UserError(f"{path} holds no good checkpoint (step-*/{HEADER}); train one first")
-    return checkpoint
+    store = open_store(where)
+    if store.exists(HEADER):
+        return Checkpoint(store)
+    for name in reversed(checkpoints(store)):
+        if at_most is not None and steps_of(name) > at_most:
+            continue
+        try:
+            return Checkpoint(store.inside(name)).verify()
+        except StoreError:
+            raise
+        except UserError as error:
+            log.warning("%s", error)
+    raise UserError(f"{store} holds no good checkpoint (step-*/{HEADER}); train one first")
 
 
-def load_model(path: Path, *, average: bool = True) -> VAE:
-    """Build the model of a checkpoint, or of the newest in a folder, on the CPU in eval mode.
+def load_model(where: Where, *, average: bool = True) -> VAE:
+    """Build the model of a checkpoint, or of the newest of a run, on the CPU in eval mode.
 
-    Its weights are the run's average of them, where the run kept one and `average` asks for it.
+    `where` is a folder or a URL. The weights are their running average where there is one, unless
+    `average` is off.
 
     Raises:
         UserError: when there is no good checkpoint.
     """
-    checkpoint = newest(path)
-    header = read_header(checkpoint)
-    model = VAE(header.model)
-    model.load_state_dict(load_file(checkpoint / MODEL))
-    if average and AVERAGE in header.sha256:
-        model.load_state_dict(load_file(checkpoint / AVERAGE), strict=False)
+    checkpoint = newest(where)
+    model = VAE(checkpoint.header.model)
+    weights = checkpoint.tensors(MODEL) | (checkpoint.tensors(AVERAGE) if average else {})
+    model.load_state_dict(weights)
+    model.latent_mean.copy_(model.latent_mean.new_tensor(checkpoint.header.latent_mean))
+    model.latent_std.copy_(model.latent_std.new_tensor(checkpoint.header.latent_std))
     return model.eval()

@@ -6,17 +6,16 @@ that trained these are the same bits.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn.utils import get_total_norm
 
-from shards import UserError
+from shards import StoreError, UserError
 from shards.store import Where
 from vae.objective.balance import Pull
-from vae.training.checkpoint import latest
+from vae.training.checkpoint import newest
 from vae.training.curriculum import Curriculum, Knobs
 from vae.training.loader import Batches, open_streams, sizes_of
 from vae.training.settings import TrainSettings
@@ -30,20 +29,20 @@ class Replay(NamedTuple):
     """A step taken again: what held, where its weights came from, and a row for each sample."""
 
     knobs: Knobs
-    checkpoint: Path
+    checkpoint: str
     rows: list[dict[str, Any]]
 
 
 def replay(
     settings: TrainSettings,
     streams: Mapping[str, Where],
-    run: Path,
+    run: Where,
     n: int,
     *,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Replay:
-    """Take the step at `n` of the run in the folder `run` again, a sample at a time; save nothing.
+    """Take the step at `n` of a run, by folder or URL, again, a sample at a time; save nothing.
 
     A row names the sample's micro-batch and key, the terms of the objective, their total, and the
     norm of the gradient that the model has from this sample alone, before clipping. `progress` is
@@ -61,13 +60,22 @@ def replay(
             )
     curriculum = settings.curriculum(sizes_of(readers))
     knobs = _knobs(curriculum, n)
-    checkpoint = latest(run, at_most=knobs.step)
-    if checkpoint is None:
+    try:
+        checkpoint = newest(run, at_most=knobs.step)
+    except StoreError:
+        raise
+    except UserError as error:
         raise UserError(
             f"{run} holds no good checkpoint from before step {knobs.step + 1}, which begins at n "
             f"{n}; replay a later step"
-        )
+        ) from error
     batches = Batches(readers, curriculum, resized=settings.resized)
+    for name, fingerprint in batches.fingerprints().items():
+        if fingerprint != checkpoint.header.streams.get(name):
+            raise UserError(
+                f"stream {name} does not hold the samples that {run} was trained on; give the "
+                "dataset of then"
+            )
     state = begin(settings, device)
     state.load(checkpoint)
     steps = knobs.step - state.step
@@ -82,7 +90,7 @@ def replay(
         bad = state.guard.judge(at, outcome.losses, outcome.gradient)
         state.update(at, outcome, settings.clip, bad)
         state.guard.read()
-    return Replay(knobs, checkpoint, _rows(state, batches, knobs, settings.seed))
+    return Replay(knobs, str(checkpoint.store), _rows(state, batches, knobs, settings.seed))
 
 
 def _rows(state: State, batches: Batches, knobs: Knobs, seed: int) -> list[dict[str, Any]]:

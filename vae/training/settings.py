@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 from pydantic import Field, model_validator
 
 from shards import Settings
+from shards.settings import digest
 from vae.objective.alignment import CELL, AlignmentSettings
 from vae.objective.losses import Weights
 from vae.objective.lpips import LEAST_SIDE
@@ -16,9 +17,16 @@ from vae.settings import VAESettings
 from vae.training.buckets import Sizes, shapes
 from vae.training.curriculum import Curriculum
 from vae.training.guard import GuardSettings
+from vae.training.retention import CheckpointSettings
 from vae.training.schedule import Rate
 from vae.training.stage import Stage, streams_of
 from vae.training.start import Learning
+
+MOVES_NOTHING = {
+    *("log_every", "checkpoint_every", "checkpoint", "vgg"),
+    *("watch_every", "watch_images", "watch_side", "watch_read"),
+}
+"""Settings that a run may change on its way: no bit of a weight depends on them."""
 
 
 class TrainSettings(Settings):
@@ -27,15 +35,15 @@ class TrainSettings(Settings):
     `overrides` replaces fields of the preset. `resized` names the streams whose photographs may
     be resized; all else is cropped at native scale. A learned skip starts from the principal
     components of `skip_start` batches, spread over the whole curriculum (0: from the DCT), and
-    learns at `skip_rate` times the rate of the network. When the run ends, the latents of
-    `latent_batches` batches, spread over the last stage, are measured. `weights` hold in every
-    stage without its own; `alignment` and `vgg` (a file, None for torch's cache; see
-    vae/objective/lpips.py) matter where one has alignment or lpips. `average` is the
-    half-life of the average of the weights in samples, EDM's; 0 keeps none (see
-    vae/training/average.py). A line is logged every `log_every` steps; checkpoints are written
-    every `checkpoint_every` samples. Every `watch_every` samples the first `watch_images` images of
-    each watched set are scored, of each its central `watch_side` px; the first `watch_read` of them
-    are read as well (vae/training/watch.py).
+    learns at `skip_rate` times the rate of the network. For every checkpoint the latents of
+    `latent_batches` micro-batches, spread over the stage in hand, are measured. `weights` hold in
+    every stage without its own; `alignment` and `vgg` (a file, None for torch's cache; see
+    vae/objective/lpips.py) matter where one has alignment or lpips. `average` is the half-life of
+    the average of the weights in samples, EDM's; 0 keeps none (see vae/training/average.py). A
+    line is logged every `log_every` steps; checkpoints are written every `checkpoint_every`
+    samples, `checkpoint` says how and which are kept. Every `watch_every` samples the first
+    `watch_images` images of each watched set are scored, of each its central `watch_side` px; the
+    first `watch_read` of them are read as well (vae/training/watch.py).
 
     `init` is a model to start from, in place of random weights: a run, one of its steps, or a
     folder for diffusers. `train` says which half learns; the other one keeps its bits
@@ -67,6 +75,7 @@ class TrainSettings(Settings):
     watch_side: int = Field(default=256, ge=16)
     watch_read: int = Field(default=4, ge=0)
     checkpoint_every: int = Field(default=2000, ge=1)
+    checkpoint: CheckpointSettings = CheckpointSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -124,6 +133,11 @@ class TrainSettings(Settings):
                 f"resized names {', '.join(unknown)}, but the stages draw from {', '.join(drawn)}"
             )
         return self
+
+    @property
+    def recipe(self) -> str:
+        """The digest of what shapes a run: equal ones go on from each other's checkpoints."""
+        return digest(self.model_dump(mode="json", exclude=MOVES_NOTHING))
 
     @property
     def aligned(self) -> bool:

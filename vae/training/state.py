@@ -1,16 +1,12 @@
 """What training changes, in one value that is saved and loaded as a whole."""
 
-import io
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from safetensors.torch import save as serialize
-from torch import Tensor
+from torch import Tensor, nn
 
 from shards import UserError
 from vae.model import VAE
@@ -22,12 +18,14 @@ from vae.training.checkpoint import (
     MODEL,
     OBJECTIVE,
     OPTIMIZER,
-    latest,
-    read_header,
-    write,
+    Checkpoint,
+    Header,
+    Snapshot,
 )
 from vae.training.curriculum import Knobs
+from vae.training.drawn import Drawn
 from vae.training.guard import Guard
+from vae.training.ranks import Ranks
 from vae.training.reductions import Reduction
 from vae.training.step import Outcome
 
@@ -36,8 +34,8 @@ from vae.training.step import Outcome
 class State:
     """Everything that a step changes.
 
-    `step` counts finished steps, `n` the images of their batches over all ranks: the clock, from
-    which all else that holds follows.
+    `step` counts finished steps, `n` the samples seen by all ranks, `drawn` knows which
+    ones they were. All else that holds at a step follows from the settings and these numbers.
     """
 
     model: VAE
@@ -49,6 +47,8 @@ class State:
     average: Average | None
     step: int = 0
     n: int = 0
+    drawn: Drawn = field(default_factory=Drawn)
+    scores: dict[str, float] = field(default_factory=dict[str, float])
 
     def update(self, knobs: Knobs, outcome: Outcome, clip: float, bad: Tensor) -> None:
         """Take the step whose gradients the parameters have; with the flag `bad` only n moves on.
@@ -73,106 +73,118 @@ class State:
         """Let the model have what is shown and shipped: the average, if there is one, and while."""
         return nullcontext() if self.average is None else self.average.in_place_of(self.model)
 
-    def roll_back(self, folder: Path) -> dict[str, Any]:
-        """Go back to the newest good checkpoint from before the guard's bad steps; n goes on.
+    def roll_back(self, before: Checkpoint) -> dict[str, Any]:
+        """Go back to a checkpoint from before the guard's bad steps; n goes on.
 
         Returns what skipped.jsonl says of it.
-
-        Raises:
-            UserError: when there is none.
         """
-        lost, step, n = self.guard.lost, self.step, self.n
-        before = latest(folder, at_most=lost)
-        if before is None:
-            raise UserError(
-                f"after step {lost} steps are bad, and {folder} holds no good checkpoint from "
-                "before them; lower rate.peak or clip, or mend the streams, and start again"
-            )
-        ours = self.guard.state()
+        ours, step, n, drawn = self.guard.state(), self.step, self.n, self.drawn
         self.load(before)
         left_out = (self.n, n)
         self.guard.roll_back(ours, *left_out)
-        self.step, self.n = step, n
-        return {"n": n, "step": step, "reason": f"back to {before.name}", "left_out": left_out}
+        self.step, self.n, self.drawn = step, n, drawn
+        name = before.header.name
+        return {"n": n, "step": step, "reason": f"back to {name}", "left_out": left_out}
 
-    def save(self, folder: Path, *, keep: int = 2) -> Path:
-        """Write the checkpoint folder/step-NNNNNN and keep the newest `keep` of them."""
-        weights = contiguous(self.model.state_dict())
-        self._check_finite(weights)
-        learned = contiguous(self.objective.learned())
-        moments = io.BytesIO()
-        torch.save(self.optimizer.state_dict(), moments)
-        # Written by us, not by the libraries, so that a full disk is an OSError like any other.
-        files = {MODEL: serialize(weights), OPTIMIZER: moments.getvalue()}
-        if self.average is not None:
-            files[AVERAGE] = serialize(contiguous(self.average.tensors))
-        if learned:
-            files[OBJECTIVE] = serialize(learned)
-        return write(
-            folder,
-            files,
+    def snapshot(self, recipe: str, streams: Mapping[str, str], ranks: Ranks) -> Snapshot | None:
+        """Copy everything to memory; only rank 0 gets it, but all must call this together.
+
+        `recipe` and `streams` are the digest and the fingerprints that the checkpoint is to hold.
+        """
+        drawn = self.drawn.take(ranks)
+        files = {
+            MODEL: self.model.state_dict(),
+            AVERAGE: {} if self.average is None else self.average.tensors,
+            OBJECTIVE: self.objective.learned(),
+            OPTIMIZER: self._moments(),
+        }
+        copies = {
+            file: {name: _copied(tensor) for name, tensor in named.items()}
+            for file, named in files.items()
+            if named
+        }
+        if ranks.rank:
+            return None
+        header = Header(
             step=self.step,
             n=self.n,
+            model=self.model.settings,
+            recipe=recipe,
+            streams=dict(streams),
+            drawn=drawn,
             balance={} if self.balance is None else self.balance.state(),
             guard=self.guard.state(),
-            model=self.model.settings,
-            keep=keep,
+            latent_mean=self.model.latent_mean.tolist(),
+            latent_std=self.model.latent_std.tolist(),
+            scores=self.scores,
         )
+        return Snapshot(header, copies)
 
-    def load(self, checkpoint: Path) -> None:
+    def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint.
 
         Raises:
-            UserError: when it is broken, or holds a model or an alignment of other settings.
+            UserError: when it is broken, or holds a model or an objective of other shapes.
         """
-        header = read_header(checkpoint)
-        if header.model != self.model.settings:
-            theirs, ours = header.model.model_dump(), self.model.settings.model_dump()
-            names = [f"{k}={theirs[k]}, asked for {ours[k]}" for k in ours if theirs[k] != ours[k]]
-            raise UserError(
-                f"{checkpoint} holds another model: {'; '.join(names)}; "
-                "resume with its settings or give another --out folder"
-            )
-        self.model.load_state_dict(load_file(checkpoint / MODEL))
-        has_learned = OBJECTIVE in header.sha256
-        self._load_learned(load_file(checkpoint / OBJECTIVE) if has_learned else {})
-        moments: dict[str, Any] = torch.load(
-            checkpoint / OPTIMIZER, map_location="cpu", weights_only=True
-        )
-        self.optimizer.load_state_dict(moments)
+        header = checkpoint.header
+        _fill(checkpoint, MODEL, self.model.state_dict())
         if self.average is not None:
-            saved = load_file(checkpoint / (AVERAGE if AVERAGE in header.sha256 else MODEL))
-            with torch.no_grad():
-                for name, value in self.average.tensors.items():
-                    value.copy_(saved[name])
+            _fill(checkpoint, AVERAGE, self.average.tensors)
+        _fill(checkpoint, OBJECTIVE, self.objective.learned())
+        self.optimizer.state.clear()
+        trained = self._trained()
+        for full, value in checkpoint.tensors(OPTIMIZER).items():
+            name, _, key = full.rpartition(".")
+            p = trained[name]
+            # The layout of the weight: fused kernels walk both as one row of numbers.
+            layout = (
+                torch.empty_like(p, dtype=value.dtype) if value.ndim else torch.empty_like(value)
+            )
+            self.optimizer.state[p][key] = layout.to(p.device).copy_(value)
         if self.balance is not None:
             self.balance.restore(header.balance)
         self.guard.restore(header.guard)
         self.step, self.n = header.step, header.n
+        self.drawn, self.scores = Drawn(header.drawn), dict(header.scores)
 
-    def _check_finite(self, weights: dict[str, Tensor]) -> None:
-        """Raise UserError rather than save what no run can go on from."""
-        for name, value in weights.items():
-            if not value.isfinite().all():
-                raise UserError(
-                    f"{name} is not finite after step {self.step}, so nothing was saved; run again "
-                    "from the last checkpoint, with a lower rate.peak if that does not help"
-                )
+    def _trained(self) -> dict[str, nn.Parameter]:
+        """Return what the optimizer may change, by name."""
+        model = {f"model.{name}": p for name, p in self.model.named_parameters()}
+        return model | {f"objective.{name}": p for name, p in self.objective.learned().items()}
 
-    def _load_learned(self, saved: dict[str, Tensor]) -> None:
-        learned = self.objective.learned()
-        theirs, ours = ({k: tuple(v.shape) for k, v in x.items()} for x in (saved, learned))
-        if theirs != ours:
-            raise UserError(
-                f"the checkpoint's objective learned {theirs or 'nothing'}, this one has "
-                f"{ours or 'nothing'} to learn; resume with its weights and teacher or give "
-                "another --out folder"
-            )
-        with torch.no_grad():
-            for name, value in saved.items():
-                learned[name].copy_(value)
+    def _moments(self) -> dict[str, Tensor]:
+        return {
+            f"{name}.{key}": value
+            for name, p in self._trained().items()
+            for key, value in self.optimizer.state.get(p, {}).items()
+        }
 
 
-def contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors in the one layout that safetensors can hold."""
-    return {name: value.contiguous() for name, value in tensors.items()}
+def _copied(tensor: Tensor) -> Tensor:
+    """Copy to the host's memory what training goes on to change."""
+    tensor = tensor.detach()
+    if hasattr(tensor, "full_tensor"):  # in parts, one on each rank
+        tensor = tensor.full_tensor()  # pyright: ignore[reportAttributeAccessIssue]
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+
+
+@torch.no_grad()
+def _fill(checkpoint: Checkpoint, file: str, ours: Mapping[str, Tensor]) -> None:
+    """Copy the tensors of a file into ours.
+
+    Raises:
+        UserError: when names or shapes differ.
+    """
+    theirs = checkpoint.tensors(file)
+    held, wanted = (
+        {name: tuple(tensor.shape) for name, tensor in each.items()} for each in (theirs, ours)
+    )
+    if held != wanted:
+        name = sorted(name for name in held | wanted if held.get(name) != wanted.get(name))[0]
+        raise UserError(
+            f"{checkpoint.store}: {file} holds {held.get(name, 'nothing')} for {name}, this run "
+            f"{wanted.get(name, 'nothing')}; go on with the settings, the teacher and the shapes "
+            "of before, or give another --out"
+        )
+    for name, value in theirs.items():
+        ours[name].copy_(value)

@@ -1,49 +1,47 @@
 """Training: one visible loop from streams of shards to a checkpoint.
 
-What a run leaves in its folder:
-
-    settings.json       what was asked for
-    step-000500/        checkpoints, see vae/training/checkpoint.py
-    metrics.jsonl ...   records, see vae/training/record.py
-
-A run that is stopped goes on from its newest good checkpoint when it is started again, and ends
-with the same bits as one that was never stopped (same machine, same number of threads).
+What a run leaves is listed in vae/training/output.py. One that is stopped goes on from its newest
+good checkpoint when it is started again, and ends with the same bits as one that was never stopped
+(same machine, same number of threads).
 """
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from shards.signals import answered
+from shards.signals import asked_to_end
 from shards.store import Where
-from vae.inference.latents import measure_latents
 from vae.model import VAE
 from vae.objective.balance import Balance
 from vae.objective.losses import Objective, build_objective
 from vae.pixels import as_image
 from vae.training.average import Average
-from vae.training.checkpoint import resumed
+from vae.training.checkpoint import Checkpoint
 from vae.training.curriculum import Curriculum
 from vae.training.dropped import Dropped
 from vae.training.guard import Guard
+from vae.training.latents import measure
 from vae.training.loader import Batches, open_streams, sizes_of
 from vae.training.loading import announce, load, read_so_far
+from vae.training.output import Output
 from vae.training.ranks import Ranks
 from vae.training.record import SKIPPED, Record, settled
 from vae.training.reductions import wrap
+from vae.training.retention import summary
 from vae.training.settings import TrainSettings
 from vae.training.start import freeze, start_from
 from vae.training.state import State
 from vae.training.step import Step, take
 from vae.training.watch import Score, Watch
+
+LOOK = 8
+"""Steps after which ranks with GPUs ask each other whether one was told to end: they need not wait
+for each other in between."""
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +49,7 @@ log = logging.getLogger(__name__)
 def fit(
     settings: TrainSettings,
     streams: Mapping[str, Where],
-    out: Path,
+    out: Where,
     *,
     workers: int = 0,
     device: str = "cpu",
@@ -59,18 +57,20 @@ def fit(
     from_scratch: bool = False,
     watched: Mapping[str, Where] | None = None,
     score: Score | None = None,
-) -> Path:
-    """Train, or go on training, and return the folder of the last checkpoint.
+) -> Path | str:
+    """Train, or go on training, and return the folder, or the URL, of the last checkpoint.
 
-    `streams` maps the names used in the stages to folders or buckets of shards. `progress` is
-    called with every record that goes to metrics.jsonl. `device` is torch's name of where the model
-    runs. Where checkpoints lie in `out` and none is good, `from_scratch` begins anew. `watched`
-    are sets that the run never learns from, by name; `score` scores their reconstructions beside
-    what vae/training/watch.py does.
+    `streams` maps the names used in the stages to folders or buckets of shards; `out` is a folder
+    or a bucket, too. `progress` is called with every record that goes to metrics.jsonl. `device` is
+    torch's name of where the model runs. Where checkpoints lie in `out` and none is good,
+    `from_scratch` begins anew. `watched` are sets that the run never learns from, by name; `score`
+    scores their reconstructions beside what vae/training/watch.py does.
 
     Raises:
-        UserError: for streams or checkpoints that do not fit, or where the guard ends the run.
+        UserError: for streams or checkpoints that do not fit, an output of or in use by another
+            run, or where the guard ends the run.
         KeyboardInterrupt: on SIGINT, after a checkpoint of the step in hand.
+        SystemExit: with code 143 on SIGTERM, likewise.
     """
     ranks = Ranks(device)
     readers = open_streams(streams, settings.stages)
@@ -93,29 +93,31 @@ def fit(
         read=settings.watch_read,
     )
 
-    out.mkdir(parents=True, exist_ok=True)
-    last = resumed(out, from_scratch=from_scratch)
-    if last is not None:
-        state.load(last)
-    elif settings.init is not None:
-        start_from(model, settings.init)
-    elif settings.skip_start:
-        places = _places(curriculum, range(curriculum.steps), settings.skip_start)
-        model.skip.start_from(as_image(batches[at].images) for at in places)
-    if last is None and state.average is not None:
-        state.average.begin(model)
-    (out / "settings.json").write_text(settings.model_dump_json(indent=1) + "\n")
+    with (
+        Output(out, settings, batches.fingerprints(), ranks, from_scratch=from_scratch) as output,
+        Record(output.local, output.n, writes=ranks.rank == 0) as record,
+        asked_to_end() as asked,
+    ):
+        if output.last:
+            state.load(Checkpoint(output.store.inside(output.last)))
+        elif settings.init is not None:
+            start_from(model, settings.init)
+        elif settings.skip_start:
+            places = _places(curriculum, range(curriculum.steps), settings.skip_start)
+            model.skip.start_from(as_image(batches[at].images) for at in places)
+        if not output.last and state.average is not None:
+            state.average.begin(model)
 
-    remaining = _places(curriculum, range(state.step, curriculum.steps))
-    loaded = load(batches.beginning(state.n), remaining, loaders=workers, pinned=device != "cpu")
-    with Record(out, state.n) as record, _interruptible() as interrupted:
+        remaining = _places(curriculum, range(state.step, curriculum.steps))
+        begun = batches.beginning(state.n)
+        loaded = load(begun, remaining, loaders=workers, pinned=device != "cpu")
         dropped = Dropped.resumed(ranks, record)
         values: dict[str, list[float]] = {}
         images, clock = 0, time.perf_counter()
         for n in curriculum.starts(state.n):
             knobs = curriculum.at(n)
             part = dropped.noting(n, islice(loaded, knobs.micro_batches))
-            pixels = (batch.images for batch in part)
+            pixels = (batch.images for batch in state.drawn.noting(n, part))
             outcome = take(state.reduction, pixels, knobs, settings.seed, state.balance)
             bad = state.guard.judge(knobs, outcome.losses, outcome.gradient)
             state.update(knobs, outcome, settings.clip, bad)
@@ -128,11 +130,9 @@ def fit(
                     values.setdefault(name, []).append(value.item())
             # Free on a CPU; elsewhere the host would wait for the device.
             if logged or device == "cpu":
-                _heed(state, batches, record)
-            due = finished or _passed(settings.checkpoint_every, n, state.n)
-            if logged or due:
-                dropped.settle(ranks, record, state.n)
+                _heed(state, batches, record, output)
             if logged:
+                dropped.settle(ranks, record, state.n)
                 row: dict[str, Any] = {"step": state.step, "n": state.n}
                 row |= settled(knobs)
                 row |= {name: sum(column) / len(column) for name, column in values.items()}
@@ -147,29 +147,32 @@ def fit(
                 with state.shown():
                     scores, grids = watch.take(model)
                 record.watch({"step": state.step, "n": state.n, "sets": scores}, grids)
-            if finished and settings.train != "decoder":
-                places = _places(curriculum, curriculum.stretches[-1], settings.latent_batches)
-                with state.shown():
-                    measure_latents(model, (as_image(batches[at].images) for at in places))
-            if due or interrupted.is_set():
-                _heed(state, batches, record)
-                last = state.save(out)
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-    assert last is not None, "a curriculum has steps, and its last one is saved"
-    return last
+                state.scores = summary(scores)
+            end = (device == "cpu" or not state.step % LOOK) and ranks.any(asked.by is not None)
+            if finished or end or _passed(settings.checkpoint_every, n, state.n):
+                dropped.settle(ranks, record, state.n)
+                _heed(state, batches, record, output)
+                if settings.train != "decoder":
+                    with state.shown():
+                        measure(model, batches, knobs, settings.latent_batches, ranks)
+                output.save(state)
+            if end:
+                output.finish()
+                asked.end()
+        output.finish()
+        return output.place(output.last)
 
 
-def _heed(state: State, batches: Batches, record: Record) -> None:
+def _heed(state: State, batches: Batches, record: Record, output: Output) -> None:
     """Write down what the guard found since the last time; stop or roll back if it says so."""
     skipped = state.guard.read()
     for step in skipped:
         record.append(SKIPPED, step.line(batches.keys))
     state.guard.check(skipped)
     if state.guard.lost is not None:
-        record.append(SKIPPED, state.roll_back(record.folder))
+        record.append(SKIPPED, state.roll_back(output.before(state.guard.lost)))
         # At once, so that a resumed run does not go through it again.
-        state.save(record.folder)
+        output.save(state)
 
 
 def begin(settings: TrainSettings, device: str = "cpu") -> State:
@@ -236,20 +239,3 @@ def _places(
 def _passed(interval: int, before: int, after: int) -> bool:
     """Say whether a multiple of `interval` samples was passed from n=`before` to n=`after`."""
     return before // interval != after // interval
-
-
-@contextmanager
-def _interruptible() -> Generator[threading.Event, None, None]:
-    """Turn the first SIGINT into an event, so that a step is never cut in two; a second one raises.
-
-    Outside the main thread the event is never set.
-    """
-    event, before = threading.Event(), signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: object) -> None:
-        del number, frame
-        event.set()
-        signal.signal(signal.SIGINT, before)
-
-    with answered(signal.SIGINT, note):
-        yield event

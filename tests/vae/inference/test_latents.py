@@ -5,6 +5,7 @@ from shards import UserError
 from vae import VAE, fit, load_model, measure_latents
 from vae.pixels import as_image
 from vae.training.loader import Batches, open_streams, sizes_of
+from vae.training.retention import CheckpointSettings
 
 
 def test_mean_and_std_are_those_of_every_latent_position(tiny):
@@ -31,13 +32,19 @@ def test_no_images_are_named(tiny):
         measure_latents(VAE(tiny), [])
 
 
-def test_a_finished_run_has_measured_its_latents_on_its_last_stage(settings, streams, tmp_path):
-    settings = settings.model_copy(update={"latent_batches": 2})
-    model = load_model(fit(settings, streams, tmp_path / "out"))
-    found = model.latent_mean.clone(), model.latent_std.clone()
+def test_every_checkpoint_has_measured_its_latents_on_its_stage(settings, streams, tmp_path):
+    settings = settings.model_copy(
+        update={"latent_batches": 4, "checkpoint": CheckpointSettings(keep=9)}
+    )
+    fit(settings, streams, tmp_path / "out")
     readers = open_streams(streams, settings.stages)
     batches = Batches(readers, settings.curriculum(sizes_of(readers)))
-    measure_latents(model, [as_image(batches[n, m].images) for n in (16, 20) for m in (0, 1)])
-    torch.testing.assert_close(found, (model.latent_mean, model.latent_std))
-    before = load_model(tmp_path / "out/step-000006")
-    assert not before.latent_mean.any()
+    for name, places in {
+        "step-000003": [(n, 0) for n in (0, 4, 8, 12)],
+        "step-000006": [(n, 0) for n in (16, 18, 20, 22)],
+        "step-000008": [(n, 0) for n in (16, 18, 20, 22)],
+    }.items():
+        model = load_model(tmp_path / "out" / name)
+        held = model.latent_mean.clone(), model.latent_std.clone()
+        measure_latents(model, [as_image(batches[place].images) for place in places])
+        torch.testing.assert_close(held, (model.latent_mean, model.latent_std))

@@ -8,10 +8,12 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from shards import UserError
+from shards.store import Folder
 from vae import VAE, Stage, TrainSettings, fit, load_model
 from vae.objective.losses import Weights
 from vae.skips import dct_basis
-from vae.training.checkpoint import checkpoints, latest
+from vae.training.checkpoint import Checkpoint, checkpoints, newest
+from vae.training.ranks import ALONE
 from vae.training.train import begin
 
 
@@ -32,7 +34,7 @@ def test_a_run_leaves_checkpoints_records_and_samples(settings, streams, tmp_pat
     out, seen = tmp_path / "out", []
     last = fit(settings, streams, out, progress=seen.append)
     assert last == out / "step-000008"
-    assert [path.name for path in checkpoints(out)] == ["step-000006", "step-000008"]
+    assert checkpoints(out) == ["step-000006", "step-000008"]
     assert seen == rows(out)
     assert [row["step"] for row in seen] == [2, 4, 6, 8]
     assert [row["n"] for row in seen] == [8, 16, 20, 24]
@@ -57,7 +59,10 @@ def test_watching_scores_a_run_and_changes_no_bit_of_it(settings, streams, make_
     plain = fit(settings, streams, tmp_path / "plain")
     watched = fit(settings, streams, tmp_path / "watched", watched=held, score=score)
     assert same_bits(weights(plain), weights(watched))
-    assert (plain / "optimizer.pt").read_bytes() == (watched / "optimizer.pt").read_bytes()
+    moments = (out / "optimizer.safetensors" for out in (plain, watched))
+    assert len({file.read_bytes() for file in moments}) == 1
+    scores = newest(watched).header.scores
+    assert {"held.psnr", "held.ned"} < scores.keys()
     lines = (tmp_path / "watched/watch.jsonl").read_text().splitlines()
     seen = [json.loads(line) for line in lines]
     assert [row["n"] for row in seen] == [8, 16, 24]
@@ -95,7 +100,7 @@ def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(settings, streams,
     whole = fit(settings, streams, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         fit(settings, streams, tmp_path / "cut", workers=workers, progress=stop)
-    assert latest(tmp_path / "cut") == tmp_path / "cut/step-000004"
+    assert newest(tmp_path / "cut").header.name == "step-000004"
     resumed = fit(settings, streams, tmp_path / "cut", workers=workers)
     assert same_bits(weights(whole), weights(resumed))
     same = ("step", "n", "stage", "rate", "l1", "total", "gradient_norm", "shares")
@@ -106,12 +111,13 @@ def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(settings, streams,
 def test_a_state_is_loaded_as_it_was_saved(settings, streams, tmp_path):
     last = fit(settings, streams, tmp_path / "out")
     state = begin(settings)
-    state.load(last)
+    checkpoint = Checkpoint(Folder(last))
+    state.load(checkpoint)
     assert (state.step, state.n) == (8, 24)
-    again = state.save(tmp_path / "copy")
-    assert again.name == last.name
+    header = checkpoint.header
+    state.snapshot(header.recipe, header.streams, ALONE).publish(Folder(tmp_path / "copy"))
     for file in last.iterdir():
-        assert (again / file.name).read_bytes() == file.read_bytes()
+        assert (tmp_path / "copy" / last.name / file.name).read_bytes() == file.read_bytes()
 
 
 def test_a_finished_run_is_not_trained_again(settings, streams, tmp_path):
@@ -125,16 +131,16 @@ def test_a_broken_checkpoint_is_passed_over_for_the_newest_good_one(settings, st
     before = weights(last)
     file = last / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\0\1")
-    assert latest(tmp_path / "out") == tmp_path / "out/step-000006"
+    assert newest(tmp_path / "out").header.name == "step-000006"
     with pytest.raises(UserError, match="not a whole checkpoint"):
-        load_model(last)
+        Checkpoint(Folder(last)).verify()
     assert same_bits(before, weights(fit(settings, streams, tmp_path / "out")))
 
 
 def test_a_checkpoint_of_another_model_is_refused(settings, streams, tmp_path):
     fit(settings, streams, tmp_path / "out")
     other = settings.model_copy(update={"overrides": settings.overrides | {"decoder_width": 6}})
-    with pytest.raises(UserError, match=r"another model: decoder_width=4, asked for 6;"):
+    with pytest.raises(UserError, match=r"another recipe \(overrides.decoder_width: 4 → 6\)"):
         fit(other, streams, tmp_path / "out")
 
 

@@ -1,0 +1,33 @@
+"""The latents of a model in training, measured for its checkpoint."""
+
+from math import ceil
+from typing import cast
+
+from vae.inference.latents import Moments, latent_moments, set_latents
+from vae.model import VAE
+from vae.pixels import as_image
+from vae.training.curriculum import Knobs
+from vae.training.loader import Batches
+from vae.training.ranks import Ranks
+
+
+def measure(model: VAE, batches: Batches, knobs: Knobs, count: int, ranks: Ranks) -> None:
+    """Measure the latents of `count` micro-batches, spread over the stage, on all ranks together.
+
+    They are added up in the order of the steps, whoever encoded them.
+    """
+    curriculum = batches.curriculum
+    steps = curriculum.stretches[curriculum.stages.index(knobs.stage)]
+    total = len(steps) * knobs.micro_batches
+    count = min(count, total)
+    places = [divmod(k * total // count, knobs.micro_batches) for k in range(count)]
+    # As many on each rank, the last one again: a sharded model runs on all ranks together.
+    share = range(ranks.rank, ceil(len(places) / ranks.world) * ranks.world, ranks.world)
+    mine: dict[int, Moments] = {}
+    for k in (min(k, len(places) - 1) for k in share):
+        step, m = places[k]
+        batch = batches[curriculum.start(steps[step]), m]
+        mine[k] = latent_moments(model, as_image(batch.images))
+    parts = cast(list[dict[int, Moments]], ranks.gather(mine))
+    moments = {k: value for part in parts for k, value in part.items()}
+    set_latents(model, [moments[k] for k in sorted(moments)])
