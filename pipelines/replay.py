@@ -47,7 +47,7 @@ def replay(
     the norm of the gradient.
 
     \b
-    Example: nonpareil replay runs/nano 5216 --stream general=runs/photos \\
+    Example: nonpareil replay runs/nano 5144 --stream general=runs/photos \\
         --stream real=runs/documents --stream synthetic=runs/pages
     """  # noqa: D301 - click leaves the lines below this mark as they are
     again = replay_to(run, n, places_by_name(stream, "--stream"), device=device)
