@@ -7,7 +7,6 @@ share the work, nor on where the run was stopped.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from typing import cast
 
 from vae.training.batch import Batch
@@ -23,19 +22,21 @@ class Drawn:
         self._links: list[tuple[int, int, bytes]] = []
 
     def note(self, n: int, m: int, keys: Sequence[str]) -> None:
-        """Take the ids ("STREAM/KEY") of the samples of micro-batch m of the step at n."""
+        """Take the ids ("STREAM/KEY") of the samples of this rank's micro-batch m of a step."""
         self._links.append((n, m, hashlib.sha256("\n".join(keys).encode()).digest()))
 
-    def noting(self, n: int, batches: Iterable[Batch], first: int = 0) -> Iterator[Batch]:
-        """Yield the micro-batches of the step at `n`, from number `first` on, and note them."""
-        for m, batch in enumerate(batches, first):
+    def noting(self, n: int, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield this rank's micro-batches of the step at `n`, in order, and note them."""
+        for m, batch in enumerate(batches):
             self.note(n, m, batch.keys)
             yield batch
 
     def take(self, ranks: Ranks) -> str:
         """Return the digest of all that all ranks have drawn; all of them call this together."""
         parts = cast(list[list[tuple[int, int, bytes]]], ranks.gather(self._links))
-        for _, _, link in sorted(chain.from_iterable(parts)):
+        # A rank's part of a step is contiguous, so the ranks in order give the step's list.
+        links = [(n, rank, m, link) for rank, part in enumerate(parts) for n, m, link in part]
+        for *_, link in sorted(links):
             self.digest = hashlib.sha256(self.digest.encode() + link).hexdigest()
         self._links = []
         return self.digest

@@ -35,8 +35,8 @@ def digest(steps, world, stop):
             if number == stop:
                 drawn = Drawn(drawn.take(ranks))
                 barrier.wait()
-            for m in ranks.part(len(micro_batches)):
-                drawn.note(number, m, micro_batches[m])
+            for m, at in enumerate(ranks.part(len(micro_batches))):
+                drawn.note(number, m, micro_batches[at])
         digests[rank] = drawn.take(ranks)
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world)]
