@@ -28,6 +28,7 @@ from vae.training.guard import Guard
 from vae.training.latents import measure
 from vae.training.loader import Batches, open_streams, sizes_of
 from vae.training.loading import announce, load, read_so_far
+from vae.training.means import Means
 from vae.training.output import Output
 from vae.training.ranks import Ranks
 from vae.training.record import SKIPPED, Record, settled
@@ -112,7 +113,7 @@ def fit(
         begun = batches.beginning(state.n)
         loaded = load(begun, remaining, loaders=workers, pinned=device != "cpu")
         dropped = Dropped.resumed(ranks, record)
-        values: dict[str, list[float]] = {}
+        means = Means()
         images, clock = 0, time.perf_counter()
         for n in curriculum.starts(state.n):
             knobs = curriculum.at(n)
@@ -125,9 +126,7 @@ def fit(
             finished = state.n == curriculum.samples
             logged = finished or state.step % settings.log_every == 0
             images += knobs.samples
-            for name, value in outcome.values().items():
-                if not bad:
-                    values.setdefault(name, []).append(value.item())
+            means.add(outcome.values(), bad)
             # Free on a CPU; elsewhere the host would wait for the device.
             if logged or device == "cpu":
                 _heed(state, batches, record, output)
@@ -135,14 +134,14 @@ def fit(
                 dropped.settle(ranks, record, state.n)
                 row: dict[str, Any] = {"step": state.step, "n": state.n}
                 row |= settled(knobs)
-                row |= {name: sum(column) / len(column) for name, column in values.items()}
+                row |= means.read()
                 row |= read_so_far(readers, curriculum, state.n, dropped.too_small)
                 row["images_per_second"] = images / (time.perf_counter() - clock)
                 row["seconds_left"] = (curriculum.samples - state.n) / row["images_per_second"]
                 record.write(row)
                 if progress is not None:
                     progress(row)
-                values, images, clock = {}, 0, time.perf_counter()
+                images, clock = 0, time.perf_counter()
             if watch and (_passed(settings.watch_every, n, state.n) or finished):
                 with state.shown():
                     scores, grids = watch.take(model)
@@ -167,7 +166,7 @@ def _heed(state: State, batches: Batches, record: Record, output: Output) -> Non
     """Write down what the guard found since the last time; stop or roll back if it says so."""
     skipped = state.guard.read()
     for step in skipped:
-        record.append(SKIPPED, step.line(batches.keys))
+        record.append(SKIPPED, step.line(batches.keys, state.reduction.ranks.world))
     state.guard.check(skipped)
     if state.guard.lost is not None:
         record.append(SKIPPED, state.roll_back(output.before(state.guard.lost)))
