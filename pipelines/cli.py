@@ -10,6 +10,7 @@ from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.filter import filter_images
 from pipelines.finalize import finalize
+from pipelines.plan import plan
 from pipelines.preflight import preflight
 from pipelines.quickstart import quickstart
 from pipelines.render import render
@@ -27,6 +28,7 @@ app.command("filter")(filter_images)
 app.command()(finalize)
 app.command()(preflight)
 app.add_typer(shards_app, name="shards")
+app.command()(plan)
 app.command()(train)
 app.command()(replay)
 app.command()(evaluate)

@@ -93,13 +93,14 @@ def rank_memory(
     """Add up what one of `world` ranks holds, which takes `parts` micro-batches of each step."""
     split = world if reduce == "shard" else 1
     trained = NUMBER * numbers.trained
-    weights = trained // split + NUMBER * numbers.frozen
+    weights = trained // split + NUMBER * (numbers.still + numbers.frozen)
+    gradients = trained // split
     if split > 1:
         # The part at work and the next one, which is gathered meanwhile.
-        weights += 2 * NUMBER * numbers.unit
-    gradients, workspace = trained // split, work.peak - work.saved
-    if split > 1:
-        gradients += NUMBER * numbers.unit
+        weights += NUMBER * (numbers.root + 2 * numbers.unit)
+        # Until the last micro-batch all gradients are whole.
+        gradients += trained if parts > 1 else NUMBER * (numbers.root + numbers.unit)
+    workspace = work.peak - work.saved
     if reduce == "exact":
         # A sum of each level of the tree below the micro-batch at hand.
         gradients = trained * parts.bit_length()
@@ -167,8 +168,8 @@ def pace(
     link = gpu.link if world <= NODE else gpu.network
     backward = (work.flop - work.forward) / speed + work.traffic / gpu.bandwidth / 2
     if reduce == "shard":
-        # Weights are gathered for forward and for backward, gradients scattered, each micro-batch.
-        sent, hidden = 3 * once * parts, arithmetic + traffic
+        # Weights are gathered for each forward and each backward, gradients scattered once.
+        sent, hidden = (2 * parts + 1) * once, arithmetic + traffic
     else:
         sent, hidden = 2 * once, backward if reduce == "fast" else 0.0
     reduction = sent / link

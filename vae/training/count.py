@@ -22,6 +22,7 @@ from vae.model import VAE
 from vae.objective.alignment import AlignmentSettings
 from vae.objective.losses import Weights, build_objective
 from vae.settings import VAESettings
+from vae.training.start import Learning, freeze
 from vae.training.step import Step
 
 aten = torch.ops.aten
@@ -56,19 +57,22 @@ class Work(NamedTuple):
 class Numbers(NamedTuple):
     """How many numbers a run holds whatever its images.
 
-    `model` are trained, and `learned` by the objective, whose networks are `frozen`. `unit` is the
-    largest part of the model that is gathered at a time where ranks share weights.
+    Of the `model` all are trained but those that are `still`, and `learned` ones by the objective,
+    whose networks are `frozen`. Where ranks share weights, `unit` is the largest part that is
+    gathered for a while; `root` stays gathered from the start of forward to the end of backward.
     """
 
     model: int
+    still: int
     learned: int
     frozen: int
     unit: int
+    root: int
 
     @property
     def trained(self) -> int:
         """Numbers that have a gradient and moments."""
-        return self.model + self.learned
+        return self.model - self.still + self.learned
 
 
 class Outline:
@@ -79,6 +83,7 @@ class Outline:
         model: VAESettings,
         weights: Weights,
         alignment: AlignmentSettings | None = None,
+        learning: Learning = "all",
     ) -> None:
         """Build them; no weights are read. `weights` name the terms that any micro-batch has.
 
@@ -92,15 +97,22 @@ class Outline:
                 weights, alignment or AlignmentSettings(), model, load=False
             )
             self._step = Step(VAE(model), objective)
+            freeze(self._step.model, learning)
 
     def numbers(self) -> Numbers:
         """Count what does not depend on images."""
         step = self._step
         learned = sum(p.numel() for p in step.objective.learned().values())
         frozen = sum(p.numel() for p in step.objective.parameters()) - learned
-        levels = (*step.model.encoder.levels, *step.model.decoder.levels, step.model.decoder.finest)
-        unit = max(sum(p.numel() for p in level.parameters()) for level in levels)
-        return Numbers(sum(p.numel() for p in step.model.parameters()), learned, frozen, unit)
+        halves = (step.model.encoder, step.model.decoder)
+        units = [
+            sum(p.numel() for p in unit.parameters())
+            for half in halves
+            for unit in (*half.levels, half.middle)
+        ]
+        model = sum(p.numel() for p in step.model.parameters())
+        still = sum(p.numel() for p in step.model.parameters() if not p.requires_grad)
+        return Numbers(model, still, learned, frozen, max(units), model + learned - sum(units))
 
     def work(
         self,

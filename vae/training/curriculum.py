@@ -213,6 +213,13 @@ class Curriculum:
         """Return the n at which step number `step` (from 0) begins."""
         return int(self._ends[step - 1]) if step else 0
 
+    def shapes(self, steps: range) -> dict[tuple[int, int], tuple[int, int]]:
+        """Return the shapes (h, w) px of a stage's steps: how many have each, images at once."""
+        micro = self.at(self.start(steps.start)).stage.micro
+        which, counts = np.unique(self._bucket[steps.start : steps.stop], return_counts=True)
+        pairs = zip([self._buckets[k] for k in which], counts.tolist(), strict=True)
+        return {bucket.shape: (count, micro * bucket.more) for bucket, count in pairs}
+
     def _step(self, n: int) -> int:
         """Return the number of the step that begins at `n`."""
         if not 0 <= n < self.samples:

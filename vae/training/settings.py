@@ -23,7 +23,7 @@ from vae.training.stage import Stage, streams_of
 from vae.training.start import Learning
 
 MOVES_NOTHING = {
-    *("log_every", "checkpoint_every", "checkpoint", "vgg"),
+    *("log_every", "checkpoint_every", "checkpoint", "vgg", "max_epochs"),
     *("watch_every", "watch_images", "watch_side", "watch_read"),
 }
 """Settings that a run may change on its way: no bit of a weight depends on them."""
@@ -33,7 +33,8 @@ class TrainSettings(Settings):
     """What a training run is.
 
     `overrides` replaces fields of the preset. `resized` names the streams whose photographs may
-    be resized; all else is cropped at native scale. A learned skip starts from the principal
+    be resized; all else is cropped at native scale. No image is seen more than `max_epochs` times
+    (None: as often as the stages draw it). A learned skip starts from the principal
     components of `skip_start` batches, spread over the whole curriculum (0: from the DCT), and
     learns at `skip_rate` times the rate of the network. For every checkpoint the latents of
     `latent_batches` micro-batches, spread over the stage in hand, are measured. `weights` hold in
@@ -57,6 +58,7 @@ class TrainSettings(Settings):
     stages: tuple[Stage, ...]
     resized: tuple[str, ...] = ("general",)
     seed: int = Field(default=0, ge=0)
+    max_epochs: float | None = Field(default=None, gt=0)
     weights: Weights = Weights()
     alignment: AlignmentSettings = AlignmentSettings()
     vgg: Path | None = None

@@ -21,6 +21,7 @@ from vae.objective.balance import Balance
 from vae.objective.losses import Objective, build_objective
 from vae.pixels import as_image
 from vae.training.average import Average
+from vae.training.check import check
 from vae.training.checkpoint import Checkpoint
 from vae.training.curriculum import Curriculum
 from vae.training.dropped import Dropped
@@ -77,6 +78,7 @@ def fit(
     readers = open_streams(streams, settings.stages)
     announce(readers, workers, ranks)
     curriculum = settings.curriculum(sizes_of(readers))
+    check(settings, curriculum, streams, readers, ranks.world)
     for line in curriculum.left_out():
         log.warning(line)
     batches = Batches(readers, curriculum, resized=settings.resized)

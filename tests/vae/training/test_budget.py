@@ -11,7 +11,7 @@ from vae.training.count import Ledger, Numbers, Outline, Work
 from vae.training.step import Step
 
 WEIGHTS = Weights()
-NUMBERS = Numbers(model=1000, learned=24, frozen=500, unit=100)
+NUMBERS = Numbers(model=1000, still=0, learned=24, frozen=500, unit=100, root=30)
 WORK = Work(flop=3 * 10**12, forward=10**12, traffic=10**9, saved=4000, peak=5000)
 
 
@@ -38,9 +38,13 @@ def test_ranks_that_share_hold_their_part():
     whole = rank_memory(NUMBERS, WORK)
     part = rank_memory(NUMBERS, WORK, reduce="shard", world=8)
     assert whole.weights == 4 * (1024 + 500)
-    assert part.weights == 4 * (1024 // 8 + 500 + 2 * 100)
+    assert part.weights == 4 * (1024 // 8 + 500 + 30 + 2 * 100)
     assert (part.moments, part.average) == (whole.moments // 8, whole.average // 8)
     assert part.activations == whole.activations
+    assert part.gradients == 4 * (1024 // 8 + 30 + 100)
+    assert (
+        rank_memory(NUMBERS, WORK, reduce="shard", world=8, parts=2).gradients == 4 * 1024 * 9 / 8
+    )
     assert rank_memory(NUMBERS, WORK, reduce="shard", world=1) == whole
     assert rank_memory(NUMBERS, WORK, average=False).average == 0
 

@@ -90,3 +90,12 @@ def test_published_teachers_have_the_sizes_that_are_known():
     frozen = Outline(PRESETS["nano"], weights).numbers().frozen
     # 304 million, of which blocks 13 to 24 of 12.6 million each do not run.
     assert frozen == pytest.approx(304.4e6 - 12 * 12.6e6, rel=0.01)
+
+
+def test_a_half_that_stays_as_it_is_has_no_gradient():
+    outlines = [Outline(PRESETS["nano"], WEIGHTS, learning=half) for half in ("all", "decoder")]
+    both, one = (outline.work(SHAPE, 1, WEIGHTS) for outline in outlines)
+    assert one.flop < both.flop
+    assert one.saved < both.saved
+    numbers = outlines[1].numbers()
+    assert 0 < numbers.still < numbers.model == outlines[0].numbers().trained

@@ -1,0 +1,50 @@
+"""What is wrong with a run, found before its first step and before anything is written.
+
+Settings refuse by themselves what they alone tell (vae/training/settings.py), and so do streams
+that cannot be opened and curricula that find no image large enough. Here is what they tell
+together.
+"""
+
+from collections.abc import Collection
+
+from shards import UserError
+from vae.training.curriculum import Curriculum
+from vae.training.loader import Readers
+from vae.training.plan import epochs
+from vae.training.settings import TrainSettings
+from vae.training.unindexed import Unindexed
+
+
+def check(
+    settings: TrainSettings,
+    curriculum: Curriculum,
+    streams: Collection[str],
+    readers: Readers,
+    world: int,
+) -> None:
+    """Refuse a run of `world` ranks that would fail later, or not be what was meant.
+
+    `streams` are the names of those given, `readers` those that are drawn from. Reads no image and
+    no weights.
+
+    Raises:
+        UserError: with the first fault.
+    """
+    curriculum.check_world(world)
+    unused = sorted({*streams} - {*curriculum.streams})
+    if unused:
+        raise UserError(
+            f"no stage draws from {', '.join(unused)}; the stages draw from "
+            f"{', '.join(curriculum.streams)}; leave the stream out or give it a share"
+        )
+    if settings.max_epochs is not None:
+        for name, times in epochs(curriculum).items():
+            if not isinstance(readers[name], Unindexed) and times > settings.max_epochs:
+                raise UserError(
+                    f"stream {name}: an image would be seen {times:.2f} times, more than "
+                    f"max_epochs={settings.max_epochs:g}; give more images, draw fewer samples "
+                    "or raise max_epochs"
+                )
+    vgg = settings.vgg
+    if vgg is not None and settings.largest_weights().lpips and not vgg.is_file():
+        raise UserError(f"vgg={vgg} is no file; give VGG16 of torchvision, or leave it out")
