@@ -14,6 +14,7 @@ from shards.inspect.check import faults
 from tests.conftest import make_sample
 from tests.pipelines.test_cli import mistake, nonpareil
 from vae import TrainSettings, load_model
+from vae.training.stage import check_world
 
 KINDS = {"render": RenderJob, "filter": FilterJob, "train": TrainSettings, "quickstart": Tour}
 
@@ -122,3 +123,13 @@ def test_the_clock_adds_up_interrupted_steps(tmp_path):
 
 def interrupt():
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["train_f16c64", "train_f32c128"])
+def test_the_course_of_the_report_is_shared_by_8_to_256_ranks(name):
+    settings = load(TrainSettings, name)
+    for world in (8, 16, 32, 64, 128, 256):
+        check_world(settings.stages, world)
+    assert [stage.resolution for stage in settings.stages] == [256, 512, 1024, 2048]
+    first = load(TrainSettings, "train_f16c64")
+    assert settings.model_copy(update={"preset": first.preset}) == first
