@@ -178,9 +178,18 @@ def test_so_it_has_among_many_streams_of_which_none_leaves(curriculum):
 
 
 @settings(deadline=None)
-@given(curricula("abcdefg", 0.0))
-def test_draws_have_no_gaps_where_streams_leave(curriculum):
-    farthest(curriculum)
+@given(st.integers(4, 8).flatmap(lambda count: curricula("abcdefgh"[:count], 0.0)))
+def test_so_it_has_where_several_of_many_leave_at_once_and_come_back(curriculum):
+    assert farthest(curriculum) <= 1 + 1e-5
+
+
+def test_streams_that_leave_together_leave_nobody_behind():
+    """Three are owed 0.6 of a sample each when they leave; with none of it dealt, all who stay
+    are ahead, and soon nobody may come next."""
+    first = dict.fromkeys("abc", 0.15) | dict.fromkeys("defg", 0.1375)
+    second = {"d": 0.97} | dict.fromkeys("efg", 0.01)
+    curriculum = lined_up([stage("a", 4, 1, first), stage("b", 60, 1, second)])
+    assert farthest(curriculum) <= 1 + 1e-5
 
 
 def test_constant_shares_and_ramps_are_exact_over_thousands_of_draws():
