@@ -109,6 +109,7 @@ class Curriculum:
         images, bucket, shares = (np.concatenate(column) for column in zip(*laid, strict=True))
         self._ends, self._bucket = images.cumsum(), bucket
         self._mixture = Mixture(shares, images)
+        self._recent: tuple[int, list[Draw]] = -1, []
 
     @property
     def samples(self) -> int:
@@ -167,15 +168,9 @@ class Curriculum:
             ValueError: when no step begins at `n`.
         """
         step = self._step(n)
-        columns = self._mixture.streams(step)
-        numbers, samples = np.empty_like(columns), np.empty_like(columns)
-        for column, name in enumerate(self.streams):
-            slots = np.flatnonzero(columns == column)
-            if len(slots):
-                numbers[slots] = self._numbers[step, column] + np.arange(len(slots))
-                samples[slots] = self._eligible_at(step, name).many(numbers[slots])
-        names = [self.streams[column] for column in columns.tolist()]
-        return list(map(Draw, names, numbers.tolist(), samples.tolist()))
+        if self._recent[0] != n:  # a loader asks once for each micro-batch of a step
+            self._recent = n, self._drawn(step)
+        return self._recent[1].copy()
 
     def drawn(self, n: int) -> dict[str, int]:
         """Return how many samples of each stream were drawn before the step at `n`.
@@ -228,6 +223,17 @@ class Curriculum:
         if self.start(step) != n:
             raise ValueError(f"no step begins at n={n}; step {step} does at {self.start(step)}")
         return step
+
+    def _drawn(self, step: int) -> list[Draw]:
+        columns = self._mixture.streams(step)
+        numbers, samples = np.empty_like(columns), np.empty_like(columns)
+        for column, name in enumerate(self.streams):
+            slots = np.flatnonzero(columns == column)
+            if len(slots):
+                numbers[slots] = self._numbers[step, column] + np.arange(len(slots))
+                samples[slots] = self._eligible_at(step, name).many(numbers[slots])
+        names = [self.streams[column] for column in columns.tolist()]
+        return list(map(Draw, names, numbers.tolist(), samples.tolist()))
 
     def _eligible_at(self, step: int, stream: str) -> Eligible:
         digest, _ = self._buckets[self._bucket[step]].held[stream]
