@@ -1,7 +1,10 @@
 """Training: images per second of a nano step, and what each part of it costs."""
 
 import tempfile
+import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +16,11 @@ from vae import PRESETS, VAE, PerceptualEffLite0, Stage
 from vae.pixels import as_image
 from vae.training.curriculum import Curriculum
 from vae.training.loader import Batches, open_streams, sizes_of
+from vae.training.loading import load
 from vae.training.schedule import Ramp
+
+TINY = (8, 64)
+"""The same of the batches of `tiny`: small ones, which are the hardest to keep up with."""
 
 SHAPES = ((16, 64), (4, 128))
 """Images and side in px of the quickstart's batches: equally many pixels."""
@@ -50,20 +57,44 @@ def measure(quick: bool) -> list[Row]:
                 Row(f"{name}: model and perceptual", rate(both, seconds=seconds), "images/s"),
                 Row(f"{name}: drawing a batch", rate(draw, seconds=seconds), "images/s"),
             ]
+            for em in (False, True):
+                name = f"{count} x {side} px: drawing a batch, nothing cached"
+                cold = _batches(Path(folder), count, side, cache_bytes=0, em=em)
+                name += ", with the em" if em else ""
+                rows.append(Row(name, rate(partial(draw, cold), seconds=seconds / 3), "images/s"))
+        waiting = _waiting(Path(folder), seconds)
+        name = f"tiny, {TINY[0]} x {TINY[1]} px, one loader, nothing cached: waiting for data"
+        rows.append(Row(name, waiting, "% of a step", 5.0, "lower"))
     return rows
 
 
-def _batches(folder: Path, count: int, side: int) -> Batches:
+def _waiting(folder: Path, seconds: float) -> float:
+    """Return which part of the time of a step goes by until its batch is there, %."""
+    model = VAE(PRESETS["tiny"]).to(memory_format=torch.channels_last)
+    batches = _batches(folder, *TINY, steps=100_000, cache_bytes=0)
+    places = ((n, 0) for n in batches.curriculum.starts())
+    loaded = load(batches, places, loaders=1)
+    next(loaded)  # the process has to start
+    waited, start = 0.0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds:
+        asked = time.perf_counter()
+        image = as_image(next(loaded).images)
+        waited += time.perf_counter() - asked
+        (model(image) - image).abs().mean().backward()
+    return 100 * waited / spent
+
+
+def _batches(folder: Path, count: int, side: int, *, steps: int = 8, **options: Any) -> Batches:
     stage = Stage(
         name="all",
-        samples=8 * count,
+        samples=steps * count,
         batch=count,
         micro=count,
         resolution=side,
         shares={"synthetic": Ramp.model_validate(1.0)},
     )
     readers = open_streams({"synthetic": folder}, [stage])
-    return Batches(readers, Curriculum([stage], sizes_of(readers)))
+    return Batches(readers, Curriculum([stage], sizes_of(readers)), **options)
 
 
 if __name__ == "__main__":
