@@ -43,7 +43,7 @@ def _beside(quick: bool) -> list[Row]:
         curriculum = settings.curriculum(sizes_of(readers))
         knobs = curriculum.at(curriculum.start(curriculum.stretches[-1][0]))
         batches = Batches(readers, curriculum)
-        images = [batches[knobs.n, m].images for m in range(knobs.micro_batches)]
+        drawn = [batches[knobs.n, m] for m in range(knobs.micro_batches)]
         watch = Watch(
             {"pages": Path(folder)},
             {},
@@ -55,11 +55,11 @@ def _beside(quick: bool) -> list[Row]:
         )
 
     def step() -> None:
-        outcome = take(state.reduction, images, knobs, settings.seed, state.balance)
+        outcome = take(state.reduction, drawn, knobs, settings.seed, state.balance)
         state.reduction.clip(outcome.norm, settings.clip)
         state.optimizer.step()
 
-    outcome = take(state.reduction, images, knobs, settings.seed, state.balance)
+    outcome = take(state.reduction, drawn, knobs, settings.seed, state.balance)
     good = torch.zeros(())
 
     def guard() -> None:

@@ -31,6 +31,10 @@ EXACT = 4e-10
 CLASSES = ("under 8", "8-11", "12-19", "from 20")
 """What the classes are called, px of em."""
 
+_WHAT = ("absolute", "squared", "pixels")
+
+_SUMS = [f"text_sums/{name}/{what}" for name in CLASSES for what in _WHAT]
+
 
 def size_class(em: float) -> str:
     """Name the class of an em in px."""
@@ -76,7 +80,7 @@ def _hull(boxes: Sequence[Sequence[float]]) -> NDArray[np.int32]:
     return cv2.convexHull(points).astype(np.int32)
 
 
-def text_sums(reconstruction: Tensor, image: Tensor, em: Tensor) -> Tensor:
+def text_sums(reconstruction: Tensor, image: Tensor, em: Tensor) -> dict[str, Tensor]:
     """Add up what is wrong inside text, by size; nothing is read back from the device.
 
     Args:
@@ -85,24 +89,29 @@ def text_sums(reconstruction: Tensor, image: Tensor, em: Tensor) -> Tensor:
         em: (b, h, w) uint8, the map of the em.
 
     Returns:
-        (classes, 3) float32: of the pixels of each class in CLASSES the sums of |error| and
-        error², both meant over colours, and their number.
+        Scalars named `text_sums/CLASS/WHAT`: of the pixels of each class the sums of `absolute` and
+        `squared` errors, both the mean over colours, and `pixels`, their number.
     """
     error = (reconstruction - image).detach().float()
     measures = torch.stack([error.abs().mean(1), error.square().mean(1), torch.ones_like(em) * 1.0])
     bounds = torch.tensor(LOWEST[1:], dtype=em.dtype, device=em.device)
     classes = torch.bucketize(em, bounds, right=True)
     inside = [(classes == number) & (em > 0) for number in range(len(LOWEST))]
-    return torch.stack([(measures * mask).sum((1, 2, 3)) for mask in inside])
+    sums = torch.stack([(measures * mask).sum((1, 2, 3)) for mask in inside])
+    return dict(zip(_SUMS, sums.flatten(), strict=True))
 
 
-def text_scores(sums: Sequence[Sequence[float]]) -> dict[str, float]:
-    """Name L1 and PSNR (dB, of [-1, 1]) of each class of sizes that has pixels at all.
+def text_scores(row: Mapping[str, float]) -> dict[str, float]:
+    """Return a row with scores in place of the sums: L1 and PSNR (dB) of images in [-1, 1].
 
-    `sums` is what `text_sums` returns, added up or averaged over as many batches as are to count.
+    A row without sums stays as it is, and a class without pixels has no score. Sums may be added
+    up or averaged over as many batches as are to count.
     """
-    scores: dict[str, float] = {}
-    for name, (absolute, squared, pixels) in zip(CLASSES, sums, strict=True):
+    scores = {name: value for name, value in row.items() if name not in _SUMS}
+    if scores.keys() == row.keys():
+        return scores
+    for name in CLASSES:
+        absolute, squared, pixels = (row[f"text_sums/{name}/{what}"] for what in _WHAT)
         if pixels:
             scores[f"text_l1/{name}"] = absolute / pixels
             scores[f"text_psnr/{name}"] = 10 * math.log10(4 / max(squared / pixels, EXACT))

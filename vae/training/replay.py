@@ -85,8 +85,8 @@ def replay(
         if before == n:
             break
         at = curriculum.at(before)
-        images = (batches[before, m].images for m in range(at.micro_batches))
-        outcome = take(state.reduction, images, at, settings.seed, state.balance)
+        drawn = (batches[before, m] for m in range(at.micro_batches))
+        outcome = take(state.reduction, drawn, at, settings.seed, state.balance)
         bad = state.guard.judge(at, outcome.losses, outcome.gradient)
         state.update(at, outcome, settings.clip, bad)
         state.guard.read()

@@ -41,10 +41,11 @@ class TrainSettings(Settings):
     every stage without its own; `alignment` and `vgg` (a file, None for torch's cache; see
     vae/objective/lpips.py) matter where one has alignment or lpips. `average` is the half-life of
     the average of the weights in samples, EDM's; 0 keeps none (see vae/training/average.py). A
-    line is logged every `log_every` steps; checkpoints are written every `checkpoint_every`
-    samples, `checkpoint` says how and which are kept. Every `watch_every` samples the first
-    `watch_images` images of each watched set are scored, of each its central `watch_side` px; the
-    first `watch_read` of them are read as well (vae/training/watch.py).
+    line is logged every `log_every` steps, and with `text_metrics` L1 and PSNR inside text by its
+    size (vae/training/em.py). Checkpoints are written every `checkpoint_every` samples,
+    `checkpoint` says how and which are kept. Every `watch_every` samples the first `watch_images`
+    images of each watched set are scored, of each its central `watch_side` px; the first
+    `watch_read` of them are read as well (vae/training/watch.py).
 
     `init` is a model to start from, in place of random weights: a run, one of its steps, or a
     folder for diffusers. `train` says which half learns; the other one keeps its bits
@@ -72,6 +73,7 @@ class TrainSettings(Settings):
     guard: GuardSettings = GuardSettings()
     average: int = Field(default=500_000, ge=0)
     log_every: int = Field(default=20, ge=1)
+    text_metrics: bool = False
     watch_every: int = Field(default=2000, ge=1)
     watch_images: int = Field(default=16, ge=1)
     watch_side: int = Field(default=256, ge=16)

@@ -11,7 +11,9 @@ from vae.model import VAE
 from vae.objective.balance import Balance, Pull
 from vae.objective.losses import Objective, Weights
 from vae.pixels import as_image
+from vae.training.batch import Batch
 from vae.training.curriculum import Knobs
+from vae.training.em import text_sums
 from vae.training.reductions import Reduction
 
 
@@ -32,11 +34,13 @@ class Step(nn.Module):
         weights: Weights,
         rng: np.random.Generator,
         pull: Pull | None = None,
+        em: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Reconstruct images (b, colours, h, w), uint8 or in [-1, 1], and weigh what became of it.
 
         `pull` makes the weight of the alignment adaptive. Returns what `Objective` does: scalars
-        (total, {name: value, detached}).
+        (total, {name: value, detached}), and with `em`, a map of the em, the sums of
+        `text_sums` among them.
 
         Raises:
             ValueError: when a weight asks for a term that the objective was built without.
@@ -44,7 +48,8 @@ class Step(nn.Module):
         image = as_image(images)
         latents = self.objective.branches(self.model.encode(image), weights, pull)
         reconstruction = self.model.decode(latents.decoded, (image.shape[2], image.shape[3]))
-        return self.objective(latents, reconstruction, image, weights, rng)
+        total, terms = self.objective(latents, reconstruction, image, weights, rng)
+        return total, terms if em is None else terms | text_sums(reconstruction, image, em)
 
 
 class Outcome(NamedTuple):
@@ -79,14 +84,14 @@ class Outcome(NamedTuple):
 
 def take(
     reduction: Reduction,
-    images: Iterable[Tensor],
+    batches: Iterable[Batch],
     knobs: Knobs,
     seed: int,
     balance: Balance | None = None,
 ) -> Outcome:
     """Leave the gradient of a step, the mean over its micro-batches, at the parameters.
 
-    `images` are those of this rank's part, in order, (b, colours, h, w) uint8. With `balance` the
+    `batches` are those of this rank's part, in order. With `balance` the
     weight of the alignment is adaptive, by the steps before this one; where there is none the step
     is run twice, and measured the first time.
     """
@@ -94,16 +99,16 @@ def take(
         balance.forget()
     adaptive = balance if knobs.weights.alignment else None
     if adaptive is not None and not adaptive.measured:
-        images = list(images)
-        first = _run(reduction, images, knobs, seed, adaptive)
+        batches = list(batches)
+        first = _run(reduction, batches, knobs, seed, adaptive)
         assert first.squares is not None, "an adaptive step is measured"
         adaptive.begin(first.squares)
-    return _run(reduction, images, knobs, seed, adaptive)
+    return _run(reduction, batches, knobs, seed, adaptive)
 
 
 def _run(
     reduction: Reduction,
-    images: Iterable[Tensor],
+    batches: Iterable[Batch],
     knobs: Knobs,
     seed: int,
     balance: Balance | None,
@@ -114,18 +119,17 @@ def _run(
     rows: list[Tensor] = []
     names: tuple[str, ...] = ()
     reduction.begin(knobs.micro_batches)
-    for m, micro_batch in zip(part, images, strict=True):
+    for m, batch in zip(part, batches, strict=True):
         rng = np.random.default_rng([seed, knobs.n, m])
         pull = None if ratio is None else Pull(ratio, ratio.new_full((2,), torch.nan))
-        micro_batch = micro_batch.to(
-            ranks.device, memory_format=torch.channels_last, non_blocking=True
-        )
-        total, terms = reduction.run(micro_batch, knobs.weights, rng, pull, last=m == part[-1])
+        images = batch.images.to(ranks.device, memory_format=torch.channels_last, non_blocking=True)
+        em = None if batch.em is None else batch.em.to(ranks.device, non_blocking=True)
+        total, terms = reduction.run(images, knobs.weights, rng, pull, em, last=m == part[-1])
         terms |= {"total": total}
         names = tuple(terms)
         row = torch.stack([value.float() for value in terms.values()])
         # The gradient of a mean over b images is a b-th of each one's.
-        rows.append(row if pull is None else torch.cat([row, len(micro_batch) * pull.squares]))
+        rows.append(row if pull is None else torch.cat([row, len(images) * pull.squares]))
     # One exchange for all that is measured; added up in the same order on every rank.
     measured = ranks.rows(torch.stack(rows))
     norm, learned = reduction.end()

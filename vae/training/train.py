@@ -25,6 +25,7 @@ from vae.training.check import check
 from vae.training.checkpoint import Checkpoint
 from vae.training.curriculum import Curriculum
 from vae.training.dropped import Dropped
+from vae.training.em import text_scores
 from vae.training.guard import Guard
 from vae.training.latents import measure
 from vae.training.loader import Batches, open_streams, sizes_of
@@ -81,7 +82,13 @@ def fit(
     check(settings, curriculum, streams, readers, ranks.world)
     for line in curriculum.left_out():
         log.warning(line)
-    batches = Batches(readers, curriculum, resized=settings.resized)
+    batches = Batches(
+        *(readers, curriculum),
+        resized=settings.resized,
+        em=settings.text_metrics,
+        rank=ranks.rank,
+        world=ranks.world,
+    )
     state = begin(settings, device)
     model = state.model
     watch = Watch(
@@ -120,8 +127,8 @@ def fit(
         for n in curriculum.starts(state.n):
             knobs = curriculum.at(n)
             part = dropped.noting(n, islice(loaded, knobs.micro_batches))
-            pixels = (batch.images for batch in state.drawn.noting(n, part))
-            outcome = take(state.reduction, pixels, knobs, settings.seed, state.balance)
+            drawn = state.drawn.noting(n, part)
+            outcome = take(state.reduction, drawn, knobs, settings.seed, state.balance)
             bad = state.guard.judge(knobs, outcome.losses, outcome.gradient)
             state.update(knobs, outcome, settings.clip, bad)
 
@@ -136,7 +143,7 @@ def fit(
                 dropped.settle(ranks, record, state.n)
                 row: dict[str, Any] = {"step": state.step, "n": state.n}
                 row |= settled(knobs)
-                row |= means.read()
+                row |= text_scores(means.read())
                 row |= read_so_far(readers, curriculum, state.n, dropped.too_small)
                 row["images_per_second"] = images / (time.perf_counter() - clock)
                 row["seconds_left"] = (curriculum.samples - state.n) / row["images_per_second"]

@@ -1,11 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from render import Renderer, RenderSettings
-from shards import ShardError
+from shards import Sample, ShardError, ShardWriter, encode_png
+from vae import Stage, fit
 from vae.training.em import CLASSES, LOWEST, em_map, text_scores, text_sums
 
 
@@ -62,28 +63,55 @@ def test_lines_that_are_none_name_the_sample(lines):
         em_map({"lines": lines}, 9, 9, "page7")
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 2**32 - 1))
-def test_sums_by_size_are_those_of_the_pixels_of_each_size(seed):
-    rng = np.random.default_rng(seed)
-    image, output = (rng.uniform(-1, 1, (2, 3, 5, 7)).astype(np.float32) for _ in range(2))
-    em = rng.integers(0, 26, (2, 5, 7), dtype=np.uint8)
-    sums = text_sums(torch.tensor(output), torch.tensor(image), torch.tensor(em))
-    for (absolute, squared, pixels), low, high in zip(
-        sums.tolist(), LOWEST, (*LOWEST[1:], 256), strict=True
-    ):
+def test_scores_by_size_are_those_of_the_pixels_of_each_size():
+    rng = np.random.default_rng(5)
+    image, output = (rng.uniform(-1, 1, (4, 3, 5, 7)).astype(np.float32) for _ in range(2))
+    em = rng.integers(0, 26, (4, 5, 7), dtype=np.uint8)
+    parts = [
+        text_sums(*(torch.tensor(x[part]) for x in (output, image, em)))
+        for part in (slice(0, 1), slice(1, 4))
+    ]
+    # Of all pixels alike, in however many parts.
+    means = {name: (parts[0][name] + parts[1][name]).item() / 2 for name in parts[0]}
+    scores = text_scores({"l1": 0.5, **means, "total": 2.0})
+    assert (scores.pop("l1"), scores.pop("total")) == (0.5, 2.0)
+    assert len(scores) == 2 * len(CLASSES)
+    for name, low, high in zip(CLASSES, LOWEST, (*LOWEST[1:], 256), strict=True):
         inside = (low <= em) & (em < high)
         error = (output - image).transpose(0, 2, 3, 1)[inside]
-        assert pixels == inside.sum()
-        assert absolute == pytest.approx(np.abs(error).sum() / 3, rel=1e-4)
-        assert squared == pytest.approx((error**2).sum() / 3, rel=1e-4)
+        assert scores[f"text_l1/{name}"] == pytest.approx(np.abs(error).mean(), rel=1e-4)
+        psnr = 10 * np.log10(4 / (error**2).mean())
+        assert scores[f"text_psnr/{name}"] == pytest.approx(psnr, rel=1e-4)
 
 
-def test_scores_are_of_all_batches_and_leave_out_sizes_that_were_not_there():
-    one = torch.tensor([[2.0, 1.0, 4.0], [0, 0, 0], [0, 0, 0], [0, 0, 9]])
-    other = torch.tensor([[2.0, 0.0, 12.0], [0, 0, 0], [0, 0, 0], [0, 0, 1]])
-    scores = text_scores(torch.stack([one, other]).mean(0).tolist())
-    assert {name.split("/")[1] for name in scores} == {CLASSES[0], CLASSES[3]}
-    assert scores[f"text_l1/{CLASSES[0]}"] == pytest.approx(4 / 16)
-    assert scores[f"text_psnr/{CLASSES[0]}"] == pytest.approx(10 * np.log10(4 * 16 / 1))
-    assert np.isfinite(list(scores.values())).all()
+def test_sizes_that_were_not_there_have_no_score_and_exact_text_has_a_finite_one():
+    image, em = torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8)
+    em[0, 0] = 9
+    sums = {name: value.item() for name, value in text_sums(image, image, em).items()}
+    assert text_scores(sums) == {f"text_l1/{CLASSES[1]}": 0, f"text_psnr/{CLASSES[1]}": 100}
+    assert text_scores({"l1": 1.0}) == {"l1": 1.0}
+
+
+def test_a_run_logs_errors_inside_text_where_it_is_asked_to(settings, tmp_path):
+    (tmp_path / "pages").mkdir()
+    with ShardWriter(tmp_path / "pages", 0, recipe="test") as shard:
+        for i in range(3):
+            pixels = np.random.default_rng(i).integers(0, 256, (40, 40, 3), np.uint8)
+            meta = {"width": 40, "height": 40, "lines": [line((0, 0, 40, 40), 9)]}
+            shard.write(Sample(f"{i:06d}", encode_png(pixels), "png", "x", meta))
+    streams = {"synthetic": tmp_path / "pages"}
+    stage = {**settings.stages[0].model_dump(), "samples": 8, "shares": {"synthetic": 1.0}}
+    settings = settings.model_copy(update={"stages": (Stage(**stage),), "average": 0})
+    for asked in (True, False):
+        told = settings.model_copy(update={"text_metrics": asked})
+        fit(told, streams, tmp_path / f"{asked}")
+    rows, without = (
+        [json.loads(at) for at in (tmp_path / f"{asked}/metrics.jsonl").read_text().splitlines()]
+        for asked in (True, False)
+    )
+    assert not any("text" in name for row in without for name in row)
+    assert {name for name in rows[-1] if "text" in name} == {"text_l1/8-11", "text_psnr/8-11"}
+    # Pages that are text all over.
+    assert rows[-1]["text_l1/8-11"] == pytest.approx(rows[-1]["l1"], rel=1e-3)
+    # It changes nothing else.
+    assert [row["total"] for row in rows] == [row["total"] for row in without]

@@ -9,6 +9,7 @@ import vae.training.guard
 from tests.vae.conftest import TINY, on_ranks
 from vae import VAE, Objective, VAESettings, Weights
 from vae.training.average import Average
+from vae.training.batch import Batch
 from vae.training.curriculum import Knobs
 from vae.training.guard import Guard, GuardSettings
 from vae.training.reductions import whole, wrap
@@ -26,8 +27,8 @@ class Faulty(Step):
 
     fault = None
 
-    def forward(self, images, weights, rng, pull=None):
-        total, terms = super().forward(images, weights, rng, pull)
+    def forward(self, *arguments):
+        total, terms = super().forward(*arguments)
         self.calls += 1
         if self.fault is not None and self.calls == 2:
             factor = 1e6 if self.fault == "spike" else torch.nan
@@ -39,9 +40,10 @@ class Faulty(Step):
         return total, terms
 
 
-def images(number):
+def batches(number):
     generator = torch.Generator().manual_seed(number)
-    return torch.randint(256, (8, 3, 16, 24), generator=generator, dtype=torch.uint8).chunk(4)
+    images = torch.randint(256, (8, 3, 16, 24), generator=generator, dtype=torch.uint8)
+    return [Batch(part, (), None, ()) for part in images.chunk(4)]
 
 
 def run(ranks, way, *, without=False):
@@ -69,7 +71,7 @@ def run(ranks, way, *, without=False):
             state.n += knobs.samples
             continue
         step.fault, step.calls = fault if ranks.rank == 1 else None, 0
-        part = [images(number)[m] for m in ranks.part(4)]
+        part = [batches(number)[m] for m in ranks.part(4)]
         outcome, before = take(reduction, part, knobs, 0), bits()
         state.update(knobs, outcome, 1.0, guard.judge(knobs, outcome.losses, outcome.gradient))
         after = bits()

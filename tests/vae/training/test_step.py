@@ -9,6 +9,7 @@ from tests.vae.conftest import TINY, on_ranks
 from vae import VAE, AlignmentSettings, Objective, VAESettings, Weights
 from vae.objective.alignment import Alignment
 from vae.objective.balance import Balance
+from vae.training.batch import Batch
 from vae.training.curriculum import Knobs
 from vae.training.ranks import ALONE
 from vae.training.reductions import check_exact, part_of, whole, wrap
@@ -57,7 +58,7 @@ def built(exact):
 def micro_batches(number, count=M):
     """The images of a step, (b, 3, h, w) uint8, cut in `count`."""
     pixels = np.random.default_rng(number).integers(0, 256, (8, 3, 16, 24), dtype=np.uint8)
-    return torch.from_numpy(pixels).chunk(count)
+    return [Batch(images, (), None, ()) for images in torch.from_numpy(pixels).chunk(count)]
 
 
 def knobs(number, weights=None, count=M):
