@@ -23,7 +23,7 @@ TINY = (8, 64)
 """The same of the batches of `tiny`: small ones, which are the hardest to keep up with."""
 
 SHAPES = ((16, 64), (4, 128))
-"""Images and side in px of the quickstart's batches: equally many pixels."""
+"""Images and side in px of batches with equally many pixels."""
 
 
 def measure(quick: bool) -> list[Row]:
