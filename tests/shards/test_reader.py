@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from shards import Sample, ShardError, ShardReader, ShardWriter, StoreError, UserError
+from shards import (
+    Sample,
+    ShardError,
+    ShardReader,
+    ShardWriter,
+    StoreError,
+    UserError,
+    encode_png,
+)
 from shards import reader as reader_module
 from tests.conftest import make_sample, picture
 
@@ -295,3 +303,15 @@ def test_a_forked_process_cannot_use_a_bucket_and_is_told(bucket, start):
                 list(loader)
         else:
             assert [len(batch) for batch in loader] == [4, 2]
+
+
+def test_sizes_come_from_the_sidecar_or_else_from_the_images(tmp_path):
+    image = encode_png(np.zeros((20, 30, 3), np.uint8))
+    told = [{"height": 7, "width": 9}, {"height": 70_000, "width": 9}, {}, {}]
+    with ShardWriter(tmp_path, 0, recipe="test") as writer:
+        for i, meta in enumerate(told):
+            writer.write(Sample(f"{i}", b"broken" if i == 3 else image, "png", meta=meta))
+    reader = ShardReader(tmp_path)
+    assert reader.index.sizes.tolist() == [[7, 9], [65_535, 9], [0, 0], [0, 0]]
+    assert reader.sizes().tolist() == [[7, 9], [65_535, 9], [20, 30], [0, 0]]
+    assert ShardReader.foreign(tmp_path).sizes()[:3].tolist() == [[20, 30]] * 3

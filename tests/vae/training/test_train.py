@@ -172,6 +172,7 @@ def test_the_loss_falls_when_one_small_shard_is_learned(settings, make_shard, tm
         ({"preset": "giant"}, "choose f16c64, f16c128"),
         ({"overrides": {"width": 3}}, "width"),
         ({"overrides": {"colours": 4}}, "shards are read as RGB"),
+        ({"sample_every": 200}, "sample_every is now watch_every; .* counts samples"),
         ({"weights": {"lpips": 1.0}}, "stage 'one': crops of 8 px a side are too small for lpips"),
         ({"weights": {"alignment": 1.0}}, "resolution 8 is no .* 16 px, .* of the teacher"),
         ({"preset": "nano", "overrides": {}}, "no multiple of 16 px, which hold whole"),
