@@ -123,7 +123,7 @@ class Guard:
             raise UserError(
                 f"{bad[0].reason} at step {bad[0].step}, n {bad[0].knobs.n} (stage "
                 f"{bad[0].knobs.stage.name}), and guard.action is stop; look at its samples with "
-                "nonpareil replay"
+                "nonpareil replay, and go on without it by guard.action=skip"
             )
         if self.lost is not None and self.rollbacks == self.settings.rollbacks:
             raise UserError(

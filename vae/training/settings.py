@@ -23,10 +23,10 @@ from vae.training.stage import Stage, streams_of
 from vae.training.start import Learning
 
 MOVES_NOTHING = {
-    *("log_every", "checkpoint_every", "checkpoint", "vgg", "max_epochs"),
+    *("log_every", "checkpoint_every", "checkpoint", "vgg", "guard", "max_epochs"),
     *("watch_every", "watch_images", "watch_side", "watch_read"),
 }
-"""Settings that a run may change on its way: no bit of a weight depends on them."""
+"""Settings that a run may change on its way: no bit depends on them while all steps are good."""
 
 
 class TrainSettings(Settings):

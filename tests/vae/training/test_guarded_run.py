@@ -150,6 +150,15 @@ def test_a_run_ends_where_nothing_helps_and_with_finite_weights(
     nothing_is_ruined(tmp_path / "out")
 
 
+def test_a_run_that_was_stopped_to_look_goes_on_by_skipping(settings, streams, tmp_path, inject):
+    inject("loss", 16)
+    with pytest.raises(UserError, match=r"go on without it by guard\.action=skip"):
+        fit(changed(settings, action="stop"), streams, tmp_path / "out")
+    last = fit(settings, streams, tmp_path / "out")
+    assert content(last) == content(fit(settings, streams, tmp_path / "skipped"))
+    assert lines(tmp_path / "out") == lines(tmp_path / "skipped")
+
+
 def test_a_run_that_is_bad_before_its_first_checkpoint_ends(settings, streams, tmp_path, inject):
     inject("loss", 0, 4)
     with pytest.raises(UserError, match=r"after step 0 steps are bad, and .* no good checkpoint"):
