@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,8 @@ def knob_charts(log: Sequence[Row], course: Course) -> Iterator[Chart]:
 def training_charts(log: Sequence[Row], course: Course) -> Iterator[Chart]:
     """Draw what came of it: losses, gradient, the alignment's hinges and weight, speed."""
     yield "loss terms before weighing, and the total", loss_curve(log, course)
-    inside = sorted({name for row in log for name in row if name.startswith("text_psnr/")})
+    inside = {name for row in log for name in row if name.startswith("text_psnr/")}
+    inside = sorted(inside, key=_by_size)
     for title, label, names, logarithmic in (
         ("PSNR inside text, by its em in px", "PSNR, dB", inside, False),
         ("norm of the gradient, before clipping", "norm", ("gradient_norm",), True),
@@ -149,7 +151,7 @@ def score_charts(watched: Sequence[Row], course: Course) -> Iterator[Chart]:
         for metric in scores["model"]
     }
     known = [metric for metric in METRICS if metric in metrics]
-    for metric in [*known, *sorted(metric for metric in metrics if metric not in METRICS)]:
+    for metric in [*known, *sorted({*metrics} - {*METRICS}, key=_by_size)]:
         title = _title(metric)
         lines: list[Line | None] = []
         for colour, name in enumerate(names):
@@ -187,11 +189,17 @@ def _weights(log: Sequence[Row], names: Sequence[str]) -> Iterator[Line | None]:
 
 
 def _title(metric: str) -> str:
-    """Name a metric for people: `ned/8-11` is NED, text of 8-11 px."""
+    """Name a metric for people: `ned/8-11` is NED, em 8-11 px."""
     if metric in METRICS:
         return METRICS[metric][0]
     name, _, size = metric.partition("/")
-    return f"{_title(name)}, text of {size} px" if size else _words(metric)
+    return f"{_title(name)}, em {size} px" if size else _words(metric)
+
+
+def _by_size(metric: str) -> tuple[str, list[int], str]:
+    """Order `ned/8-11` before `ned/12-19`."""
+    name, _, size = metric.partition("/")
+    return name, [int(number) for number in re.findall(r"\d+", size)], metric
 
 
 def _words(name: str) -> str:
