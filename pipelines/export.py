@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -154,6 +154,7 @@ def _facts(step: Checkpoint, model: VAE, to: str, license: str) -> dict[str, Any
         "model": model.settings.model_dump(mode="json"),
         "latents_mean": model.latent_mean.tolist(),
         "latents_std": model.latent_std.tolist(),
+        "scores": header.scores,
     }
 
 
@@ -170,7 +171,26 @@ def _card(facts: dict[str, Any]) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    return environment.get_template("model_card.jinja").render(facts)
+    scores = list(_scored(facts["scores"]))
+    return environment.get_template("model_card.jinja").render(facts, scored=scores)
+
+
+METRICS = {"psnr": 2, "ssim": 4, "perceptual": 3, "lpips": 4, "ned": 4}
+"""Scores that a card shows, and their digits; NOTE has all."""
+
+
+def _scored(scores: dict[str, float]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each watched set and codec, from numbers such as `pages.dct.psnr`."""
+    for data in sorted({name.partition(".")[0] for name in scores}):
+        for codec, before in (("this model", f"{data}."), ("DCT codec", f"{data}.dct.")):
+            values = {
+                metric: f"{scores[before + metric]:.{digits}f}"
+                for metric, digits in METRICS.items()
+                if before + metric in scores
+            }
+            if values:
+                images = f"{scores[f'{data}.images']:.0f}"
+                yield {"data": data, "codec": codec, "images": images, **values}
 
 
 def _plain_text(value: Any) -> str:

@@ -13,6 +13,7 @@ from shards import UserError
 from tests.vae.conftest import settings, streams  # noqa: F401 - fixtures
 from vae import fit, load_model
 
+SCORES = {"pages.images": 6, "pages.psnr": 21.5, "pages.dct.psnr": 19.25, "pages.dct.ned": 0.5}
 AWKWARD = "a|b <img src=x> `c` [d](e)\nf"
 
 
@@ -21,7 +22,8 @@ def run(settings, streams, tmp_path):  # noqa: F811
     out = tmp_path / "run"
     fit(settings, streams, out)
     for header in out.glob("step-*/state.json"):
-        header.write_text(json.dumps(json.loads(header.read_text()) | {"recipe": AWKWARD}))
+        changes = {"recipe": AWKWARD, "scores": SCORES}
+        header.write_text(json.dumps(json.loads(header.read_text()) | changes))
     return out
 
 
@@ -44,6 +46,8 @@ def test_diffusers_reads_the_bits_that_were_trained(run, tmp_path):
     assert "<img" not in card
     assert "`c`" not in card
     assert "| digest of the recipe | a&#124;b &#60;img src=x&#62; " in card
+    assert "| pages | this model | 6 | 21.50 | – | – | – | – |" in card
+    assert "| pages | DCT codec | 6 | 19.25 | – | – | – | 0.5000 |" in card
     # A table stays one whatever its cells hold.
     assert {line.count("|") for line in card.splitlines() if line.startswith("| digest")} == {3}
 

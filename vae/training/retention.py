@@ -1,7 +1,6 @@
 """Which checkpoints of a run stay when a new one is there."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pydantic import Field
 
@@ -43,13 +42,3 @@ def kept(headers: Sequence[Header], settings: CheckpointSettings) -> set[str]:
         sign = -1 if settings.keep_best.rpartition(".")[2] in LOWER else 1
         stay.add(max(scored, key=lambda header: sign * header.scores[settings.keep_best]).name)
     return stay
-
-
-def summary(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return what the model scored in a watch, by set and name as in `keep_best`: pages.psnr."""
-    return {
-        f"{data}.{name}": value
-        for data, of in scores.items()
-        for name, value in of["model"].items()
-        if value is not None
-    }

@@ -35,12 +35,11 @@ from vae.training.output import Output
 from vae.training.ranks import Ranks
 from vae.training.record import SKIPPED, Record, settled
 from vae.training.reductions import wrap
-from vae.training.retention import summary
 from vae.training.settings import TrainSettings
 from vae.training.start import freeze, start_from
 from vae.training.state import State
 from vae.training.step import Step, take
-from vae.training.watch import Score, Watch
+from vae.training.watch import Score, Watch, flat
 
 LOOK = 8
 """Steps after which ranks with GPUs ask each other whether one was told to end: they need not wait
@@ -155,7 +154,7 @@ def fit(
                 with state.shown():
                     scores, grids = watch.take(model)
                 record.watch({"step": state.step, "n": state.n, "sets": scores}, grids)
-                state.scores = summary(scores)
+                state.scores = flat(scores)
             end = (device == "cpu" or not state.step % LOOK) and ranks.any(asked.by is not None)
             if finished or end or _passed(settings.checkpoint_every, n, state.n):
                 dropped.settle(ranks, record, state.n)
