@@ -9,6 +9,7 @@ from vae.pixels import as_image
 from vae.training.curriculum import Knobs
 from vae.training.loader import Batches
 from vae.training.ranks import Ranks
+from vae.training.whole import whole_model
 
 
 def measure(model: VAE, batches: Batches, knobs: Knobs, count: int, ranks: Ranks) -> None:
@@ -21,13 +22,14 @@ def measure(model: VAE, batches: Batches, knobs: Knobs, count: int, ranks: Ranks
     total = len(steps) * knobs.micro_batches
     count = min(count, total)
     places = [divmod(k * total // count, knobs.micro_batches) for k in range(count)]
-    # As many on each rank, the last one again: a sharded model runs on all ranks together.
+    encoder = whole_model(model)
+    # As many on each rank, the last one again.
     share = range(ranks.rank, ceil(len(places) / ranks.world) * ranks.world, ranks.world)
     mine: dict[int, Moments] = {}
     for k in (min(k, len(places) - 1) for k in share):
         step, m = places[k]
         batch = batches[curriculum.start(steps[step]), m]
-        mine[k] = latent_moments(model, as_image(batch.images))
+        mine[k] = latent_moments(encoder, as_image(batch.images))
     parts = cast(list[dict[int, Moments]], ranks.gather(mine))
     moments = {k: value for part in parts for k, value in part.items()}
     set_latents(model, [moments[k] for k in sorted(moments)])

@@ -30,6 +30,7 @@ from vae.settings import VAESettings
 from vae.training.loader import Readers
 from vae.training.ranks import Ranks
 from vae.training.record import grid
+from vae.training.whole import whole_model
 
 SMALLEST = 16
 """Images with a shorter side, px, are not watched: SSIM needs 11, LPIPS 16."""
@@ -111,8 +112,7 @@ class Watch:
         self.sets = sorted(watched)
         sets = (_crops(name, watched[name], trained, images, side) for name in self.sets)
         crops = list(chain.from_iterable(sets))
-        # As many on each rank, the last one again: a sharded model runs on all ranks together.
-        share = math.ceil(len(crops) / ranks.world)
+        share = math.ceil(len(crops) / ranks.world)  # on each rank, the last one again
         own = range(ranks.rank * share, (ranks.rank + 1) * share)
         self._crops = [crops[min(k, len(crops) - 1)] for k in own]
         self._ranks, self._score, self._read = ranks, score, read
@@ -131,7 +131,8 @@ class Watch:
         Returns:
             The scores, and of each set the grid of its first images.
         """
-        mine = [self._see(crop, model) for crop in self._crops]
+        seeing = whole_model(model)
+        mine = [self._see(crop, seeing) for crop in self._crops]
         gathered = chain.from_iterable(self._ranks.gather(mine))  # pyright: ignore
         images = {(seen.data, seen.number): seen for seen in gathered}
         scores: Scores = {}

@@ -6,10 +6,11 @@ import torch
 
 from shards import Sample, ShardReader, ShardWriter, UserError, encode_png
 from tests.vae.conftest import on_ranks, write_shard
-from vae import VAE, DCTCodec, Objective, VAESettings, to_image, to_pixels
+from vae import VAE, DCTCodec, Objective, Step, VAESettings, to_image, to_pixels
 from vae.inference.latents import effective_rank
 from vae.metrics import psnr
 from vae.training.ranks import ALONE
+from vae.training.reductions import wrap
 from vae.training.watch import Watch, central, flat
 
 
@@ -114,8 +115,15 @@ def test_nothing_is_touched(sets, tiny):
 
 def shared(ranks, sets, settings):
     settings = VAESettings.model_validate(settings)
-    watched = watch(sets, settings, ranks)
-    return watched.take(model_of(settings)), len(watched._crops)
+    watched, model = watch(sets, settings, ranks), model_of(settings)
+    scores, grids = watched.take(model)
+    if ranks.world > 1:  # and of a model of which each rank holds a part
+        wrap("shard", Step(model, Objective()), ranks)
+        torch.manual_seed(11)
+        state = torch.get_rng_state()
+        assert watched.take(model)[0] == scores
+        assert torch.equal(torch.get_rng_state(), state)
+    return (scores, grids), len(watched._crops)
 
 
 @pytest.mark.slow
