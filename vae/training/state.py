@@ -26,7 +26,7 @@ from vae.training.curriculum import Knobs
 from vae.training.drawn import Drawn
 from vae.training.guard import Guard
 from vae.training.ranks import Ranks
-from vae.training.reductions import Reduction
+from vae.training.reductions import Reduction, part_of, whole
 from vae.training.step import Outcome
 
 
@@ -99,7 +99,7 @@ class State:
             OPTIMIZER: self._moments(),
         }
         copies = {
-            file: {name: _copied(tensor) for name, tensor in named.items()}
+            file: {name: _copied(tensor) for name, tensor in whole(named).items()}
             for file, named in files.items()
             if named
         }
@@ -137,10 +137,11 @@ class State:
             name, _, key = full.rpartition(".")
             p = trained[name]
             # The layout of the weight: fused kernels walk both as one row of numbers.
-            layout = (
-                torch.empty_like(p, dtype=value.dtype) if value.ndim else torch.empty_like(value)
-            )
-            self.optimizer.state[p][key] = layout.to(p.device).copy_(value)
+            if value.ndim:
+                layout = torch.empty_like(p, dtype=value.dtype)
+                self.optimizer.state[p][key] = layout.copy_(part_of(value, p))
+            else:
+                self.optimizer.state[p][key] = value.to(p.device)
         if self.balance is not None:
             self.balance.restore(header.balance)
         self.guard.restore(header.guard)
@@ -162,10 +163,7 @@ class State:
 
 def _copied(tensor: Tensor) -> Tensor:
     """Copy to the host's memory what training goes on to change."""
-    tensor = tensor.detach()
-    if hasattr(tensor, "full_tensor"):  # in parts, one on each rank
-        tensor = tensor.full_tensor()  # pyright: ignore[reportAttributeAccessIssue]
-    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
 
 
 @torch.no_grad()
@@ -187,4 +185,4 @@ def _fill(checkpoint: Checkpoint, file: str, ours: Mapping[str, Tensor]) -> None
             "of before, or give another --out"
         )
     for name, value in theirs.items():
-        ours[name].copy_(value)
+        ours[name].copy_(part_of(value, ours[name]))
