@@ -5,11 +5,12 @@ at an assumed part of the peak, everything else at the speed of the memory, and 
 the speed of the slowest link. The assumptions are arguments, and a plan prints them.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from vae.training.count import Numbers, Work
+from vae.training.reductions import Reduce
 
 NUMBER = 4
 """Bytes of a weight, a gradient, a moment: all are float32 in every precision."""
@@ -19,8 +20,6 @@ BUCKET = 25 * 2**20
 
 NODE = 8
 """GPUs that share the links of a node."""
-
-Reduce = Literal["fast", "exact", "shard"]
 
 
 class GPU(NamedTuple):
