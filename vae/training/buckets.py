@@ -70,6 +70,14 @@ class Fitting(NamedTuple):
     held: int
     shapes: tuple[tuple[int, int], ...]
 
+    def __str__(self) -> str:
+        """Say how many images are too small."""
+        return (
+            f"stage {self.stage}: stream {self.stream}: {self.images - self.held:,} of "
+            f"{self.images:,} images are too small for {self.resolution} x {self.resolution} px "
+            "and left out"
+        )
+
 
 def shapes(resolution: int, aspects: Sequence[float], block: int) -> list[tuple[int, int]]:
     """Return a shape (h, w) of each aspect (w / h), as large as `resolution` squared or less.

@@ -196,13 +196,7 @@ class Curriculum:
 
     def left_out(self) -> Iterator[str]:
         """Say of which streams images are too small for a stage, and how many."""
-        for fitting in self.fits:
-            if fitting.held < fitting.images:
-                yield (
-                    f"stage {fitting.stage}: stream {fitting.stream}: "
-                    f"{fitting.images - fitting.held:,} of {fitting.images:,} images are too small "
-                    f"for {fitting.resolution} x {fitting.resolution} px and left out"
-                )
+        return (str(fitting) for fitting in self.fits if fitting.held < fitting.images)
 
     def start(self, step: int) -> int:
         """Return the n at which step number `step` (from 0) begins."""
