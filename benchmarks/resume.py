@@ -175,7 +175,7 @@ class Trial:
 def _train(trial: Trial, out: Where, loaders: int, before: Callable[[], object]) -> None:
     os.setpgid(0, 0)
     before()
-    fit(trial.settings, {"noise": trial.data}, out, workers=loaders)
+    fit(trial.settings, {"noise": trial.data}, out, loaders=loaders)
 
 
 def content(out: Where) -> tuple[dict[str, bytes], str]:

@@ -93,6 +93,7 @@ def train_to(
     """
     from pipelines.engine.progress import progress_bar
     from vae import fit
+    from vae.training.ranks import Ranks
 
     score = reading(settings) if watched else None
     with progress_bar() as bar:
@@ -108,8 +109,8 @@ def train_to(
             settings,
             streams,
             out,
-            workers=loaders,
-            device=device,
+            ranks=Ranks(device),
+            loaders=loaders,
             progress=show,
             from_scratch=from_scratch,
             watched=watched,

@@ -14,8 +14,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-HALF_LIFE = 16
-"""Steps after which a measured norm counts half."""
+HALF_LIFE = 8
+"""Steps after which a measured norm counts half.
+
+Our choice: of 1, 2, 4, ... 128 it foretells the ratio of the next step best. In 500 steps of nano
+on batches of 4 photographs the logarithm of that ratio was off by 0.42 (root mean square), by 0.45
+with a half-life of 1 and 0.52 with 128; the ratio itself varied by 0.45 from step to step."""
 
 
 class Pull(NamedTuple):

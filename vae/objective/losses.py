@@ -44,11 +44,34 @@ def l1(reconstruction: Tensor, image: Tensor) -> Tensor:
     return (reconstruction - image).abs().mean()
 
 
+def cropped(
+    pair: tuple[Tensor, Tensor], side: int | None, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Cut the same place of both images of each pair, (b, c, h, w), to `side` px at most."""
+    h, w = pair[0].shape[2:]
+    if side is None or max(h, w) <= side:
+        return pair
+    down, across = min(h, side), min(w, side)
+    places = [(rng.integers(h - down + 1), rng.integers(w - across + 1)) for _ in pair[0]]
+
+    def cut(images: Tensor) -> Tensor:
+        return torch.stack(
+            [
+                image[:, y : y + down, x : x + across]
+                for image, (y, x) in zip(images, places, strict=True)
+            ]
+        )
+
+    first, second = pair
+    return cut(first), cut(second)
+
+
 class Objective(nn.Module):
     """Weigh what a model made of images, by the terms that have a weight.
 
     It does not run the model: vae/training/step.py does. Of its parameters only the alignment's
-    projection learns.
+    projection learns. LPIPS sees a random crop of images with a side above `lpips_side` px; None
+    shows it all of each.
     """
 
     def __init__(
@@ -57,9 +80,11 @@ class Objective(nn.Module):
         perceptual: Distance | None = None,
         lpips: Distance | None = None,
         alignment: Alignment | None = None,
+        lpips_side: int | None = None,
     ) -> None:
         super().__init__()
         self.perceptual, self.lpips, self.alignment = perceptual, lpips, alignment
+        self.lpips_side = lpips_side
 
     def branches(self, z: Tensor, weights: Weights, pull: Pull | None = None) -> Branches:
         """Return the latent (b, C, i, j) as the decoder and as the alignment are to see it.
@@ -87,7 +112,8 @@ class Objective(nn.Module):
 
         `reconstruction` and `image` are (b, colours, h, w) in [-1, 1]; `latents` come from
         `branches`. L1 counts alpha, where there is one; networks and teacher know RGB and see no
-        alpha. `rng` draws the positions of images too large to compare all pairs. The values are
+        alpha. `rng` draws crops for LPIPS and the positions of images too large to compare all
+        pairs. The values are
         the terms before weighing, and of the alignment also its parts, the shares of hinges above
         zero and, where it is adaptive, its weight in effect.
 
@@ -100,7 +126,8 @@ class Objective(nn.Module):
         if weights.perceptual and self.perceptual is not None:
             terms["perceptual"] = self.perceptual(reconstruction, image).mean()
         if weights.lpips and self.lpips is not None:
-            terms["lpips"] = self.lpips(reconstruction, image).mean()
+            seen = cropped((reconstruction, image), self.lpips_side, rng)
+            terms["lpips"] = self.lpips(*seen).mean()
         if weights.alignment and self.alignment is not None:
             cosine, distance = self.alignment(
                 latents.aligned, image, weights.cosine_margin, weights.distance_margin, rng
@@ -138,6 +165,7 @@ def build_objective(
     vgg: Path | None = None,
     seed: int = 0,
     *,
+    lpips_side: int | None = None,
     load: bool = True,
 ) -> Objective:
     """Load what the weights ask for, and nothing else; the projection starts from the seed.
@@ -157,4 +185,5 @@ def build_objective(
             perceptual=PerceptualEffLite0(load=load) if weights.perceptual else None,
             lpips=LPIPS(vgg, load=load) if weights.lpips else None,
             alignment=aligned,
+            lpips_side=lpips_side,
         )

@@ -21,7 +21,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from shards import UserError
 from vae.training.ranks import Ranks
 
 Reduce = Literal["exact", "fast", "shard"]
@@ -187,6 +186,7 @@ class Shard(Reduction):
             for part in (model.encoder, model.decoder):
                 for unit in (*part.levels, part.middle):
                     fully_shard(unit, mesh=mesh, ignored_params=frozen)
+            fully_shard(model.decoder.finest, mesh=mesh, ignored_params=frozen)
             self._wrapped: Any = fully_shard(step, mesh=mesh, ignored_params=frozen)
         # Only now: the parameters of before are not those that learn.
         super().__init__(step, ranks)
@@ -213,27 +213,6 @@ def wrap(reduce: Reduce, step: nn.Module, ranks: Ranks) -> Reduction:
     return Fast(step, ranks) if reduce == "fast" else Shard(step, ranks)
 
 
-def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-    """Return the gradients that there are, of a shared parameter this rank's part."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
-
-
-def check_exact(stages: Mapping[str, int], world: int) -> None:
-    """Raise UserError when `exact` cannot be, for stages of so many micro-batches a step."""
-    if world & (world - 1):
-        raise UserError(
-            f"reduce=exact sums over ranks in pairs, {world} ranks are no power of two; use "
-            f"{1 << world.bit_length() - 1} or {1 << world.bit_length()}, or reduce=fast"
-        )
-    for name, count in stages.items():
-        if count & (count - 1):
-            raise UserError(
-                f"stage {name}: reduce=exact sums micro-batches in pairs, {count} a step are no "
-                "power of two; change batch or micro, or use reduce=fast"
-            )
-
-
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return full tensors, put together where ranks hold parts: to be called on all of them."""
     return {n: t.full_tensor() if isinstance(t, DTensor) else t for n, t in tensors.items()}
@@ -245,3 +224,9 @@ def part_of(tensor: Tensor, ours: Tensor) -> Tensor:
         return tensor
     full = tensor.to(ours.device)
     return distribute_tensor(full, ours.device_mesh, ours.placements, src_data_rank=None)
+
+
+def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """Return the gradients that there are, of a shared parameter this rank's part."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return [g.to_local() if isinstance(g, DTensor) else g for g in gradients]

@@ -15,13 +15,14 @@ from torch.nn.utils import get_total_norm
 from shards import StoreError, UserError
 from shards.store import Where
 from vae.objective.balance import Pull
+from vae.training.begin import begin
 from vae.training.checkpoint import newest
 from vae.training.curriculum import Curriculum, Knobs
 from vae.training.loader import Batches, open_streams, sizes_of
+from vae.training.ranks import Ranks
 from vae.training.settings import TrainSettings
 from vae.training.state import State
 from vae.training.step import take
-from vae.training.train import begin
 from vae.training.unindexed import Unindexed
 
 
@@ -76,7 +77,7 @@ def replay(
                 f"stream {name} does not hold the samples that {run} was trained on; give the "
                 "dataset of then"
             )
-    state = begin(settings, device)
+    state = begin(settings, Ranks(device))
     state.load(checkpoint)
     steps = knobs.step - state.step
     for taken, before in enumerate(curriculum.starts(state.n)):

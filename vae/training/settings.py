@@ -21,6 +21,7 @@ from vae.training.retention import CheckpointSettings
 from vae.training.schedule import Rate
 from vae.training.stage import Stage, streams_of
 from vae.training.start import Learning
+from vae.training.step import Precision
 
 MOVES_NOTHING = {
     *("log_every", "checkpoint_every", "checkpoint", "vgg", "guard", "max_epochs"),
@@ -47,6 +48,10 @@ class TrainSettings(Settings):
     images of each watched set are scored, of each its central `watch_side` px; the first
     `watch_read` of them are read as well (vae/training/watch.py).
 
+    `precision` is that of convs and matrix products (vae/training/step.py); with `compile` torch
+    makes one kernel of many. LPIPS sees a random crop of images above `lpips_side` px a side: VGG
+    would take more memory than the model, and it judges details.
+
     `init` is a model to start from, in place of random weights: a run, one of its steps, or a
     folder for diffusers. `train` says which half learns; the other one keeps its bits
     (vae/training/start.py).
@@ -70,6 +75,9 @@ class TrainSettings(Settings):
     weight_decay: float = Field(default=1e-4, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = Field(default=1.0, gt=0)
+    precision: Precision = "float32"
+    compile: bool = False
+    lpips_side: int | None = Field(default=512, ge=LEAST_SIDE)
     guard: GuardSettings = GuardSettings()
     average: int = Field(default=500_000, ge=0)
     log_every: int = Field(default=20, ge=1)

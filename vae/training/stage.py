@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -30,6 +30,9 @@ class Stage(Settings):
     `shares` weighs streams by name, in any
     unit; `weights` are those of the objective by name, in place of the run's. Each number of both
     is a `Ramp`: it holds over the stage or moves through it.
+
+    `recompute` says whether residual blocks are computed a second time in backward, which takes
+    less memory: "auto" where a step would not fit into the GPU's otherwise. No bit depends on it.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Stage(Settings):
     also: dict[int, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     shares: dict[str, Ramp]
     weights: dict[str, Ramp] | None = None
+    recompute: Literal["auto", "on", "off"] = "auto"
 
     @model_validator(mode="before")
     @classmethod

@@ -1,7 +1,8 @@
 """One micro-batch up to its loss, and a step of them up to its gradient."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from contextlib import nullcontext
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,10 @@ from vae.training.curriculum import Knobs
 from vae.training.em import text_sums
 from vae.training.reductions import Reduction
 
+Precision = Literal["float32", "bfloat16"]
+"""What convs and matrix products are computed in. Weights, sums of gradients, moments and the
+cosines of the alignment are float32 in both."""
+
 
 class Step(nn.Module):
     """Model and objective as one module.
@@ -24,9 +29,9 @@ class Step(nn.Module):
     called beside its wrapper are not added over the processes.
     """
 
-    def __init__(self, model: VAE, objective: Objective) -> None:
+    def __init__(self, model: VAE, objective: Objective, precision: Precision = "float32") -> None:
         super().__init__()
-        self.model, self.objective = model, objective
+        self.model, self.objective, self.precision = model, objective, precision
 
     def forward(
         self,
@@ -46,9 +51,11 @@ class Step(nn.Module):
             ValueError: when a weight asks for a term that the objective was built without.
         """
         image = as_image(images)
-        latents = self.objective.branches(self.model.encode(image), weights, pull)
-        reconstruction = self.model.decode(latents.decoded, (image.shape[2], image.shape[3]))
-        total, terms = self.objective(latents, reconstruction, image, weights, rng)
+        lower = torch.autocast(images.device.type, torch.bfloat16)
+        with lower if self.precision == "bfloat16" else nullcontext():
+            latents = self.objective.branches(self.model.encode(image), weights, pull)
+            reconstruction = self.model.decode(latents.decoded, (image.shape[2], image.shape[3]))
+            total, terms = self.objective(latents, reconstruction, image, weights, rng)
         return total, terms if em is None else terms | text_sums(reconstruction, image, em)
 
 

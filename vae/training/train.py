@@ -12,33 +12,29 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from shards.signals import asked_to_end
 from shards.store import Where
-from vae.model import VAE
-from vae.objective.balance import Balance
-from vae.objective.losses import Objective, build_objective
+from vae.inference.memory import checkpoint_blocks
 from vae.pixels import as_image
-from vae.training.average import Average
+from vae.training.begin import begin
 from vae.training.check import check
 from vae.training.checkpoint import Checkpoint
 from vae.training.curriculum import Curriculum
 from vae.training.dropped import Dropped
 from vae.training.em import text_scores
-from vae.training.guard import Guard
+from vae.training.execution import check_shared, recomputed, reduce_on
 from vae.training.latents import measure
 from vae.training.loader import Batches, open_streams, sizes_of
 from vae.training.loading import announce, load, read_so_far
 from vae.training.means import Means
 from vae.training.output import Output
-from vae.training.ranks import Ranks
+from vae.training.ranks import ALONE, Ranks
 from vae.training.record import SKIPPED, Record, settled
-from vae.training.reductions import wrap
+from vae.training.reductions import Reduce
 from vae.training.settings import TrainSettings
-from vae.training.start import freeze, start_from
+from vae.training.start import start_from
 from vae.training.state import State
-from vae.training.step import Step, take
+from vae.training.step import take
 from vae.training.watch import Score, Watch, flat
 
 LOOK = 8
@@ -53,8 +49,9 @@ def fit(
     streams: Mapping[str, Where],
     out: Where,
     *,
-    workers: int = 0,
-    device: str = "cpu",
+    ranks: Ranks = ALONE,
+    reduce: Reduce | None = None,
+    loaders: int = 0,
     progress: Callable[[Mapping[str, Any]], None] | None = None,
     from_scratch: bool = False,
     watched: Mapping[str, Where] | None = None,
@@ -63,8 +60,10 @@ def fit(
     """Train, or go on training, and return the folder, or the URL, of the last checkpoint.
 
     `streams` maps the names used in the stages to folders or buckets of shards; `out` is a folder
-    or a bucket, too. `progress` is called with every record that goes to metrics.jsonl. `device` is
-    torch's name of where the model runs. Where checkpoints lie in `out` and none is good,
+    or a bucket, too. Each of `ranks` calls this with the same arguments; only the first one writes,
+    and calls `progress` with every record that goes to metrics.jsonl. `reduce` says how they add
+    up gradients (vae/training/reductions.py): by default "exact" on CPUs and "fast" on GPUs.
+    `loaders` processes of each rank load batches. Where checkpoints lie in `out` and none is good,
     `from_scratch` begins anew. `watched` are sets that the run never learns from, by name; `score`
     scores their reconstructions beside what vae/training/watch.py does.
 
@@ -74,9 +73,11 @@ def fit(
         KeyboardInterrupt: on SIGINT, after a checkpoint of the step in hand.
         SystemExit: with code 143 on SIGTERM, likewise.
     """
-    ranks = Ranks(device)
+    reduce = reduce_on(ranks) if reduce is None else reduce
+    check_shared(settings.stages, ranks.world, reduce)
+    again = recomputed(settings, ranks, reduce)
     readers = open_streams(streams, settings.stages)
-    announce(readers, workers, ranks)
+    announce(readers, loaders, ranks)
     curriculum = settings.curriculum(sizes_of(readers))
     check(settings, curriculum, streams, readers, ranks.world)
     for line in curriculum.left_out():
@@ -88,7 +89,8 @@ def fit(
         rank=ranks.rank,
         world=ranks.world,
     )
-    state = begin(settings, device)
+    state = begin(settings, ranks, reduce)
+    on_gpu = ranks.device.type != "cpu"
     model = state.model
     watch = Watch(
         watched or {},
@@ -117,15 +119,16 @@ def fit(
         if not output.last and state.average is not None:
             state.average.begin(model)
 
-        remaining = _places(curriculum, range(state.step, curriculum.steps))
+        remaining = _places(curriculum, range(state.step, curriculum.steps), ranks=ranks)
         begun = batches.beginning(state.n)
-        loaded = load(begun, remaining, loaders=workers, pinned=device != "cpu")
+        loaded = load(begun, remaining, loaders=loaders, pinned=on_gpu)
         dropped = Dropped.resumed(ranks, record)
         means = Means()
         images, clock = 0, time.perf_counter()
         for n in curriculum.starts(state.n):
             knobs = curriculum.at(n)
-            part = dropped.noting(n, islice(loaded, knobs.micro_batches))
+            checkpoint_blocks(model, knobs.stage.name in again)
+            part = dropped.noting(n, islice(loaded, len(ranks.part(knobs.micro_batches))))
             drawn = state.drawn.noting(n, part)
             outcome = take(state.reduction, drawn, knobs, settings.seed, state.balance)
             bad = state.guard.judge(knobs, outcome.losses, outcome.gradient)
@@ -136,7 +139,7 @@ def fit(
             images += knobs.samples
             means.add(outcome.values(), bad)
             # Free on a CPU; elsewhere the host would wait for the device.
-            if logged or device == "cpu":
+            if logged or not on_gpu:
                 _heed(state, batches, record, output)
             if logged:
                 dropped.settle(ranks, record, state.n)
@@ -155,7 +158,7 @@ def fit(
                     scores, grids = watch.take(model)
                 record.watch({"step": state.step, "n": state.n, "sets": scores}, grids)
                 state.scores = flat(scores)
-            end = (device == "cpu" or not state.step % LOOK) and ranks.any(asked.by is not None)
+            end = (not on_gpu or not state.step % LOOK) and ranks.any(asked.by is not None)
             if finished or end or _passed(settings.checkpoint_every, n, state.n):
                 dropped.settle(ranks, record, state.n)
                 _heed(state, batches, record, output)
@@ -182,65 +185,17 @@ def _heed(state: State, batches: Batches, record: Record, output: Output) -> Non
         output.save(state)
 
 
-def begin(settings: TrainSettings, device: str = "cpu") -> State:
-    """Build model, objective and optimizer as they are before the first step."""
-    model = build(settings).to(device)
-    freeze(model, settings.train)
-    objective = build_objective(
-        settings.largest_weights(), settings.alignment, model.settings, settings.vgg, settings.seed
-    ).to(device)
-    reduction = wrap("fast", Step(model, objective), Ranks(device))
-    # Of a frozen encoder the alignment moves nothing that could be balanced.
-    adaptive = settings.alignment.adaptive and settings.train != "decoder"
-    return State(
-        model,
-        objective,
-        reduction,
-        build_optimizer(model, objective, settings),
-        Balance(settings.alignment.cap, device) if adaptive and objective.alignment else None,
-        Guard(settings.guard, device),
-        Average(model, settings.average) if settings.average else None,
-    )
-
-
-def build(settings: TrainSettings) -> VAE:
-    """Build the model; its start weights follow from the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return VAE(settings.model())
-
-
-def build_optimizer(model: VAE, objective: Objective, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW in groups: the network, the skip at `skip_rate`, what the objective learns.
-
-    What is frozen is in none of them and has no moments.
-    """
-    scaled = [
-        ([*model.encoder.parameters(), *model.decoder.parameters()], 1.0),
-        ([*model.skip.parameters()], settings.skip_rate),
-        ([*objective.learned().values()], 1.0),
-    ]
-    groups = [
-        {"params": [p for p in parameters if p.requires_grad], "scale": scale}
-        for parameters, scale in scaled
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=settings.rate.peak,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-
-
 def _places(
-    curriculum: Curriculum, steps: range, count: int | None = None
+    curriculum: Curriculum, steps: range, count: int | None = None, ranks: Ranks = ALONE
 ) -> Iterator[tuple[int, int]]:
-    """Yield (n, m) of every micro-batch of the steps, or of `count` of them, evenly over all."""
+    """Yield (n, m) of micro-batches of the steps, or of `count` of them, evenly over all.
+
+    They are all of each step, or the part of this one of `ranks`.
+    """
     count = len(steps) if count is None else min(count, len(steps))
     for k in range(count):
         knobs = curriculum.at(curriculum.start(steps[k * len(steps) // count]))
-        yield from ((knobs.n, m) for m in range(knobs.micro_batches))
+        yield from ((knobs.n, m) for m in ranks.part(knobs.micro_batches))
 
 
 def _passed(interval: int, before: int, after: int) -> bool:

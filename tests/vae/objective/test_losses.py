@@ -184,6 +184,27 @@ def test_objective_weighs_and_names_its_terms():
     assert total.item() == 2
 
 
+def test_lpips_sees_the_same_crop_of_both_and_all_of_small_images():
+    seen = []
+
+    def watch(x, y):
+        seen.append((x, y))
+        return highest(x, y)
+
+    step = Step(Faint(), Objective(lpips=watch, lpips_side=16))
+    image = torch.rand(3, 3, 24, 16, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        step(image, Weights(lpips=1), rng())
+    (shown, target), again = seen
+    assert shown.shape == target.shape == (3, 3, 16, 16)
+    assert torch.equal(shown, target / 2)
+    assert torch.equal(shown, again[0])
+    windows = image.unfold(2, 16, 1)  # (3, 3, 9, 16, 16), the last axis down
+    assert all((windows[i].mT == target[i][:, None]).all((0, 2, 3)).any() for i in range(3))
+    step(image[:, :, :16], Weights(lpips=1), rng())
+    assert torch.equal(seen[2][1], image[:, :, :16])
+
+
 def test_a_weight_without_its_term_is_named():
     with pytest.raises(ValueError, match=r"weights.lpips is above 0 but .* built without it"):
         Step(Faint(), Objective())(torch.ones(1, 3, 4, 4), Weights(lpips=1), rng())

@@ -1,18 +1,23 @@
 """Steps on one rank and on many: the same bits, or gradients that differ by rounding alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from shards import UserError
 from tests.vae.conftest import TINY, on_ranks
-from vae import VAE, AlignmentSettings, Objective, VAESettings, Weights
+from vae import VAE, AlignmentSettings, Objective, VAESettings, Weights, fit
 from vae.objective.alignment import Alignment
 from vae.objective.balance import Balance
 from vae.training.batch import Batch
+from vae.training.budget import RESERVE
 from vae.training.curriculum import Knobs
+from vae.training.execution import check_shared, compile_parts, recomputed, reduce_on
 from vae.training.ranks import ALONE
-from vae.training.reductions import check_exact, part_of, whole, wrap
+from vae.training.reductions import part_of, whole, wrap
+from vae.training.stage import Stage
 from vae.training.step import Step, take
 
 M = 4
@@ -209,9 +214,81 @@ def test_gradients_and_the_adaptive_weight_do_not_depend_on_how_a_step_is_cut(wa
     assert size({n: found[0][n] - found[1][n] for n in found[0]}) <= 1e-6 * size(found[1])
 
 
+def stage(name, count):
+    shares = {"pages": 1.0}
+    return Stage(name=name, samples=count, batch=count, micro=1, resolution=16, shares=shares)
+
+
 def test_exact_is_refused_where_it_cannot_be():
-    check_exact({"one": 1, "two": 16}, 4)
+    check_shared([stage("small", 4), stage("large", 16)], 4, "exact")
+    check_shared([stage("small", 12)], 6, "fast")
     with pytest.raises(UserError, match=r"6 ranks are no power of two; use 4 or 8, or reduce=fast"):
-        check_exact({"one": 12}, 6)
-    with pytest.raises(UserError, match=r"stage two: .* 12 a step .* or use reduce=fast"):
-        check_exact({"one": 4, "two": 12}, 4)
+        check_shared([stage("small", 12)], 6, "exact")
+    with pytest.raises(UserError, match=r"stage large: .* 12 a step .* or use reduce=fast"):
+        check_shared([stage("small", 4), stage("large", 12)], 4, "exact")
+    assert reduce_on(ALONE) == "exact"
+
+
+def test_in_bfloat16_weights_and_their_gradients_stay_float32():
+    outcomes = {}
+    for precision in ("float32", "bfloat16"):
+        course = Course(ALONE, "exact")
+        course.step.precision = precision
+        outcomes[precision] = take(course.reduction, micro_batches(1), knobs(1), 0, course.balance)
+        seen = {p.dtype for p in course.step.parameters()} | {
+            p.grad.dtype for p in course.reduction.parameters
+        }
+        assert seen == {torch.float32}
+        assert outcomes[precision].terms.dtype == torch.float32
+    whole, half = (outcomes[precision] for precision in ("float32", "bfloat16"))
+    assert not torch.equal(whole.losses, half.losses)
+    assert torch.allclose(whole.losses, half.losses, rtol=0.02)
+    assert torch.allclose(whole.norm, half.norm, rtol=0.05)
+
+
+# Torch's own look at a tensor inside the graph.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_compiled_parts_give_the_gradients_of_the_whole():
+    """With a backend that compiles nothing: whether the parts can be traced, not what of them."""
+    outcomes = []
+    for compiled in (False, True):
+        course = Course(ALONE, "exact")
+        if compiled:
+            compile_parts(course.step, backend="eager")
+        take(course.reduction, micro_batches(1), knobs(1), 0, course.balance)
+        outcomes.append({n: p.grad for n, p in course.step.named_parameters() if p.requires_grad})
+    assert size({n: outcomes[0][n] - outcomes[1][n] for n in outcomes[0]}) <= 1e-5 * size(
+        outcomes[0]
+    )
+
+
+def test_blocks_are_recomputed_where_a_step_would_not_fit(settings):
+    asked = {"on": "on", "off": "off", "small": "auto", "large": "auto"}
+    sides = {"on": 16, "off": 512, "small": 16, "large": 512}
+    stages = [
+        stage(name, 4).model_copy(update={"recompute": how, "resolution": sides[name]})
+        for name, how in asked.items()
+    ]
+    run = settings.model_copy(update={"stages": tuple(stages)})
+    assert recomputed(run, ALONE, "exact") == {"on"}
+    assert recomputed(run, ALONE, "exact", memory=RESERVE + 10 * 2**20) == {"on", "large"}
+    assert recomputed(run, ALONE, "exact", memory=RESERVE + 2**40) == {"on"}
+
+
+def trained(ranks, settings, streams, out):
+    return str(fit(settings, streams, out, ranks=ranks))
+
+
+@pytest.mark.slow
+def test_two_ranks_train_to_the_files_of_one(settings, streams, tmp_path):
+    stages = [
+        one.model_copy(update={"samples": 4 * one.samples // one.batch, "batch": 4, "micro": 2})
+        for one in settings.stages
+    ]
+    run = settings.model_copy(update={"stages": tuple(stages)})
+    alone = fit(run, streams, tmp_path / "alone")
+    both = on_ranks(2, trained, run, streams, tmp_path / "both")
+    assert both[0] == both[1] == str(tmp_path / "both" / alone.name)
+    for name in ("model", "average", "optimizer"):
+        files = [Path(last) / f"{name}.safetensors" for last in (alone, both[0])]
+        assert files[0].read_bytes() == files[1].read_bytes()

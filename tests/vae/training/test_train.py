@@ -91,17 +91,17 @@ def test_a_stage_may_weigh_the_objective_its_own_way(settings, streams, tmp_path
     assert settings.largest_weights() == Weights(l1=2)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(settings, streams, tmp_path, workers):
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(settings, streams, tmp_path, loaders):
     def stop(row):
         if row["step"] == 4:
             signal.raise_signal(signal.SIGINT)
 
     whole = fit(settings, streams, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        fit(settings, streams, tmp_path / "cut", workers=workers, progress=stop)
+        fit(settings, streams, tmp_path / "cut", loaders=loaders, progress=stop)
     assert newest(tmp_path / "cut").header.name == "step-000004"
-    resumed = fit(settings, streams, tmp_path / "cut", workers=workers)
+    resumed = fit(settings, streams, tmp_path / "cut", loaders=loaders)
     assert same_bits(weights(whole), weights(resumed))
     same = ("step", "n", "stage", "rate", "l1", "total", "gradient_norm", "shares")
     whole_rows, cut_rows = (rows(tmp_path / name) for name in ("whole", "cut"))
