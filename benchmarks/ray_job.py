@@ -12,6 +12,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -80,7 +81,7 @@ class Head:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        _wait_until(lambda: answers(self.port), START_SECONDS, f"a head on port {self.port}")
+        wait_until(lambda: answers(self.port), START_SECONDS, f"a head on port {self.port}")
         return self
 
     def __exit__(
@@ -132,19 +133,25 @@ class Head:
         with urlopen(f"{self.address}/api/jobs/", timeout=30) as answer:
             return [job for job in json.load(answer) if job["type"] == "SUBMISSION"]
 
-    def kill(self, name: str) -> int:
-        """Kill -9 our processes whose command line begins with `name`; return how many."""
-        killed = 0
-        for pid in self._below(self._process.pid):
-            command = Path(f"/proc/{pid}/cmdline")
-            try:
-                words = command.read_bytes().split(b"\0")
-            except FileNotFoundError:
-                continue
-            if Path(words[0].decode()).name.startswith(name):
+    def kill(self, name: str, *, least: int = 0) -> int:
+        """Kill -9 our processes whose command line begins with `name`, or are `python -m name`.
+
+        Returns how many; waits until there are `least`.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while len(pids := self._named(name)) < least and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for pid in pids:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                killed += 1
-        return killed
+        return len(pids)
+
+    def count(self, name: str) -> int:
+        """Count what `kill` would kill."""
+        return len(self._named(name))
+
+    def _named(self, name: str) -> list[int]:
+        return [pid for pid in self._below(self._process.pid) if _is(pid, name)]
 
     def _below(self, pid: int) -> Iterator[int]:
         """Yield every process below `pid`."""
@@ -155,6 +162,14 @@ class Head:
         for child in map(int, text.split()):
             yield from self._below(child)
             yield child
+
+
+def _is(pid: int, name: str) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except FileNotFoundError:
+        return False
+    return Path(words[0]).name.startswith(name) or words[1:3] == ["-m", name]
 
 
 def free_ports(count: int) -> list[int]:
@@ -201,14 +216,14 @@ def render_through_kills(
     def more(count: int) -> None:
         """Wait until `count` further shards are finished, or all."""
         goal = min(_finished(out) + count, shards)
-        _wait_until(lambda: _finished(out) >= goal, 3600, f"{goal} shards in {out}")
+        wait_until(lambda: _finished(out) >= goal, 3600, f"{goal} shards in {out}")
 
     with Head() as head:
-        _must(head.submit(*entry, wait=False))
+        must(head.submit(*entry, wait=False))
         more(step)
         head.stop_jobs()
         stopped = _state(out)
-        _must(head.submit(*entry, wait=False))
+        must(head.submit(*entry, wait=False))
         more(step)
         workers = head.kill("ray::make")
         more(step if raylet else shards)
@@ -216,7 +231,7 @@ def render_through_kills(
         killed = _finished(out)
     if raylet:
         with Head() as head:
-            _must(head.submit(*entry))
+            must(head.submit(*entry))
     seconds = time.monotonic() - begun
     made = (shards - before) * per_shard
     rows = [
@@ -279,12 +294,14 @@ def _state(out: Path) -> str:
     return json.loads((out / "progress.json").read_text())["state"]
 
 
-def _must(done: subprocess.CompletedProcess[str]) -> None:
+def must(done: subprocess.CompletedProcess[str]) -> None:
+    """Raise RuntimeError with what a command said, if it failed."""
     if done.returncode:
         raise RuntimeError(done.stdout[-3000:] + done.stderr[-3000:])
 
 
-def _wait_until(reached: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_until(reached: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until something is reached; raise RuntimeError when `seconds` have passed."""
     deadline = time.monotonic() + seconds
     while not reached():
         if time.monotonic() > deadline:

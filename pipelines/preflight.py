@@ -25,7 +25,6 @@ from typing import Annotated, Any, Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
-from uuid import uuid4
 
 import typer
 
@@ -34,12 +33,12 @@ from pipelines.engine.cluster import (
     Needs,
     first_shard,
     join,
-    lacking_nodes,
+    require_nodes,
     require_shared,
+    seen_by_nodes,
     working_nodes,
 )
 from pipelines.options import JsonOption, places_by_name
-from pipelines.recipe import folder_for
 from shards.console import print_json, print_table, run_command
 from shards.errors import UserError
 from shards.store import open_store
@@ -132,19 +131,14 @@ def checks_inside(out: str, streams: Mapping[str, str], device: str) -> Iterator
             raise UserError(
                 f"none of the {len(ray.nodes())} nodes has a {'GPU' if gpu else 'core'}"
             )
-        if lacking := lacking_nodes(ray, needs):
-            raise UserError("; ".join(lacking))
+        require_nodes(ray, needs)
         return f"{len(nodes)} nodes"
 
     def see_output() -> str:
-        store, token = open_store(out), f"preflight-{uuid4().hex}"
+        store = open_store(out)
         require_shared(store)
-        with folder_for(store):
-            store.replace(token, b"")
-            try:
-                return ask(Needs({out: token}))
-            finally:
-                store.delete(token)
+        with seen_by_nodes(ray, store):
+            return f"{len(working_nodes(ray))} nodes"
 
     for name, place in streams.items():
         yield _check(f"stream {name}", "fault", lambda place=place: ask(Needs(_shards_in(place))))

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pipelines.options import RecipeArgument, SetOption, StoreOption, places_by_name
 from shards.console import run_command
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pipelines.evaluation.scoring import ReadingScore
-    from shards.store import Where
-    from vae import TrainSettings
+from shards.errors import UserError
 
 
 def train(
@@ -37,6 +30,18 @@ def train(
             help="Images to score while it trains, and never to learn from. May be given again.",
         ),
     ] = [],  # noqa: B006 - typer copies defaults
+    ranks: Annotated[
+        str,
+        typer.Option(
+            metavar="N",
+            help="Processes that train together, a thread or a GPU each. With --engine ray also "
+            "2-8: as many as the cluster has room for.",
+        ),
+    ] = "1",
+    engine: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Where they run: local, or ray (a cluster)."),
+    ] = "local",
     loaders: Annotated[
         int, typer.Option(min=0, metavar="N", help="Processes that load batches; 0 = this one.")
     ] = 0,
@@ -60,77 +65,40 @@ def train(
         --stream synthetic=runs/pages
     """  # noqa: D301 - click leaves the lines below this mark as they are
     streams, watched = places_by_name(stream, "--stream"), places_by_name(watch, "--watch")
+    least, largest = numbers(ranks, engine)
     from pipelines.recipe import load
+    from pipelines.training import Training, train_to
     from vae import TrainSettings
 
-    asked = load(TrainSettings, recipe, settings)
-    last = train_to(
-        out,
-        asked,
-        streams,
-        watched=watched,
-        loaders=loaders,
-        device=device,
-        from_scratch=from_scratch,
-    )
-    typer.echo(f"{last}")
+    run = load(TrainSettings, recipe, settings)
+    training = Training(run, streams, out, watched, loaders, device, from_scratch)
+    if engine == "ray":
+        from pipelines.train_ray import train_on_ray
+
+        last = train_on_ray(training, least, largest)
+    else:
+        last = train_to(training, largest)
+    if last is not None:
+        typer.echo(last)
 
 
-def train_to(
-    out: Where,
-    settings: TrainSettings,
-    streams: Mapping[str, Where],
-    *,
-    watched: Mapping[str, Where] | None = None,
-    loaders: int = 0,
-    device: str = "cpu",
-    from_scratch: bool = False,
-) -> Path | str:
-    """Run `vae.fit` behind a progress bar and return the last checkpoint.
+def numbers(ranks: str, engine: str) -> tuple[int, int]:
+    """Read --ranks: the least and the largest number of them.
 
     Raises:
-        UserError: as `vae.fit`.
+        UserError: when it is none, or a range that the engine cannot move in.
     """
-    from pipelines.engine.progress import progress_bar
-    from vae import fit
-    from vae.training.ranks import Ranks
-
-    score = reading(settings) if watched else None
-    with progress_bar() as bar:
-        task = bar.add_task("train", total=sum(stage.samples for stage in settings.stages), note="")
-
-        def show(row: Mapping[str, Any]) -> None:
-            # Where every step since the last row was skipped there is no loss.
-            loss = f"loss {row['total']:.4f}" if "total" in row else "no step taken"
-            note = f"{row['stage']}  {loss}  {row['images_per_second']:.0f} img/s"
-            bar.update(task, completed=row["n"], note=note)
-
-        return fit(
-            settings,
-            streams,
-            out,
-            ranks=Ranks(device),
-            loaders=loaders,
-            progress=show,
-            from_scratch=from_scratch,
-            watched=watched,
-            score=score,
-        )
-
-
-def reading(settings: TrainSettings) -> ReadingScore | None:
-    """Return what reads watched images, where the settings ask for that.
-
-    Raises:
-        UserError: when the OCR engine is not installed.
-    """
-    if not settings.watch_read:
-        return None
-    from pipelines.evaluation.scoring import ReadingScore
-
-    score = ReadingScore()
-    _ = score.reader  # now, not after an hour of training
-    return score
+    if engine not in ("local", "ray"):
+        raise UserError(f"--engine {engine}: not one of local, ray")
+    first, dash, second = ranks.partition("-")
+    if not (first.isdecimal() and (second.isdecimal() or not dash)):
+        raise UserError(f"--ranks {ranks}: give a number, as 4, or with --engine ray 2-8")
+    least, largest = int(first), int(second if dash else first)
+    if not 1 <= least <= largest:
+        raise UserError(f"--ranks {ranks}: give at least 1, and the smaller number first")
+    if dash and engine == "local":
+        raise UserError(f"--ranks {ranks}: a range is for --engine ray; give one number")
+    return least, largest
 
 
 if __name__ == "__main__":

@@ -46,12 +46,13 @@ class Asked:
 
 
 @contextmanager
-def asked_to_end() -> Generator[Asked, None, None]:
+def asked_to_end(asked: Asked | None = None) -> Generator[Asked, None, None]:
     """Note the first SIGINT or SIGTERM within the block instead of ending where it comes.
 
-    A second one does what it did before. Only the main thread can be asked.
+    A second one does what it did before. Only the main thread gets signals; who works in another
+    may be asked by way of the `asked` that it gave.
     """
-    asked = Asked()
+    asked = Asked() if asked is None else asked
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: FrameType | None) -> None:

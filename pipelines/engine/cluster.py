@@ -8,12 +8,14 @@ job of its own look from inside.
 import importlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from uuid import uuid4
 
-from pipelines.recipe import NOTE
+from pipelines.recipe import folder_for
 from shards.dataset import Dataset
 from shards.errors import UserError
 from shards.store import Folder, Store, open_store
@@ -63,12 +65,8 @@ class Needs(NamedTuple):
     gpu: bool = False
 
 
-def connect(out: Store, needs: Needs | None = None) -> Any:
+def connect(needs: Needs) -> Any:
     """Connect this driver to its cluster, or start one here, and return the `ray` module.
-
-    Args:
-        out: where the recipe of the job lies already, as each node must see.
-        needs: more that each node must have.
 
     Raises:
         UserError: when Ray is missing, the cluster does not answer, is of another version or asks
@@ -80,14 +78,38 @@ def connect(out: Store, needs: Needs | None = None) -> Any:
         raise UserError("--engine ray: Ray is missing; pip install 'nonpareil[ray]'") from error
     if not ray.is_initialized():
         join(ray, os.environ.get("RAY_ADDRESS", ""))
-    wanted = needs or Needs({})
-    lacking = lacking_nodes(ray, wanted._replace(seen={str(out): NOTE, **wanted.seen}))
-    if lacking:
-        raise UserError(
-            f"{len(lacking)} of the cluster's nodes cannot work on {out} ({lacking[0]}); give "
-            "a path or URL that every node sees, and each our package, its versions and credentials"
-        )
+    require_nodes(ray, needs)
     return ray
+
+
+def require_nodes(ray: Any, needs: Needs) -> None:
+    """Check that no node lacks what a job needs.
+
+    Raises:
+        UserError: naming the first one that does.
+    """
+    if lacking := lacking_nodes(ray, needs):
+        raise UserError(
+            f"{len(lacking)} of the cluster's nodes cannot work on this ({lacking[0]}); give paths "
+            "or URLs that every node sees, and each our package, its versions and credentials"
+        )
+
+
+@contextmanager
+def seen_by_nodes(ray: Any, out: Store) -> Generator[None, None, None]:
+    """Check that each node sees an output, for what follows; a folder is made for it.
+
+    Raises:
+        UserError: when one does not.
+    """
+    token = f"preflight-{uuid4().hex}"
+    with folder_for(out):
+        out.replace(token, b"")
+        try:
+            require_nodes(ray, Needs({str(out): token}))
+        finally:
+            out.delete(token)
+        yield
 
 
 def join(ray: Any, address: str) -> None:

@@ -1,8 +1,8 @@
-"""Ranks on this machine: N processes that do one piece of work together, and who watches them.
+"""Ranks: N processes of this machine that do one piece of work together, and who watches them.
 
 The process that starts them takes no part. It hands on what rank 0 tells and the signals it gets,
 and when a rank dies it ends the others, which would only wait for it. Where it is killed itself,
-they end too.
+they end too. Another launcher, as torchrun, says in the environment which rank a process is.
 """
 
 import multiprocessing
@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from shards.console import FULL_DISK, REFUSED
 from shards.errors import UserError
@@ -32,16 +32,49 @@ AFTER_DEATH_S, AFTER_SIGNAL_S = 1.0, 300.0
 """How long other ranks may go on when one has died (to tell what they saw of it), or has ended as
 a signal asked (to write a checkpoint); our choice."""
 
+
+class Place(NamedTuple):
+    """Which rank a launcher made of this process; `meeting` is the URL where all meet."""
+
+    rank: int
+    world: int
+    local_rank: int
+    meeting: str
+
+
+LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun, and others like it, set in the environment of each rank."""
+
+
+def launched() -> Place | None:
+    """Return the rank that a launcher says this process is, None where there was none.
+
+    Raises:
+        UserError: when what it says is not whole.
+    """
+    told = {name: os.environ[name] for name in LAUNCHED if os.environ.get(name)}
+    if not {"RANK", "WORLD_SIZE"} <= told.keys():
+        return None
+    try:
+        rank, world, local_rank = (int(told[name]) for name in LAUNCHED[:3])
+        return Place(
+            rank, world, local_rank, f"tcp://{told['MASTER_ADDR']}:{int(told['MASTER_PORT'])}"
+        )
+    except (KeyError, ValueError) as error:
+        given = ", ".join(f"{name}={value}" for name, value in told.items())
+        raise UserError(
+            f"{given} in the environment make no rank; start by torchrun, or unset them and give "
+            "--ranks"
+        ) from error
+
+
 Tell = Callable[[Any], None]
 """Hands something picklable to the process that started the ranks."""
 
 
-class Work(Protocol):
-    """What each rank does; a function of a module, so that it can be sent."""
-
-    def __call__(self, rank: int, world: int, meeting: str, tell: Tell, *arguments: Any) -> Any:
-        """Work as `rank` of `world`, which meet at the URL `meeting`."""
-        ...
+Work = Callable[..., Any]
+"""What each rank does: `work(rank, world, meeting, tell, *arguments)`, the ranks meeting at the
+URL `meeting`. A function of a module, so that it can be sent."""
 
 
 class RankDied(UserError):
@@ -103,9 +136,9 @@ def run_ranks(work: Work, world: int, arguments: Sequence[Any], show: Tell) -> A
     """Do `work` in `world` processes of this machine, and return what it returned on rank 0.
 
     Args:
-        work: see `Work`; `arguments` are pickled for it.
+        work: as `Work` says.
         world: number of processes.
-        arguments: for `work`.
+        arguments: for `work`; they are pickled.
         show: called in this process with what rank 0 tells.
 
     Raises:
@@ -222,18 +255,28 @@ def _live(
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         telling.send(Ended(work(rank, world, meeting, telling.send, *arguments)))
+        code = 0
     except UserError as error:
         telling.send(Ended(mistake=str(error)))
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
     except OSError as error:
         ours = error.errno in FULL_DISK | REFUSED
         telling.send(Ended(system=error) if ours else Ended(trace=traceback.format_exc()))
-        sys.exit(1)
+        code = 1
     except Exception:
         telling.send(Ended(trace=traceback.format_exc()))
-        sys.exit(1)
+        code = 1
+    if code:
+        # Python would take apart what threads of torch still use, and end by SIGABRT.
+        for child in multiprocessing.active_children():
+            child.kill()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

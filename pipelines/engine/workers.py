@@ -22,11 +22,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.engine.cluster import connect, require_shared
+from pipelines.engine.cluster import Needs, connect, require_shared
 from pipelines.engine.jobs import Job, open_output, pack, unpack
 from pipelines.engine.quarantine import Failure, Quarantine, Quarantined, describe_failures
 from pipelines.engine.ranks import end_with_parent
 from pipelines.engine.run_options import RunOptions
+from pipelines.recipe import NOTE
 from shards import Sidecar, Store, StoreError, UserError, open_store
 from shards.console import FULL_DISK
 from shards.manifest import MANIFEST
@@ -293,7 +294,7 @@ def _start_worker() -> None:
 
 
 def _ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
-    ray = connect(out)
+    ray = connect(Needs({str(out): NOTE}))
     # Ray's own retries are off: it would try a shard that eats all memory again without end.
     task = ray.remote(num_cpus=1, max_retries=0)(make)
     errors = ray.exceptions

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,8 @@ def manifest(request):
     return yaml.safe_load(request.param.read_text())
 
 
-def test_there_are_two():
-    assert [path.stem for path in MANIFESTS] == ["rayjob-spot", "rayjob"]
+def test_there_are_three():
+    assert [path.stem for path in MANIFESTS] == ["rayjob-spot", "rayjob", "trainjob"]
 
 
 def test_fields_are_those_of_a_rayjob(manifest):
@@ -72,20 +73,25 @@ def test_the_entrypoint_is_a_command_of_ours(manifest, monkeypatch):
     import typer
     from typer.main import get_command
 
-    from pipelines.render import render
-
-    words = shlex.split(manifest["spec"]["entrypoint"])
-    assert words[:3] == ["python", "-m", "pipelines.render"]
-    app = typer.Typer()
-    app.command()(render)
-    context = get_command(app).make_context("render", words[3:])
-    assert context.params["engine"] == "ray"
-    assert context.params["out"].startswith("s3://")
-
     from pipelines.engine.jobs import RenderJob
     from pipelines.recipe import load
+    from pipelines.render import render
+    from pipelines.train import train
+    from vae import TrainSettings
 
-    assert load(RenderJob, context.params["recipe"], context.params["settings"]).count() >= 64
+    verb, settings = (
+        (train, TrainSettings) if manifest["metadata"]["name"] == "train" else (render, RenderJob)
+    )
+    words = shlex.split(manifest["spec"]["entrypoint"])
+    assert words[:3] == ["python", "-m", f"pipelines.{verb.__name__}"]
+    app = typer.Typer()
+    app.command()(verb)
+    params = get_command(app).make_context(verb.__name__, words[3:]).params
+    assert params["engine"] == "ray"
+    assert params["out"].startswith("s3://")
+    recipe = load(settings, params["recipe"], params["settings"])
+    if verb is render:
+        assert recipe.count() >= 64
 
 
 def test_shards_are_made_by_workers_and_versions_agree(manifest):
@@ -94,6 +100,7 @@ def test_shards_are_made_by_workers_and_versions_agree(manifest):
     image = (ROOT / "docs" / "cluster" / "Dockerfile").read_text()
     assert cluster["rayVersion"] == pinned
     assert f"FROM rayproject/ray:{pinned}-py311-cpu" in image
+    assert f"{pinned}-py311-gpu" in image
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         (container,) = group["template"]["spec"]["containers"]
@@ -111,3 +118,35 @@ def test_spot_workers_come_and_go_but_the_head_stays():
     head = cluster["headGroupSpec"]["template"]["spec"]["nodeSelector"]
     assert head == {"karpenter.sh/capacity-type": "on-demand"}
     assert "--workers" not in spot["spec"]["entrypoint"]  # would hold the autoscaler down
+
+
+def test_each_machine_of_the_training_job_holds_a_rank():
+    from pipelines.options import places_by_name
+    from pipelines.recipe import load
+    from pipelines.train import numbers
+    from pipelines.train_ray import bundle, worlds
+    from pipelines.training import Training
+    from vae import TrainSettings
+    from vae.training.stage import check_streams
+
+    job = yaml.safe_load((ROOT / "docs" / "cluster" / "trainjob.yaml").read_text())["spec"]
+    words = shlex.split(job["entrypoint"])
+    given = dict(pairwise(words[3:]))
+    pairs = [value for option, value in pairwise(words) if option == "--stream"]
+    streams = places_by_name(pairs, "--stream")
+    training = Training(
+        load(TrainSettings, words[3], [given["--set"]]),
+        streams,
+        given["--out"],
+        loaders=int(given["--loaders"]),
+        device=given["--device"],
+    )
+    check_streams(training.settings.stages, streams)
+    least, largest = numbers(given["--ranks"], "ray")
+    assert worlds(training, least, largest)[0] == largest
+    (group,) = job["rayClusterSpec"]["workerGroupSpecs"]
+    assert (group["minReplicas"], group["maxReplicas"]) == (least, largest)
+    (container,) = group["template"]["spec"]["containers"]
+    offered, wanted = container["resources"]["limits"], bundle(training)
+    assert float(offered["cpu"]) >= wanted["CPU"]
+    assert float(offered["nvidia.com/gpu"]) == wanted["GPU"]

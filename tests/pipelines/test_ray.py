@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from urllib.request import urlopen
 
@@ -18,6 +19,8 @@ from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.engine.test_workers import sums
 from tests.pipelines.faulty import FaultyJob
 from tests.pipelines.test_cli import nonpareil
+from tests.pipelines.test_launch import alone, command, data, rows, same  # noqa: F401
+from tests.vae.conftest import one_thread  # noqa: F401
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -63,6 +66,8 @@ from pipelines.engine.run_options import RunOptions
 from shards.console import run_command
 from tests.pipelines.faulty import FaultyJob
 from tests.pipelines.test_cli import nonpareil
+from tests.pipelines.test_launch import alone, command, data, rows, same  # noqa: F401
+from tests.vae.conftest import one_thread  # noqa: F401
 def main(out: str, job: str, losses: int = workers.SYSTEM_RETRIES):
     workers.SYSTEM_RETRIES = losses
     follow("x", FaultyJob.model_validate_json(job), out, RunOptions("ray"))
@@ -156,6 +161,29 @@ def test_kill_9_of_a_worker_in_the_middle_changes_no_byte(head, tmp_path):
     assert list(faults(out)) == []
 
 
+def test_training_goes_on_when_a_worker_is_killed(head, command, tmp_path):  # noqa: F811
+    alone(command("alone", steps=60))
+    verb, *arguments = command("ray", steps=60)
+    submitted = []
+
+    def submit():
+        entry = ("python", "-m", f"pipelines.{verb}", *arguments)
+        submitted.append(head.submit(*entry, "--engine", "ray", "--ranks", "2"))
+
+    driver = threading.Thread(target=submit)
+    driver.start()
+    deadline = time.monotonic() + 200
+    while len(rows(tmp_path / "ray")) < 10 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert head.kill("ray::RayTrainWorker") == 2
+    driver.join()
+    (done,) = submitted
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "a rank died; going on from step-0000" in done.stdout
+    assert [row["step"] for row in rows(tmp_path / "ray")] == list(range(1, 61))
+    assert same(tmp_path / "ray", tmp_path / "alone")
+
+
 def test_gauges_reach_the_metrics_endpoint(head, tmp_path):
     """Read them where Prometheus would, while the driver lives."""
     code = (
@@ -207,8 +235,8 @@ def test_preflight_finds_a_head_well_and_a_driver_of_another_ray_is_refused(head
     assert found["job server"].verdict == "ok", found["job server"]
     code = (
         "import sys, ray; ray.__version__ = '0.0.1'\n"
-        "from pipelines.engine.cluster import connect; from shards import open_store\n"
-        "connect(open_store(sys.argv[1]))\n"
+        "from pipelines.engine.cluster import Needs, connect\n"
+        "connect(Needs({}))\n"
     )
     exited, _, said = drive(head, code, tmp_path)
     assert exited
@@ -264,10 +292,7 @@ def test_a_head_that_asks_for_a_token_is_told_before_and_by_the_driver(tmp_path)
         locked.environment.pop("RAY_AUTH_TOKEN")
         locked.environment["RAY_AUTH_MODE"] = "disabled"
         locked.environment["HOME"] = str(tmp_path)  # where no token lies
-        code = (
-            "from pipelines.engine.cluster import connect; from shards import open_store\n"
-            "connect(open_store('/nowhere'))\n"
-        )
+        code = "from pipelines.engine.cluster import Needs, connect\nconnect(Needs({}))\n"
         exited, _, said = drive(locked, code)
     assert exited
     assert "UserError: the cluster asks for a token" in said, said[-2000:]

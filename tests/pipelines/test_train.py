@@ -1,11 +1,12 @@
 """`nonpareil train` on streams that move, change, or lie in a bucket, into a folder or a bucket."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pipelines.options import places_by_name
-from pipelines.train import reading, train_to
+from pipelines.training import Training, reading, train_to
 from shards import UserError, open_store
 from tests.vae.conftest import TINY, write_shard
 from vae import TrainSettings, load_model
@@ -27,16 +28,16 @@ def settings():
 def test_a_stream_may_move_but_not_change(settings, tmp_path, s3):
     first = write_shard(tmp_path / "first", "photo", 3, (20, 20))
     other = write_shard(tmp_path / "other", "photo", 3, (20, 20), seed=1)
-    last = train_to(tmp_path / "run", settings, {"general": first})
+    last = train_to(Training(settings, {"general": first}, tmp_path / "run"))
     with pytest.raises(UserError, match="on other samples than stream general holds now"):
-        train_to(tmp_path / "run", settings, {"general": other})
+        train_to(Training(settings, {"general": other}, tmp_path / "run"))
     url = f"{s3}/{tmp_path.name}"
     for file in sorted(first.iterdir()):
         open_store(url).replace(file.name, file.read_bytes())
     streams = places_by_name([f"general={url}"], "--stream")
-    assert train_to(tmp_path / "run", settings, streams) == last
-    again = train_to(f"{url}/run", settings, streams)
-    assert again == f"{url}/run/{last.name}"
+    assert train_to(Training(settings, streams, tmp_path / "run")) == last
+    again = train_to(Training(settings, streams, f"{url}/run"))
+    assert again == f"{url}/run/{Path(last).name}"
     assert load_model(again).state_dict().keys() == load_model(last).state_dict().keys()
 
 
@@ -46,6 +47,6 @@ def test_watched_sets_are_scored_and_read_where_that_is_asked_for(settings, tmp_
     assert callable(reading(settings))
     quiet = settings.model_copy(update={"watch_read": 0})
     assert reading(quiet) is None
-    train_to(tmp_path / "run", quiet, streams, watched=watched)
+    train_to(Training(quiet, streams, tmp_path / "run", watched=watched))
     (row,) = map(json.loads, (tmp_path / "run/watch.jsonl").read_text().splitlines())
     assert row["sets"]["held"]["images"] == 2

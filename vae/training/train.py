@@ -12,13 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from shards.signals import asked_to_end
+from shards.signals import Asked, asked_to_end
 from shards.store import Where
 from vae.inference.memory import checkpoint_blocks
 from vae.pixels import as_image
 from vae.training.begin import begin
 from vae.training.check import check
-from vae.training.checkpoint import Checkpoint
+from vae.training.checkpoint import Checkpoint, checkpoints
 from vae.training.curriculum import Curriculum
 from vae.training.dropped import Dropped
 from vae.training.em import text_scores
@@ -56,6 +56,7 @@ def fit(
     from_scratch: bool = False,
     watched: Mapping[str, Where] | None = None,
     score: Score | None = None,
+    asked: Asked | None = None,
 ) -> Path | str:
     """Train, or go on training, and return the folder, or the URL, of the last checkpoint.
 
@@ -65,7 +66,8 @@ def fit(
     up gradients (vae/training/reductions.py): by default "exact" on CPUs and "fast" on GPUs.
     `loaders` processes of each rank load batches. Where checkpoints lie in `out` and none is good,
     `from_scratch` begins anew. `watched` are sets that the run never learns from, by name; `score`
-    scores their reconstructions beside what vae/training/watch.py does.
+    scores their reconstructions beside what vae/training/watch.py does. `asked` lets another thread
+    end the run as a signal does.
 
     Raises:
         UserError: for streams or checkpoints that do not fit, an output of or in use by another
@@ -104,16 +106,16 @@ def fit(
         read=settings.watch_read,
     )
 
+    if settings.init is not None and not checkpoints(out):
+        start_from(model, settings.init)
     with (
         Output(out, settings, batches.fingerprints(), ranks, from_scratch=from_scratch) as output,
         Record(output.local, output.n, writes=ranks.rank == 0) as record,
-        asked_to_end() as asked,
+        asked_to_end(asked) as asked,
     ):
         if output.last:
             state.load(Checkpoint(output.store.inside(output.last)))
-        elif settings.init is not None:
-            start_from(model, settings.init)
-        elif settings.skip_start:
+        elif settings.init is None and settings.skip_start:
             places = _places(curriculum, range(curriculum.steps), settings.skip_start)
             model.skip.start_from(as_image(batches[at].images) for at in places)
         if not output.last and state.average is not None:
