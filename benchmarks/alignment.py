@@ -19,6 +19,7 @@ from benchmarks._rows import Row, main
 from shards import ImageSource
 from vae import PRESETS, VAE, AlignmentSettings, Weights, mdms, to_image
 from vae.objective.alignment import Alignment, mdms_sampled
+from vae.objective.balance import Balance, Pull
 from vae.objective.losses import Objective, build_objective, l1
 from vae.training.step import Step
 
@@ -86,19 +87,19 @@ def _steps(model: VAE, image: Tensor) -> dict[str, Callable[[], None]]:
     teacher: Any = _KnownFeatures(len(image), *grid)
     rng = np.random.default_rng(0)
 
-    def objective(adaptive: bool) -> Objective:
-        settings = AlignmentSettings(match="input", adaptive=adaptive)
-        alignment = Alignment(settings, channels, factor, teacher)
-        return Objective(alignment=alignment)
+    alignment = Alignment(AlignmentSettings(match="input"), channels, factor, teacher)
+    fixed, balance = Objective(alignment=alignment), Balance(alignment.settings.cap)
 
-    fixed, adaptive = objective(False), objective(True)
+    def backward(objective: Objective, weights: Weights, pull: Pull | None = None) -> None:
+        Step(model, objective)(image, weights, rng, pull)[0].backward()
 
-    def backward(objective: Objective, weights: Weights) -> None:
-        Step(model, objective)(image, weights, rng)[0].backward()
+    def adaptive() -> None:
+        pull = Pull(balance.ratio(), torch.zeros(2))
+        backward(fixed, WEIGHTS, pull)
+        balance.update(pull.squares)
 
     def three_passes() -> None:
         """As VA-VAE's code does: two gradients of the last weights, then the step."""
-        alignment: Any = fixed.alignment
         z = model.encode(image)
         reconstruction = l1(model.decode(z), image)
         cosine, distance = alignment(z, image, 0, 0, rng)
@@ -113,7 +114,7 @@ def _steps(model: VAE, image: Tensor) -> dict[str, Callable[[], None]]:
     return {
         "none": lambda: backward(Objective(), Weights()),
         "fixed": lambda: backward(fixed, WEIGHTS),
-        "adaptive": lambda: backward(adaptive, WEIGHTS),
+        "adaptive": adaptive,
         "three passes": three_passes,
     }
 
