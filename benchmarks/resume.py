@@ -2,11 +2,13 @@
 
 import os
 import resource
+import secrets
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -20,11 +22,15 @@ from shards import Sample, ShardWriter, encode_png
 from shards.store import Where, open_store
 from vae import Stage, TrainSettings, fit
 from vae.training.checkpoint import HEADER, folders, newest
+from vae.training.ranks import Ranks
 
 KILLS = 24
 """Random moments of a kill -9, for each number of loaders."""
 
 LOADERS = (0, 2)
+
+WORLDS = {"1 rank": (1,), "2 ranks": (2,), "4 ranks": (4,), "1, 2, 4 ranks in turn": (1, 2, 4)}
+"""With how many ranks a run is started each time."""
 
 FORK = get_context("fork")
 """Children need not import torch again, and a kill comes at a moment of training."""
@@ -36,8 +42,9 @@ def measure(quick: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         trial = Trial(Path(name))
         rows: list[Row] = []
-        for loaders in LOADERS:
-            rows += trial.killed(loaders, 4 if quick else KILLS)
+        for title in ("1 rank", "1, 2, 4 ranks in turn") if quick else WORLDS:
+            for loaders in LOADERS:
+                rows += trial.killed(title, loaders, 3 if quick else KILLS)
         return [*rows, *trial.damaged(), trial.full_disk(), *trial.failing_bucket()]
 
 
@@ -57,7 +64,7 @@ class Trial:
                 "name": "noise",
                 "samples": 320,
                 "batch": 8,
-                "micro": 4,
+                "micro": 2,
                 "resolution": 32,
                 "aspects": [1.0],
                 "shares": {"noise": 1.0},
@@ -72,57 +79,46 @@ class Trial:
             checkpoint_every=16,
         )
         start = time.perf_counter()
-        self.ended(self.start(folder / "whole"))
+        self.start(folder / "whole").ended()
         self.seconds = time.perf_counter() - start
         self.whole = content(folder / "whole")
 
     def start(
-        self, out: Where, loaders: int = 0, before: Callable[[], object] = int
-    ) -> BaseProcess:
-        """Start or go on with a run in a process group of its own."""
-        process = FORK.Process(target=_train, args=(self, out, loaders, before))
-        process.start()
-        return process
+        self, out: Where, loaders: int = 0, world: int = 1, before: Callable[[], object] = int
+    ) -> "Started":
+        """Start or go on with a run, each rank in a process group of its own."""
+        meeting = f"file://{self.folder}/meeting-{secrets.token_hex(4)}"
+        arguments = (self, out, loaders, world, meeting, before)
+        ranks = [FORK.Process(target=_train, args=(rank, *arguments)) for rank in range(world)]
+        for rank in ranks:
+            rank.start()
+        return Started(ranks)
 
-    def ended(self, process: BaseProcess) -> None:
-        """Wait for a run that nobody kills."""
-        process.join()
-        if process.exitcode:
-            raise RuntimeError(f"a run ended with {process.exitcode}")
-
-    def killed(self, loaders: int, kills: int) -> list[Row]:
+    def killed(self, title: str, loaders: int, kills: int) -> list[Row]:
         """Kill runs until there were so many kills; let the last one end."""
-        rng = np.random.default_rng(loaders)
+        rng, worlds = np.random.default_rng(loaders), WORLDS[title]
         done = saving = runs = differing = digests = 0
         out = self.folder / "killed"
         while done < kills or out.exists():
-            process = self.start(out, loaders)
-            process.join(rng.uniform(0, self.seconds) if done < kills else None)
-            if process.is_alive():
-                os.killpg(process.pid or 0, signal.SIGKILL)
-                process.join()
+            world = worlds[(done + runs) % len(worlds)]
+            started = self.start(out, loaders, world)
+            if done < kills and started.killed(rng.uniform(0, self.seconds * world)):
                 done += 1
                 store = open_store(out)
                 cut = [name for name in folders(store) if not store.inside(name).exists(HEADER)]
                 saving += bool(cut)
                 continue
-            self.ended(process)
+            started.ended()
             left, digest = content(out)
             runs += 1
             differing += differ(left, self.whole[0])
             digests += digest != self.whole[1]
             shutil.rmtree(out)
-        title = f"{done} x kill -9, {loaders} loaders"
+        title = f"{title}, {loaders} loaders, {done} x kill -9"
         return [
             Row(f"{title}: of these while a checkpoint was written", saving, "kills"),
             Row(f"{title}: runs ended", runs, "runs"),
-            Row(
-                f"{title}: differing bytes of weights, average, moments",
-                differing,
-                "bytes",
-                0.0,
-                "lower",
-            ),
+            Row(f"{title}: differing bytes", differing, "bytes", 0.0, "lower"),
             Row(f"{title}: other digests of the samples drawn", digests, "runs", 0.0, "lower"),
         ]
 
@@ -135,7 +131,7 @@ class Trial:
                 shutil.copytree(self.folder / "whole", out)
                 path = out / newest(out).header.name / file
                 path.unlink() if how == "missing" else os.truncate(path, path.stat().st_size // 2)
-                self.ended(self.start(out))
+                self.start(out).ended()
                 title = f"{file} of the newest checkpoint {how}: differing bytes at the end"
                 rows.append(
                     Row(title, differ(content(out)[0], self.whole[0]), "bytes", 0.0, "lower")
@@ -151,10 +147,10 @@ class Trial:
         def small() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-        process = self.start(out, before=small)
-        process.join()
-        assert process.exitcode, "the limit stops a run"
-        self.ended(self.start(out))
+        (limited,) = self.start(out, before=small).ranks
+        limited.join()
+        assert limited.exitcode, "the limit stops a run"
+        self.start(out).ended()
         title = "files cannot grow, then they can: differing bytes at the end"
         return Row(title, differ(content(out)[0], self.whole[0]), "bytes", 0.0, "lower")
 
@@ -172,10 +168,47 @@ class Trial:
         ]
 
 
-def _train(trial: Trial, out: Where, loaders: int, before: Callable[[], object]) -> None:
+class Started:
+    """The ranks of a run that was started."""
+
+    def __init__(self, ranks: Sequence[BaseProcess]) -> None:
+        self.ranks = ranks
+
+    def killed(self, after: float) -> bool:
+        """Kill all of them after so many seconds, unless they have ended by then."""
+        self.ranks[0].join(after)
+        if not any(rank.is_alive() for rank in self.ranks):
+            return False
+        for rank in self.ranks:
+            with suppress(ProcessLookupError):
+                os.killpg(rank.pid or 0, signal.SIGKILL)
+        for rank in self.ranks:
+            rank.kill()  # should the signal have come before its group was made
+            rank.join()
+        return True
+
+    def ended(self) -> None:
+        """Wait for a run that nobody kills."""
+        for rank in self.ranks:
+            rank.join()
+            if rank.exitcode:
+                raise RuntimeError(f"a run ended with {rank.exitcode}")
+
+
+def _train(
+    rank: int,
+    trial: Trial,
+    out: Where,
+    loaders: int,
+    world: int,
+    meeting: str,
+    before: Callable[[], object],
+) -> None:
     os.setpgid(0, 0)
     before()
-    fit(trial.settings, {"noise": trial.data}, out, loaders=loaders)
+    ranks = Ranks.join(rank, world, meeting)
+    fit(trial.settings, {"noise": trial.data}, out, ranks=ranks, loaders=loaders)
+    ranks.leave()
 
 
 def content(out: Where) -> tuple[dict[str, bytes], str]:
