@@ -11,9 +11,9 @@ def trial(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loaders", [0, 2])
-def test_killed_at_random_moments_a_run_ends_with_the_same_bytes(trial, loaders):
-    rows = trial.killed("1, 2, 4 ranks in turn", loaders, 3)
+@pytest.mark.parametrize(("ranks", "loaders"), [("1, 2, 4 ranks in turn", 0), ("1 rank", 2)])
+def test_killed_at_random_moments_a_run_ends_with_the_same_bytes(trial, ranks, loaders):
+    rows = trial.killed(ranks, loaders, 3)
     values = {row.name.partition(": ")[2]: row.value for row in rows}
     assert values["runs ended"] > 0
     assert values["differing bytes"] == 0
