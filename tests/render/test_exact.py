@@ -21,9 +21,7 @@ FLAGS = {
     "full": freetype.FT_LOAD_TARGET_NORMAL,
 }
 
-properties = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+properties = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite

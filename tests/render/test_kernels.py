@@ -41,7 +41,7 @@ from render.type.kernels import (
 TEXTS = st.text(st.sampled_from("ab一二 ，。（）“”-."), max_size=40)
 FORBIDDEN_AT_THE_START = "，。、；：！？”’》）…"
 
-quick = settings(deadline=None, max_examples=60)
+quick = settings(max_examples=60)
 
 
 def filled(text, width, indent=0.0, most=1000, advance=1.0):
@@ -51,7 +51,7 @@ def filled(text, width, indent=0.0, most=1000, advance=1.0):
     return list(zip(starts.tolist(), stops.tolist(), strict=True))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(TEXTS, st.integers(1, 12), st.integers(0, 3))
 def test_lines_fit_and_lose_only_spaces(text, width, indent):
     lines = filled(text, width, indent)
@@ -62,7 +62,7 @@ def test_lines_fit_and_lose_only_spaces(text, width, indent):
         assert text[start] != " " != text[stop - 1]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(TEXTS, st.integers(1, 12))
 def test_lines_end_where_they_may_and_are_as_full_as_they_can_be(text, width):
     ends = break_opportunities(text)

@@ -31,7 +31,7 @@ warps = st.builds(
 points = st.tuples(st.floats(0, 200), st.floats(0, 150))
 MARKS = "a.b,c:d;e'f`g-h_i|j!k" * 5
 
-quick = settings(deadline=None, max_examples=50)
+quick = settings(max_examples=50)
 
 
 def mapped(warp, x, y):

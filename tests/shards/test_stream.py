@@ -34,7 +34,7 @@ def keys(stream, steps):
     return [int(sample.key) for sample in islice(stream, steps)]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(0, 2**64 - 1),
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 12)), min_size=1, max_size=4),

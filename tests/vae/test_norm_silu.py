@@ -19,7 +19,7 @@ def plain_norm_silu(x, gain):
     return functional.silu(x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * gain)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),

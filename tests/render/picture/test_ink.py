@@ -81,7 +81,7 @@ def test_the_tables_of_light_go_there_and_back():
     assert np.abs(TO_LINEAR / 65535 - luminance_map(ramp)[0]).max() < 1e-4
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 99))
 def test_the_extremes_of_a_cell_are_its_mean_and_its_grain(height, width, seed):
     pixels = gravel(seed, height, width)
@@ -95,7 +95,7 @@ def test_the_extremes_of_a_cell_are_its_mean_and_its_grain(height, width, seed):
             assert (low, high) == pytest.approx(grain, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 999), st.floats(1, 15), st.integers(1, 24))
 def test_boxes_are_left_out_only_where_no_ink_holds_the_floor(seed, floor, size_px):
     rng = np.random.default_rng(seed)
@@ -115,7 +115,7 @@ def test_boxes_are_left_out_only_where_no_ink_holds_the_floor(seed, floor, size_
     assert len(found) == min([n + 1 for n in range(8) if not holds[n]], default=8)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 999), st.tuples(*[st.integers(0, 255)] * 3), st.floats(0.01, 1))
 def test_what_a_plate_will_do_is_known_before_it_is_laid(seed, colour, opacity):
     canvas = Canvas(gravel(seed).copy, None)
@@ -147,7 +147,7 @@ def test_a_rectangle_is_filled_tinted_or_opened():
     assert np.array_equal(canvas.background, ground)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(0, 10**6))
 def test_tints_are_near_black_or_near_white(seed):
     rng = np.random.default_rng(seed)
@@ -161,7 +161,7 @@ def test_colours_of_hue_saturation_and_value():
     assert of_hsv(0.7, 0, 0.5) == (128, 128, 128)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 255), st.integers(0, 999), st.sampled_from([1.0, 3.0, 7.0, 15.0]))
 def test_ink_on_plain_ground_holds_the_floor(value, seed, floor):
     ink, canvas = chosen(grey(value), floor=floor, seed=seed)

@@ -21,7 +21,7 @@ def reference(text: str) -> list[bool]:
     return [i + 1 in ends for i in range(len(text))]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.text(
         st.sampled_from("aB3é一二我あ ，。、《》“”'\"().,-—…!？：;/$%·\u00a0\u3000\n𠀀😀"),
@@ -32,7 +32,7 @@ def test_breaks_are_those_of_uax14(text):
     assert break_opportunities(text).tolist() == reference(text)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.text(st.sampled_from("aZ09一龥 .,:;、。，．）》!？：；…（《「"), max_size=40))
 def test_breaks_of_common_characters_are_those_of_uax14(text):
     assert break_opportunities(text).tolist() == reference(text)

@@ -55,7 +55,7 @@ def is_han(character: str) -> bool:
 # --- every draw
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(1, 300), st.integers(0, 999), st.sampled_from(LANGUAGES))
 def test_drawn_text_is_never_empty_nor_too_long(characters, seed, language):
     text = drawn(embedded(), language, characters, seed)
@@ -67,14 +67,14 @@ def test_drawn_text_is_never_empty_nor_too_long(characters, seed, language):
     assert text.string == text.string.strip()
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.integers(1, 120), st.integers(0, 999), st.sampled_from(LANGUAGES))
 def test_lines_may_end_where_uax14_says(characters, seed, language):
     text = drawn(embedded(), language, characters, seed)
     assert text.breaks.tolist() == uax14(text.string)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.text(NASTY, min_size=1, max_size=400), min_size=1, max_size=6), st.data())
 def test_blocks_have_the_line_ends_of_the_whole(passages, data):
     prose = Prose(passages, data.draw(st.sampled_from(["", " "])))
@@ -85,7 +85,7 @@ def test_blocks_have_the_line_ends_of_the_whole(passages, data):
     assert np.concatenate(ends).tolist() == break_opportunities(whole)[size : 2 * size].tolist()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(1, 200), st.integers(1, 99), st.integers(0, 99))
 def test_text_is_cut_where_a_line_may_end(characters, more, seed):
     for language in ("en", "zh"):
@@ -198,7 +198,7 @@ def test_words_stand_in_phrases_of_two_to_six():
     assert set(text) == set("一二" + sources.MARKS)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 80), st.integers(0, 999), st.sampled_from(["zh", *HAN_VARIANTS]))
 def test_line_ends_of_words_are_those_of_uax14(least, seed, written):
     words = embedded().sources[written][1][1]

@@ -43,7 +43,7 @@ def test_the_values_are_those_of_fast_arithmetic(operation):
     torch.testing.assert_close(ours, operation(x), atol=2e-5, rtol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     size=st.tuples(st.integers(1, 20), st.integers(1, 40)),
     cut=st.tuples(st.integers(0, 19), st.integers(0, 39)),

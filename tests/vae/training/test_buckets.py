@@ -119,7 +119,7 @@ def test_the_draw_of_a_shape_says_nothing_of_the_step():
 SIDES = st.sampled_from([(40, 40), (100, 40), (40, 130), (64, 64), (200, 150), (30, 30)])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(SIDES, min_size=1, max_size=12),
     st.lists(SIDES, min_size=1, max_size=12),

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vae.training.crops import native, shrunk
@@ -19,7 +19,6 @@ def cut(crop, em, pixels):
     return out, map_out
 
 
-@settings(deadline=None)
 @given(cases())
 def test_a_native_crop_is_a_window_of_the_image_and_the_same_of_the_map(case):
     size, shape, seed = case
@@ -34,7 +33,6 @@ def test_a_native_crop_is_a_window_of_the_image_and_the_same_of_the_map(case):
     np.testing.assert_array_equal(em, out[..., 0])
 
 
-@settings(deadline=None)
 @given(cases())
 def test_a_shrunk_crop_fits_and_is_never_enlarged(case):
     size, shape, seed = case
@@ -46,7 +44,6 @@ def test_a_shrunk_crop_fits_and_is_never_enlarged(case):
     assert abs(crop.height / shape[0] - crop.width / shape[1]) <= 1 / min(shape)
 
 
-@settings(deadline=None)
 @given(cases(), st.integers(1, 255))
 def test_where_there_is_text_in_a_shrunk_crop_its_em_shrinks_as_the_picture_does(case, em):
     """Left half text, right half none: so does the crop say, to within a pixel."""

@@ -2,7 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -165,19 +165,16 @@ def curricula(names, smallest):
     return st.lists(kinds, min_size=1, max_size=4).map(made)
 
 
-@settings(deadline=None)
 @given(curricula("xyz", 0.0))
 def test_every_stream_has_its_integral_share_to_within_one_at_any_time(curriculum):
     assert farthest(curriculum) <= 1 + 1e-5
 
 
-@settings(deadline=None)
 @given(st.integers(1, 8).flatmap(lambda count: curricula("abcdefgh"[:count], 0.01)))
 def test_so_it_has_among_many_streams_of_which_none_leaves(curriculum):
     assert farthest(curriculum) <= 1 + 1e-5
 
 
-@settings(deadline=None)
 @given(st.integers(4, 8).flatmap(lambda count: curricula("abcdefgh"[:count], 0.0)))
 def test_so_it_has_where_several_of_many_leave_at_once_and_come_back(curriculum):
     assert farthest(curriculum) <= 1 + 1e-5
