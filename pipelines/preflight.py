@@ -89,10 +89,10 @@ def preflight(
     output; with --stream also from every node, by a small job. Each fault says what to do. Exit
     code 1 when there is one.
 
-    Example: nonpareil preflight --out s3://bucket/pages
-
-    Example: nonpareil preflight --out /data/run --stream synthetic=/data/pages --device cuda
-    """
+    \b
+    Example: nonpareil preflight --out /data/run --device cuda \\
+        --stream synthetic=/data/pages
+    """  # noqa: D301 - click leaves the lines below this mark as they are
     streams = places_by_name(stream, "--stream")
     if inside:
         results = list(checks_inside(out, streams, device))
