@@ -5,13 +5,13 @@ import json
 import pytest
 
 from pipelines.replay import replay, replay_to
-from pipelines.train import train_to
+from pipelines.training import Training, train_to
 from shards import UserError
 from tests.vae.conftest import settings, streams, write_shard  # noqa: F401 - fixtures
 
 
 def test_a_step_of_a_run_is_shown_sample_by_sample(settings, streams, tmp_path, capsys):  # noqa: F811
-    train_to(tmp_path / "run", settings, streams)
+    train_to(Training(settings, streams, tmp_path / "run"))
     given = [f"{name}={folder}" for name, folder in streams.items()]
     capsys.readouterr()
     replay(tmp_path / "run", 22, stream=given)

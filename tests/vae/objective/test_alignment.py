@@ -402,6 +402,12 @@ def run(settings, aligned):
     return TrainSettings.model_validate(settings.model_dump() | change)
 
 
+@pytest.fixture
+def streams(streams):
+    """The one that the run draws from."""
+    return {"general": streams["general"]}
+
+
 def learned(checkpoint):
     return load_file(checkpoint / "objective.safetensors")["alignment.projection.weight"].clone()
 
