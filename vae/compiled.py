@@ -15,8 +15,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(function: F) -> F:
     """Compile with numba, which pyright cannot see through.
 
-    Sums may be taken in another order, so that a row is added up in vectors; that order follows
-    from the length of the row alone. NaN and infinity stay what they are.
+    Sums may be taken in another order, so that a row is added up in vectors; in a loop that writes
+    nothing that order follows from the length of the row alone. NaN and infinity stay what they
+    are.
     """
     loose = {"reassoc", "contract", "arcp", "nsz"}
     compile_ = numba.njit(cache=True, nogil=True, fastmath=loose, error_model="numpy")

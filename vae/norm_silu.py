@@ -181,15 +181,16 @@ def _forward(
         x_, y_ = x[start * width :], y[start * width :]
         for p in range(pixels):
             row, row_ = wide[p * width :], x_[p * width :]
+            # The loops with a sum write nothing. One that did would be taken in vectors only where
+            # its arrays are seen to lie apart, and the order of the sum would hang on addresses.
             total = np.float32(0)
             for k in range(width):
                 value = _load(row_[k])
-                row[k] = value
                 total += value * value
             per_rms = ONE / np.sqrt(total / np.float32(width) + EPS)
             scale[start + p] = per_rms
             for k in range(width):
-                row[k] *= per_rms * gain[k]
+                row[k] = _load(row_[k]) * (per_rms * gain[k])
         for j in range(pixels * width):
             a = wide[j]
             _store(y_, j, a * _sigmoid(a))
@@ -229,10 +230,9 @@ def _backward(
             row, row_n, out = scaled[edge:], n[edge:], grad_x_[edge:]
             along = np.float32(0)
             for k in range(width):
-                summed[k] += row[k] * row_n[k]
-                row[k] *= gain[k]
-                along += row[k] * row_n[k]
+                along += row[k] * gain[k] * row_n[k]
             along /= np.float32(width)
             # d n_j / d x_i = scale (1 if i = j) - scale n_i n_j / c
             for k in range(width):
-                _store(out, k, (row[k] - row_n[k] * along) * per_rms)
+                summed[k] += row[k] * row_n[k]
+                _store(out, k, (row[k] * gain[k] - row_n[k] * along) * per_rms)

@@ -1,6 +1,8 @@
 """The step between two convs: compiled on a CPU, written in torch elsewhere."""
 
 import multiprocessing
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -156,3 +158,39 @@ def test_on_the_meta_device_shapes_are_the_same():
     there = norm_silu_forward(x.to("meta"), gain.to("meta"))
     here = norm_silu_forward(x, gain)
     assert [(t.shape, t.dtype) for t in there] == [(t.shape, t.dtype) for t in here]
+
+
+CHILDREN = """
+import os, random, torch
+from tests.vae.conftest import TINY
+from vae import VAE, VAESettings
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = VAE(VAESettings(**TINY))
+torch.nn.init.normal_(model.decoder.head.conv.weight)
+image = torch.rand(1, 3, 8, 8)
+results = set()
+for seed in range(40):
+    read, write = os.pipe()
+    if not os.fork():
+        rng = random.Random(seed)
+        kept = [torch.empty(rng.randint(1, 3000)) for _ in range(rng.randint(0, 60))]
+        del kept[::2]
+        output = model(image.clone(memory_format=torch.channels_last))
+        os.write(write, output.detach().contiguous().numpy().tobytes())
+        os._exit(0)
+    os.wait()
+    results.add(os.read(read, 4096))
+    os.close(read), os.close(write)
+print(len(results))
+"""
+
+
+@pytest.mark.slow
+def test_bits_do_not_hang_on_where_memory_lies():
+    """Each child meets another heap, on which one in ten summed in another order."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILDREN], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "1\n", done.stderr
