@@ -18,7 +18,10 @@ def told(*arguments):
 
 
 def test_a_plan_for_machines_holds_hours_and_cost():
-    result = told("--ranks", "2", "--gpu", "a100", "--price", "2", "--json")
+    result = told(
+        *("--ranks", "2", "--gpu", "a100", "--price", "2", "--json"),
+        "--set=precision=bfloat16",
+    )
     assert result.exit_code == 0, result.output
     row = json.loads(result.output)
     assert row["cost"] == pytest.approx(2 * row["gpu_hours"])

@@ -8,6 +8,7 @@ from torch import nn
 from shards import UserError
 from vae.training.budget import RESERVE, rank_memory
 from vae.training.count import Outline
+from vae.training.plan import largest_weights
 from vae.training.ranks import Ranks
 from vae.training.reductions import Reduce
 from vae.training.settings import TrainSettings
@@ -40,30 +41,55 @@ def recomputed(
 
     With "auto" a stage is among them whose step would not fit into `memory`, bytes, otherwise. It
     is that of the GPU if there is one; elsewhere nobody knows it, and nothing is recomputed.
+
+    Raises:
+        UserError: when a step does not fit in the way that its stage allows.
     """
-    names = {stage.name for stage in settings.stages if stage.recompute == "on"}
     if memory is None and ranks.device.type == "cuda":
         memory = torch.cuda.get_device_properties(ranks.device).total_memory
-    unsure = [stage for stage in settings.stages if stage.recompute == "auto"]
-    if memory is None or not unsure:
-        return frozenset(names)
-    weights = settings.largest_weights()
-    outline = Outline(settings.model(), weights, settings.alignment)
-    numbers = outline.numbers()
-    for stage in unsure:
-        side = stage.resolution
-        dtype = getattr(torch, settings.precision)
-        work = outline.work((side, side), stage.micro, weights, dtype=dtype)
-        parts = stage.batch // stage.micro // ranks.world
-        whole = rank_memory(numbers, work, reduce=reduce, world=ranks.world, parts=parts)
-        if whole.total > memory - RESERVE:
+    if memory is None:
+        return frozenset(stage.name for stage in settings.stages if stage.recompute == "on")
+    outline = Outline(
+        settings.model(), settings.largest_weights(), settings.alignment, settings.train
+    )
+
+    def taken(stage: Stage, again: bool) -> float:
+        """Bytes of a rank, of a step of square images."""
+        work = outline.work(
+            (stage.resolution, stage.resolution),
+            stage.micro,
+            largest_weights(stage, settings.weights),
+            recompute=again,
+            dtype=getattr(torch, settings.precision),
+        )
+        return rank_memory(
+            outline.numbers(),
+            work,
+            reduce=reduce,
+            world=ranks.world,
+            parts=stage.batch // stage.micro // ranks.world,
+            average=settings.average > 0,
+        ).total
+
+    free, names = memory - RESERVE, set[str]()
+    for stage in settings.stages:
+        again = stage.recompute == "on"
+        if stage.recompute == "auto":
+            again = taken(stage, False) > free
+        if again:
             names.add(stage.name)
+        if taken(stage, again) > free:
+            raise UserError(
+                f"stage {stage.name} takes {taken(stage, again) / 2**30:.1f} GiB of a rank with "
+                f"blocks {'recomputed' if again else 'kept'}, of {free / 2**30:.1f} GiB free; "
+                f"lower its micro{'' if again else ' or set recompute to auto'}"
+            )
     return frozenset(names)
 
 
-def reduce_on(ranks: Ranks) -> Reduce:
-    """Return how gradients are reduced where nobody says: on GPUs what is fast."""
-    return "fast" if ranks.device.type == "cuda" else "exact"
+def reduce_on(device: str) -> Reduce:
+    """Return how gradients are reduced on a type of device if nobody says: on GPUs what is fast."""
+    return "fast" if device == "cuda" else "exact"
 
 
 def check_shared(stages: Sequence[Stage], world: int, reduce: Reduce) -> None:
@@ -77,12 +103,12 @@ def check_shared(stages: Sequence[Stage], world: int, reduce: Reduce) -> None:
     if world & (world - 1):
         raise UserError(
             f"reduce=exact sums over ranks in pairs, {world} ranks are no power of two; use "
-            f"{1 << world.bit_length() - 1} or {1 << world.bit_length()}, or reduce=fast"
+            f"{1 << world.bit_length() - 1} or {1 << world.bit_length()}, or --reduce fast"
         )
     for stage in stages:
         count = stage.batch // stage.micro
         if count & (count - 1):
             raise UserError(
                 f"stage {stage.name}: reduce=exact sums micro-batches in pairs, {count} a step are "
-                "no power of two; change batch or micro, or use reduce=fast"
+                "no power of two; change batch or micro, or use --reduce fast"
             )

@@ -96,7 +96,7 @@ def plan(
     gpu: GPU | None = None,
     utilisation: float = 0.5,
 ) -> Plan:
-    """Count every stage in every mode: in bfloat16 for a GPU, else in float32.
+    """Count every stage in every mode, in the precision of the settings.
 
     Raises:
         UserError: when `world` ranks cannot share the steps.
@@ -106,7 +106,7 @@ def plan(
         settings.model(), settings.largest_weights(), settings.alignment, settings.train
     )
     numbers = outline.numbers()
-    modes = modes_of(torch.float32 if gpu is None else torch.bfloat16)
+    modes = modes_of(getattr(torch, settings.precision))
     stretches: list[Stretch] = []
     for stage, steps in zip(curriculum.stages, curriculum.stretches, strict=True):
         parts = stage.batch // stage.micro // world
@@ -147,14 +147,16 @@ def plan(
 
 
 def chosen(stretch: Stretch, gpu: GPU | None) -> Mode:
-    """Return the mode of a stage: on a GPU bfloat16, and recomputing where it must.
+    """Return the mode in which `train` takes a stage, reduced as it does on GPUs.
 
-    Without one it is float32 with nothing recomputed.
+    Where the stage leaves it open, blocks are recomputed if the step does not fit into the GPU
+    otherwise, and never without one.
     """
-    if gpu is None:
-        return Mode(torch.float32, False, "fast")
-    kept, again = (Mode(torch.bfloat16, recompute, "fast") for recompute in (False, True))
-    return kept if stretch.memory[kept].total <= gpu.memory - RESERVE else again
+    kept, again = (mode for mode in stretch.memory if mode.reduce == "fast")
+    if stretch.stage.recompute == "auto":
+        tight = gpu is not None and stretch.memory[kept].total > gpu.memory - RESERVE
+        return again if tight else kept
+    return again if stretch.stage.recompute == "on" else kept
 
 
 def epochs(curriculum: Curriculum) -> dict[str, float]:

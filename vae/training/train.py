@@ -75,7 +75,7 @@ def fit(
         KeyboardInterrupt: on SIGINT, after a checkpoint of the step in hand.
         SystemExit: with code 143 on SIGTERM, likewise.
     """
-    reduce = reduce_on(ranks) if reduce is None else reduce
+    reduce = reduce_on(ranks.device.type) if reduce is None else reduce
     check_shared(settings.stages, ranks.world, reduce)
     again = recomputed(settings, ranks, reduce)
     readers = open_streams(streams, settings.stages)

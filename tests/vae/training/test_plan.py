@@ -55,6 +55,7 @@ def test_work_is_that_of_all_micro_batches_on_all_ranks(settings):
 
 
 def test_hours_and_modes_follow_from_the_gpu(settings):
+    settings = altered(settings, precision="bfloat16")
     curriculum = settings.curriculum(SIZES)
     planned = plan(settings, curriculum, gpu=GPUS["h100"], utilisation=0.4)
     modes = [chosen(stretch, GPUS["h100"]) for stretch in planned.stretches]
@@ -63,6 +64,9 @@ def test_hours_and_modes_follow_from_the_gpu(settings):
     assert chosen(planned.stretches[0], small) == AGAIN
     seconds = sum(s.steps * s.paces[KEPT].seconds for s in planned.stretches)
     assert planned.hours(modes) == pytest.approx(seconds / 3600)
+    settings = with_stage(with_stage(settings, 0, recompute="on"), 1, recompute="off")
+    planned = plan(settings, settings.curriculum(SIZES), gpu=GPUS["h100"])
+    assert [chosen(stretch, small) for stretch in planned.stretches] == [AGAIN, KEPT]
 
 
 def test_epochs_add_up_over_stages(settings):

@@ -222,11 +222,13 @@ def stage(name, count):
 def test_exact_is_refused_where_it_cannot_be():
     check_shared([stage("small", 4), stage("large", 16)], 4, "exact")
     check_shared([stage("small", 12)], 6, "fast")
-    with pytest.raises(UserError, match=r"6 ranks are no power of two; use 4 or 8, or reduce=fast"):
+    with pytest.raises(
+        UserError, match=r"6 ranks are no power of two; use 4 or 8, or --reduce fast"
+    ):
         check_shared([stage("small", 12)], 6, "exact")
-    with pytest.raises(UserError, match=r"stage large: .* 12 a step .* or use reduce=fast"):
+    with pytest.raises(UserError, match=r"stage large: .* 12 a step .* or use --reduce fast"):
         check_shared([stage("small", 4), stage("large", 12)], 4, "exact")
-    assert reduce_on(ALONE) == "exact"
+    assert (reduce_on("cpu"), reduce_on("cuda")) == ("exact", "fast")
 
 
 def test_in_bfloat16_weights_and_their_gradients_stay_float32():
@@ -271,8 +273,14 @@ def test_blocks_are_recomputed_where_a_step_would_not_fit(settings):
     ]
     run = settings.model_copy(update={"stages": tuple(stages)})
     assert recomputed(run, ALONE, "exact") == {"on"}
-    assert recomputed(run, ALONE, "exact", memory=RESERVE + 10 * 2**20) == {"on", "large"}
     assert recomputed(run, ALONE, "exact", memory=RESERVE + 2**40) == {"on"}
+    with pytest.raises(UserError, match=r"stage off takes .* or set recompute to auto"):
+        recomputed(run, ALONE, "exact", memory=RESERVE + 10 * 2**20)
+    one, _, *rest = run.stages
+    run = settings.model_copy(update={"stages": (one, *rest)})
+    assert recomputed(run, ALONE, "exact", memory=RESERVE + 40 * 2**20) == {"on", "large"}
+    with pytest.raises(UserError, match=r"blocks recomputed, .* lower its micro"):
+        recomputed(run, ALONE, "exact", memory=RESERVE + 2**16)
 
 
 def trained(ranks, settings, streams, out):
