@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.options import RecipeArgument, SetOption, StoreOption, places_by_name
 from shards.console import run_command
 from shards.errors import UserError
+
+if TYPE_CHECKING:
+    from vae.training.reductions import Reduce
 
 
 def train(
@@ -48,6 +51,19 @@ def train(
     device: Annotated[
         str, typer.Option(metavar="NAME", help="Where the model runs: cpu, cuda or mps.")
     ] = "cpu",
+    reduce: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How ranks add up gradients: exact (the same bits at any number of ranks; on CPUs "
+            "the default), fast (DDP; on GPUs the default) or shard (FSDP2).",
+            show_default=False,
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Train nothing; print what nonpareil plan says of the run."),
+    ] = False,
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Begin anew where no checkpoint is whole.")
     ] = False,
@@ -66,12 +82,18 @@ def train(
     """  # noqa: D301 - click leaves the lines below this mark as they are
     streams, watched = places_by_name(stream, "--stream"), places_by_name(watch, "--watch")
     least, largest = numbers(ranks, engine)
+    way = reduction(reduce)
     from pipelines.recipe import load
     from pipelines.training import Training, train_to
     from vae import TrainSettings
 
     run = load(TrainSettings, recipe, settings)
-    training = Training(run, streams, out, watched, loaders, device, from_scratch)
+    if dry_run:
+        from pipelines.plan import Outlook
+
+        Outlook.of(run, streams, largest).show()
+        return
+    training = Training(run, streams, out, watched, loaders, device, from_scratch, way)
     if engine == "ray":
         from pipelines.train_ray import train_on_ray
 
@@ -99,6 +121,18 @@ def numbers(ranks: str, engine: str) -> tuple[int, int]:
     if dash and engine == "local":
         raise UserError(f"--ranks {ranks}: a range is for --engine ray; give one number")
     return least, largest
+
+
+def reduction(reduce: str) -> Reduce | None:
+    """Read --reduce; None where it is left to the device.
+
+    Raises:
+        UserError: when it is none.
+    """
+    ways: dict[str, Reduce | None] = {"": None, "exact": "exact", "fast": "fast", "shard": "shard"}
+    if reduce not in ways:
+        raise UserError(f"--reduce {reduce}: not one of exact, fast, shard")
+    return ways[reduce]
 
 
 if __name__ == "__main__":

@@ -102,19 +102,13 @@ def worlds(training: Training, least: int, largest: int) -> list[int]:
     Raises:
         UserError: when there is none.
     """
-    from vae.training.stage import check_world
-
-    stages = training.settings.stages
-    if least == largest:
-        check_world(stages, largest)
-        return [largest]
     allowed: list[int] = []
     for world in range(largest, least - 1, -1):
         with suppress(UserError):
-            check_world(stages, world)
+            training.check_shared(world)
             allowed.append(world)
     if not allowed:
-        check_world(stages, largest)
+        training.check_shared(largest)
     return allowed
 
 

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from shards.store import Where
     from vae import TrainSettings
     from vae.training.ranks import Ranks
+    from vae.training.reductions import Reduce
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
     """A training run as it was asked for; it can be sent to the processes that take part.
 
-    `device` is cpu, mps, or cuda, of which each rank on a machine takes one of its own.
+    `device` is cpu, mps, or cuda, of which each rank on a machine takes one of its own. `reduce` is
+    that of `vae.fit`.
     """
 
     settings: TrainSettings
@@ -39,6 +41,7 @@ class Training:
     loaders: int = 0
     device: str = "cpu"
     from_scratch: bool = False
+    reduce: Reduce | None = None
 
     def device_of(self, local_rank: int) -> str:
         """Return the device of one of several ranks, counted on its machine.
@@ -53,6 +56,12 @@ class Training:
             )
         return f"cuda:{local_rank}" if self.device == "cuda" else self.device
 
+    def check_shared(self, world: int) -> None:
+        """Raise UserError when `world` ranks cannot share every step, or not in the way asked."""
+        from vae.training.execution import check_shared, reduce_on
+
+        check_shared(self.settings.stages, world, self.reduce or reduce_on(self.device))
+
     def fit(self, ranks: Ranks, tell: Tell, asked: Asked | None = None) -> str:
         """Take part as one of `ranks` and return the last checkpoint.
 
@@ -65,6 +74,7 @@ class Training:
             self.streams,
             self.out,
             ranks=ranks,
+            reduce=self.reduce,
             loaders=self.loaders,
             progress=tell if ranks.rank == 0 else None,
             from_scratch=self.from_scratch,
@@ -86,7 +96,6 @@ def train_to(training: Training, ranks: int = 1) -> str | None:
         RankDied: when one of several ranks did not finish.
     """
     from vae.training.ranks import Ranks, device_named
-    from vae.training.stage import check_world
 
     place = launched()
     if place is not None and ranks != 1:
@@ -98,7 +107,7 @@ def train_to(training: Training, ranks: int = 1) -> str | None:
         take_part(place, training, lambda _: None)
         return None
     device_named(training.device if ranks == 1 else training.device_of(ranks - 1))
-    check_world(training.settings.stages, ranks)
+    training.check_shared(ranks)
     with shown(training) as show:
         if place is not None:
             return take_part(place, training, show)

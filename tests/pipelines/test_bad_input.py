@@ -85,6 +85,10 @@ CASES = {
         {"streams": [*BOTH, "empty"]},
         "no stage draws from empty; the stages draw from general, synthetic; leave",
     ),
+    "gradients are not added up so": (
+        {"more": ["--reduce", "all"]},
+        "--reduce all: not one of exact, fast, shard",
+    ),
     "a world does not divide": (
         {"more": ["--ranks", "3"]},
         "4 micro-batches cannot be shared by 3 ranks; use 1, 2 or 4",
@@ -187,3 +191,8 @@ def test_a_bucket_is_never_a_folder_called_s3(train, tmp_path, s3):
     assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
     assert "step-000002" in open_store(out).names()
     assert "state.json" in open_store(f"{out}/step-000002").names()
+
+
+def test_a_dry_run_says_what_a_plan_says_and_writes_nothing(train, tmp_path):
+    assert train("--dry-run") == (0, "")
+    assert not (tmp_path / "out").exists()
