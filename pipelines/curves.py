@@ -87,7 +87,7 @@ def over_n(label: str, lines: Iterable[Line], course: Course, *, logarithmic: bo
         axes.plot(
             curve.at,
             curve.values,
-            label=None if curve.dashed else _plain(curve.name),
+            label=None if curve.dashed else plain(curve.name),
             color=COLOURS[curve.colour % len(COLOURS)],
             linewidth=1.1 if curve.dashed else 1.5,
             linestyle="--" if curve.dashed else "-",
@@ -98,7 +98,7 @@ def over_n(label: str, lines: Iterable[Line], course: Course, *, logarithmic: bo
         axes.set_yscale("log")
     dashed = [curve.name for curve in lines if curve.dashed]
     if dashed:
-        axes.plot([], [], "--", color="#555555", linewidth=1.1, label=_plain(dashed[0]))
+        axes.plot([], [], "--", color="#555555", linewidth=1.1, label=plain(dashed[0]))
     _skips(axes, course)
     if len(lines) > 1 or course.skipped:
         figure.legend(loc="outside upper left", frameon=False, fontsize=8, ncols=4)
@@ -119,12 +119,12 @@ def shares_curve(log: Sequence[Row], stages: Sequence[Row], course: Course) -> s
     size = math.ceil(len(log) / POINTS)
     shown = log[::size]
     shares = [[row["shares"].get(name, 0.0) for row in shown] for name in names]
-    labels = [_plain(name) for name in names]
+    labels = [plain(name) for name in names]
     axes.stackplot([row["n"] for row in shown], shares, labels=labels, colors=COLOURS, alpha=0.75)
     starts = (0, *accumulate(stage["samples"] for stage in stages))
     for stage, (first, last) in zip(stages, pairwise(starts), strict=True):
         if first < course.end:
-            label = f"{_plain(stage['name'])}\n{stage['resolution']} px x {stage['batch']}"
+            label = f"{plain(stage['name'])}\n{stage['resolution']} px x {stage['batch']}"
             axes.text((first + min(last, course.end)) / 2, 1.03, label, ha="center", fontsize=8)
     axes.set_ylim(0, 1)
     axes.legend(frameon=True, loc="lower left", fontsize=8)
@@ -176,7 +176,7 @@ def _skips(axes: Any, course: Course) -> None:
         )
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Write a name so that matplotlib reads no formula into it and leaves it in the legend."""
     shown = name.replace("$", r"\$")
     return f"\u200b{shown}" if shown.startswith("_") else shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.curves import COLOURS
+from pipelines.curves import COLOURS, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def draw_knobs(curriculum: Curriculum) -> Figure:
     sides.set_ylabel("px of a crop")
     names = sorted({name for at in knobs for name in at.shares})
     columns = [[at.shares.get(name, 0.0) for at in knobs] for name in names]
-    shares.stackplot(n, columns, labels=names, colors=COLOURS, alpha=0.75)
+    shares.stackplot(n, columns, labels=[*map(plain, names)], colors=COLOURS, alpha=0.75)
     shares.set_ylabel("share of a step")
     shares.set_ylim(0, 1)
     for name in type(knobs[0].weights).model_fields:
@@ -50,7 +50,6 @@ def draw_knobs(curriculum: Curriculum) -> Figure:
         axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     for stage, stretch in zip(curriculum.stages, curriculum.stretches, strict=True):
         middle = (curriculum.start(stretch.start) + curriculum.start(stretch.stop)) / 2
-        sides.text(
-            middle, 1.02, stage.name, transform=sides.get_xaxis_transform(), ha="center", fontsize=8
-        )
+        above = sides.get_xaxis_transform()
+        sides.text(middle, 1.02, plain(stage.name), transform=above, ha="center", fontsize=8)
     return figure

@@ -60,3 +60,10 @@ def test_what_cannot_be_planned_is_one_line(arguments, said, monkeypatch):
     assert result.exit_code != 0
     assert isinstance(result.exception, UserError)
     assert said in str(result.exception)
+
+
+def test_a_stage_may_be_called_as_it_likes(tmp_path):
+    strange = SMALL.replace('"a"', r'"_$\\frac"')
+    result = told(strange, "--picture", str(tmp_path / "knobs.png"))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "knobs.png").stat().st_size > 1000
