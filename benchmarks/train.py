@@ -13,11 +13,11 @@ from benchmarks._rows import Row, main, rate
 from pipelines.engine.jobs import RenderJob
 from pipelines.engine.workers import Run
 from vae import PRESETS, VAE, PerceptualEffLite0, Stage
+from vae.curriculum.curriculum import Curriculum
+from vae.curriculum.schedule import Ramp
+from vae.data.batches import Batches, open_streams, sizes_of
+from vae.data.loader import load
 from vae.pixels import as_image
-from vae.training.curriculum import Curriculum
-from vae.training.loader import Batches, open_streams, sizes_of
-from vae.training.loading import load
-from vae.training.schedule import Ramp
 
 TINY = (8, 64)
 """The same of the batches of `tiny`: small ones, which are the hardest to keep up with."""

@@ -12,9 +12,9 @@ from pipelines.engine.jobs import RenderJob
 from pipelines.engine.workers import Run
 from pipelines.recipe import load
 from vae import TrainSettings
-from vae.training.loader import Batches, open_streams, sizes_of
+from vae.curriculum.stage import streams_of
+from vae.data.batches import Batches, open_streams, sizes_of
 from vae.training.ranks import ALONE
-from vae.training.stage import streams_of
 from vae.training.step import take
 from vae.training.train import begin
 from vae.training.watch import Watch

@@ -9,7 +9,7 @@ from pipelines.curves import COLOURS, plain
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from vae.training.curriculum import Curriculum
+    from vae.curriculum.curriculum import Curriculum
 
 POINTS = 400
 """At how many steps the knobs are drawn."""

@@ -111,12 +111,12 @@ class Outlook:
         Raises:
             UserError: for whatever the run would be refused for before its first step.
         """
+        from vae.curriculum.stage import streams_of
+        from vae.data.batches import open_streams, sizes_of
+        from vae.data.unindexed import ANY_SIZE
         from vae.training.budget import GPUS
         from vae.training.check import check
-        from vae.training.loader import open_streams, sizes_of
         from vae.training.plan import plan
-        from vae.training.stage import streams_of
-        from vae.training.unindexed import ANY_SIZE
 
         if gpu and gpu not in GPUS:
             raise UserError(f"--gpu {gpu} is not known; choose {', '.join(GPUS)}")

@@ -46,9 +46,11 @@ MAY_IMPORT = {
         *("vae.layers", "vae.model", "vae.settings", "vae.sizes"),
         *("vae.compiled", "shards"),
     },
+    "vae.curriculum": {"vae.objective", "shards"},
+    "vae.data": {"vae.curriculum", "shards"},
     "vae.training": {
         *("vae", "vae.model", "vae.settings", "vae.pixels"),
-        *("vae.objective", "vae.inference", "shards"),
+        *("vae.objective", "vae.inference", "vae.curriculum", "vae.data", "shards"),
     },
     "pipelines.recipe": {"shards"},
     "pipelines.options": {"shards"},

@@ -5,6 +5,8 @@ The only package that imports torch. `vae/model.py` is the file to read first,
 """
 
 from vae.codecs import DCTCodec
+from vae.curriculum.stage import Stage
+from vae.data.em import size_class
 from vae.inference.latents import measure_latents
 from vae.metrics import METRICS, Mean, ned
 from vae.model import VAE
@@ -16,9 +18,7 @@ from vae.pixels import to_image, to_pixels
 from vae.presets import PRESETS
 from vae.settings import VAESettings
 from vae.training.checkpoint import load_model
-from vae.training.em import size_class
 from vae.training.settings import TrainSettings
-from vae.training.stage import Stage
 from vae.training.step import Step
 from vae.training.train import fit
 

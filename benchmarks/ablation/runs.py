@@ -22,9 +22,9 @@ from pipelines.evaluation.scoring import Codec, reconstruct
 from shards import Settings
 from shards.store import write_atomically
 from vae import METRICS, VAE, Mean, ned, to_image
+from vae.curriculum.schedule import Rate
 from vae.model import parameter_counts
 from vae.objective.losses import l1
-from vae.training.schedule import Rate
 
 COMMIT = commit()
 """That of the code which is loaded: runs take hours, and the tree may move on meanwhile."""

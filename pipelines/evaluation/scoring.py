@@ -125,7 +125,7 @@ class ReadingScore:
 
 
 def size_of(sample: Sample, crop: RGB) -> str | None:
-    """Name the class of the text in the central crop of a sample: vae/training/em.py has them.
+    """Name the class of the text in the central crop of a sample: vae/data/em.py has them.
 
     It is that of the median em of the lines that the crop shows; None where the label has no lines.
     """

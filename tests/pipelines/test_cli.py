@@ -79,7 +79,7 @@ def test_the_two_reports_name_each_other():
 def test_the_example_of_train_names_the_streams_of_its_recipe():
     from pipelines.recipe import load
     from vae import TrainSettings
-    from vae.training.stage import streams_of
+    from vae.curriculum.stage import streams_of
 
     (command,) = re.findall(
         r"Example: (nonpareil train train_nano(?:.*\\\n)*.*)", nonpareil("train", "--help").stdout

@@ -127,7 +127,7 @@ def test_each_machine_of_the_training_job_holds_a_rank():
     from pipelines.train_ray import bundle, worlds
     from pipelines.training import Training
     from vae import TrainSettings
-    from vae.training.stage import check_streams
+    from vae.curriculum.stage import check_streams
 
     job = yaml.safe_load((ROOT / "docs" / "cluster" / "trainjob.yaml").read_text())["spec"]
     words = shlex.split(job["entrypoint"])

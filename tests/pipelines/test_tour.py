@@ -14,7 +14,7 @@ from shards.inspect.check import faults
 from tests.conftest import make_sample
 from tests.pipelines.test_cli import mistake, nonpareil
 from vae import TrainSettings, load_model
-from vae.training.stage import check_world
+from vae.curriculum.stage import check_world
 
 KINDS = {"render": RenderJob, "filter": FilterJob, "train": TrainSettings, "quickstart": Tour}
 

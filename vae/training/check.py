@@ -8,11 +8,11 @@ together.
 from collections.abc import Collection
 
 from shards import UserError
-from vae.training.curriculum import Curriculum
-from vae.training.loader import Readers
+from vae.curriculum.curriculum import Curriculum
+from vae.data.batches import Readers
+from vae.data.unindexed import Unindexed
 from vae.training.plan import epochs
 from vae.training.settings import TrainSettings
-from vae.training.unindexed import Unindexed
 
 
 def check(

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
-from vae.training.batch import Batch
+from vae.data.batch import Batch
 from vae.training.ranks import Ranks
 
 

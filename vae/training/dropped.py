@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 from shards import UserError
-from vae.training.batch import Batch, Replaced
+from vae.data.batch import Batch, Replaced
 from vae.training.ranks import Ranks
 from vae.training.record import DROPPED, Record
 

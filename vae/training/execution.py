@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from shards import UserError
+from vae.curriculum.stage import Stage, check_world
 from vae.training.budget import RESERVE, rank_memory
 from vae.training.count import Outline
 from vae.training.plan import largest_weights
 from vae.training.ranks import Ranks
 from vae.training.reductions import Reduce
 from vae.training.settings import TrainSettings
-from vae.training.stage import Stage, check_world
 from vae.training.step import Step
 
 

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from shards import Settings, UserError
-from vae.training.curriculum import Knobs
+from vae.curriculum.curriculum import Knobs
 
 RING = 256
 """Good steps of a stage whose median norm a spike is measured by, and that pass before one can be.

@@ -3,11 +3,11 @@
 from math import ceil
 from typing import cast
 
+from vae.curriculum.curriculum import Knobs
+from vae.data.batches import Batches
 from vae.inference.latents import Moments, latent_moments, set_latents
 from vae.model import VAE
 from vae.pixels import as_image
-from vae.training.curriculum import Knobs
-from vae.training.loader import Batches
 from vae.training.ranks import Ranks
 from vae.training.whole import whole_model
 

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import torch
 
+from vae.curriculum.curriculum import Curriculum
+from vae.curriculum.stage import Stage
 from vae.objective.losses import Weights
 from vae.training.budget import GPU, RESERVE, Memory, Pace, pace, rank_memory
 from vae.training.count import Numbers, Outline, Work
-from vae.training.curriculum import Curriculum
 from vae.training.reductions import Reduce
 from vae.training.settings import TrainSettings
-from vae.training.stage import Stage
 
 Shape = tuple[int, int]
 

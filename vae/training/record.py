@@ -21,7 +21,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from shards import RGB, encode_png
 from shards.store import write_atomically
-from vae.training.curriculum import Knobs
+from vae.curriculum.curriculum import Knobs
 
 METRICS, WATCH = "metrics.jsonl", "watch.jsonl"
 SKIPPED, DROPPED = "skipped.jsonl", "dropped.jsonl"

@@ -14,16 +14,16 @@ from torch.nn.utils import get_total_norm
 
 from shards import StoreError, UserError
 from shards.store import Where
+from vae.curriculum.curriculum import Curriculum, Knobs
+from vae.data.batches import Batches, open_streams, sizes_of
+from vae.data.unindexed import Unindexed
 from vae.objective.balance import Pull
 from vae.training.begin import begin
 from vae.training.checkpoint import newest
-from vae.training.curriculum import Curriculum, Knobs
-from vae.training.loader import Batches, open_streams, sizes_of
 from vae.training.ranks import Ranks
 from vae.training.settings import TrainSettings
 from vae.training.state import State
 from vae.training.step import take
-from vae.training.unindexed import Unindexed
 
 
 class Replay(NamedTuple):

@@ -9,17 +9,17 @@ from pydantic import Field, model_validator
 
 from shards import Settings
 from shards.settings import digest
+from vae.curriculum.buckets import Sizes, shapes
+from vae.curriculum.curriculum import Curriculum
+from vae.curriculum.schedule import Rate
+from vae.curriculum.stage import Stage, streams_of
 from vae.objective.alignment import CELL, AlignmentSettings
 from vae.objective.losses import Weights
 from vae.objective.lpips import LEAST_SIDE
 from vae.presets import PRESETS
 from vae.settings import VAESettings
-from vae.training.buckets import Sizes, shapes
-from vae.training.curriculum import Curriculum
 from vae.training.guard import GuardSettings
 from vae.training.retention import CheckpointSettings
-from vae.training.schedule import Rate
-from vae.training.stage import Stage, streams_of
 from vae.training.start import Learning
 from vae.training.step import Precision
 
@@ -43,7 +43,7 @@ class TrainSettings(Settings):
     vae/objective/lpips.py) matter where one has alignment or lpips. `average` is the half-life of
     the average of the weights in samples, EDM's; 0 keeps none (see vae/training/average.py). A
     line is logged every `log_every` steps, and with `text_metrics` L1 and PSNR inside text by its
-    size (vae/training/em.py). Checkpoints are written every `checkpoint_every` samples,
+    size (vae/data/em.py). Checkpoints are written every `checkpoint_every` samples,
     `checkpoint` says how and which are kept. Every `watch_every` samples the first `watch_images`
     images of each watched set are scored, of each its central `watch_side` px; the first
     `watch_read` of them are read as well (vae/training/watch.py).

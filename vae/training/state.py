@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shards import UserError
+from vae.curriculum.curriculum import Knobs
 from vae.model import VAE
 from vae.objective.balance import Balance
 from vae.objective.losses import Objective
@@ -22,7 +23,6 @@ from vae.training.checkpoint import (
     Header,
     Snapshot,
 )
-from vae.training.curriculum import Knobs
 from vae.training.drawn import Drawn
 from vae.training.guard import Guard
 from vae.training.ranks import Ranks

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vae.curriculum.curriculum import Knobs
+from vae.data.batch import Batch
+from vae.data.em import text_sums
 from vae.model import VAE
 from vae.objective.balance import Balance, Pull
 from vae.objective.losses import Objective, Weights
 from vae.pixels import as_image
-from vae.training.batch import Batch
-from vae.training.curriculum import Knobs
-from vae.training.em import text_sums
 from vae.training.reductions import Reduction
 
 Precision = Literal["float32", "bfloat16"]

@@ -14,18 +14,18 @@ from typing import Any
 
 from shards.signals import Asked, asked_to_end
 from shards.store import Where
+from vae.curriculum.curriculum import Curriculum
+from vae.data.batches import Batches, open_streams, sizes_of
+from vae.data.em import text_scores
+from vae.data.loader import announce, load, read_so_far
 from vae.inference.memory import checkpoint_blocks
 from vae.pixels import as_image
 from vae.training.begin import begin
 from vae.training.check import check
 from vae.training.checkpoint import Checkpoint, checkpoints
-from vae.training.curriculum import Curriculum
 from vae.training.dropped import Dropped
-from vae.training.em import text_scores
 from vae.training.execution import check_shared, recomputed, reduce_on
 from vae.training.latents import measure
-from vae.training.loader import Batches, open_streams, sizes_of
-from vae.training.loading import announce, load, read_so_far
 from vae.training.means import Means
 from vae.training.output import Output
 from vae.training.ranks import ALONE, Ranks
@@ -79,7 +79,7 @@ def fit(
     check_shared(settings.stages, ranks.world, reduce)
     again = recomputed(settings, ranks, reduce)
     readers = open_streams(streams, settings.stages)
-    announce(readers, loaders, ranks)
+    announce(readers, loaders, rank=ranks.rank, world=ranks.world)
     curriculum = settings.curriculum(sizes_of(readers))
     check(settings, curriculum, streams, readers, ranks.world)
     for line in curriculum.left_out():

@@ -20,6 +20,7 @@ from torch import Tensor
 from shards import RGB, Sample, ShardReader, UserError
 from shards.store import Where
 from vae.codecs import DCTCodec
+from vae.data.batches import Readers
 from vae.inference.latents import Moments
 from vae.metrics import METRICS, Mean
 from vae.model import VAE
@@ -27,7 +28,6 @@ from vae.objective.losses import Distance, Objective
 from vae.objective.perceptual import PerceptualEffLite0
 from vae.pixels import to_image, to_pixels
 from vae.settings import VAESettings
-from vae.training.loader import Readers
 from vae.training.ranks import Ranks
 from vae.training.record import grid
 from vae.training.whole import whole_model

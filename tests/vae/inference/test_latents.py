@@ -3,8 +3,8 @@ import torch
 
 from shards import UserError
 from vae import VAE, fit, load_model, measure_latents
+from vae.data.batches import Batches, open_streams, sizes_of
 from vae.pixels import as_image
-from vae.training.loader import Batches, open_streams, sizes_of
 from vae.training.retention import CheckpointSettings
 
 

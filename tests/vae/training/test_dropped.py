@@ -7,9 +7,9 @@ import torch
 
 from shards import Sample, ShardWriter, UserError, encode_png
 from vae import fit
-from vae.training.batch import Batch, Replaced
+from vae.data.batch import Batch, Replaced
+from vae.data.batches import Batches, open_streams, sizes_of
 from vae.training.dropped import Dropped
-from vae.training.loader import Batches, open_streams, sizes_of
 
 
 def batch(keys="", too_small=0):

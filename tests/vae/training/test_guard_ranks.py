@@ -8,9 +8,9 @@ import torch
 import vae.training.guard
 from tests.vae.conftest import TINY, on_ranks
 from vae import VAE, Objective, VAESettings, Weights
+from vae.curriculum.curriculum import Knobs
+from vae.data.batch import Batch
 from vae.training.average import Average
-from vae.training.batch import Batch
-from vae.training.curriculum import Knobs
 from vae.training.guard import Guard, GuardSettings
 from vae.training.reductions import whole, wrap
 from vae.training.state import State

@@ -8,7 +8,7 @@ import torch
 
 from shards import UserError
 from vae import fit
-from vae.training.loader import Batches, open_streams, sizes_of
+from vae.data.batches import Batches, open_streams, sizes_of
 from vae.training.replay import replay
 from vae.training.step import Step
 

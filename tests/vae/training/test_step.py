@@ -9,15 +9,15 @@ import torch
 from shards import UserError
 from tests.vae.conftest import TINY, on_ranks
 from vae import VAE, AlignmentSettings, Objective, VAESettings, Weights, fit
+from vae.curriculum.curriculum import Knobs
+from vae.curriculum.stage import Stage
+from vae.data.batch import Batch
 from vae.objective.alignment import Alignment
 from vae.objective.balance import Balance
-from vae.training.batch import Batch
 from vae.training.budget import RESERVE
-from vae.training.curriculum import Knobs
 from vae.training.execution import check_shared, compile_parts, recomputed, reduce_on
 from vae.training.ranks import ALONE
 from vae.training.reductions import part_of, whole, wrap
-from vae.training.stage import Stage
 from vae.training.step import Step, take
 
 M = 4

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from shards import Settings, UserError
+from vae.curriculum.schedule import Ramp
 from vae.objective.losses import Weights
-from vae.training.schedule import Ramp
 
 ASPECTS = tuple(round(3 ** (k / 4), 4) for k in range(-4, 5))
 """Width / height of the crops where a stage does not say: nine from 1:3 to 3:1, each 1.3 times as
@@ -23,7 +23,7 @@ class Stage(Settings):
     ranks: a step is a list of batch / micro micro-batches, and the ranks share the list.
 
     Crops have shapes of equal area, `resolution` squared px, one shape a step: of those of
-    `aspects` (width / height) that the streams' images hold (vae/training/buckets.py).
+    `aspects` (width / height) that the streams' images hold (vae/curriculum/buckets.py).
     `also = { 256 = 0.25 }` gives a part of the steps to a smaller resolution, with as many more
     images as these have fewer pixels, so that a step has equally many.
 

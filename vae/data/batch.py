@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     images: (b, 3, h, w) uint8, in channels-last order.
     keys: "STREAM/KEY" of each image, of what was really loaded.
     em: (b, h, w) uint8 px of the em under each pixel, 0 where there is no text
-        (vae/training/em.py); None where nobody asked.
+        (vae/data/em.py); None where nobody asked.
     replaced: the broken samples that others stood in for.
     too_small: images of streams without an index that were passed over: they do not hold the shape.
     """

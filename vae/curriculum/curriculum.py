@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vae.curriculum.buckets import Bucket, Eligible, Fitting, Sizes, Steps, fitted, lay_out
+from vae.curriculum.mixture import Mixture
+from vae.curriculum.schedule import Rate
+from vae.curriculum.stage import Stage, check_stages, check_streams, check_world, streams_of
 from vae.objective.losses import Weights
-from vae.training.buckets import Bucket, Eligible, Fitting, Sizes, Steps, fitted, lay_out
-from vae.training.mixture import Mixture
-from vae.training.schedule import Rate
-from vae.training.stage import Stage, check_stages, check_streams, check_world, streams_of
 
 
 class Draw(NamedTuple):
@@ -158,10 +158,10 @@ class Curriculum:
     def draws(self, n: int) -> list[Draw]:
         """Return what each slot of the step at `n` draws; slot k is in micro-batch k // micro.
 
-        Of all slots before any given one, each stream has had its share to within one (see
-        vae/training/mixture.py). Its draws are numbered without a gap; where not all of its images
-        are large enough for a shape, those for each set of images that are have numbers of their
-        own.
+        Of all slots before any given one, each stream has had its share to within one
+        (vae/curriculum/mixture.py). Its draws are numbered without a gap; where not all of its
+        images are large enough for a shape, those for each set of images that are have numbers of
+        their own.
 
         Raises:
             IndexError: when `n` lies outside the curriculum.

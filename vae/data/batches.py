@@ -6,7 +6,7 @@ after a resume.
 Draw d of a stream is sample `Order(len(stream), seed)[d]`, as `shards.Stream` reads it: every
 epoch of every stream holds each of its samples once. A sample that is broken or cut short is
 replaced as there, by the one its draw has an epoch later, and reported in the batch. Streams that
-nobody can index have no such order: see vae/training/unindexed.py.
+nobody can index have no such order: see vae/data/unindexed.py.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,12 +21,12 @@ from torch.utils.data import Dataset, get_worker_info
 from shards import ShardError, ShardReader, UnreadableImage
 from shards.store import Where
 from shards.stream import TRIES
-from vae.training.batch import Batch, Replaced
-from vae.training.crops import Crop, Shape, native, shrunk
-from vae.training.curriculum import Curriculum, Draw, Sizes
-from vae.training.pictures import CACHE_BYTES, ImageCache, Picture, is_photograph, picture_of
-from vae.training.stage import Stage, check_streams, streams_of
-from vae.training.unindexed import ANY_SIZE, Reading, Unindexed, open_stream
+from vae.curriculum.curriculum import Curriculum, Draw, Sizes
+from vae.curriculum.stage import Stage, check_streams, streams_of
+from vae.data.batch import Batch, Replaced
+from vae.data.crops import Crop, Shape, native, shrunk
+from vae.data.pictures import CACHE_BYTES, ImageCache, Picture, is_photograph, picture_of
+from vae.data.unindexed import ANY_SIZE, Reading, Unindexed, open_stream
 
 Place = tuple[int, int]
 """(n, m): micro-batch m of the step at n."""

@@ -12,10 +12,10 @@ import pytest
 
 from shards import Sample, ShardError, UnreadableImage, UserError, encode
 from vae import Stage, fit
-from vae.training.curriculum import Curriculum
-from vae.training.loader import Batches, open_streams, sizes_of
-from vae.training.loading import load
-from vae.training.unindexed import Unindexed, is_unindexed, open_stream, unpacked
+from vae.curriculum.curriculum import Curriculum
+from vae.data.batches import Batches, open_streams, sizes_of
+from vae.data.loader import load
+from vae.data.unindexed import Unindexed, is_unindexed, open_stream, unpacked
 
 
 class Quiet(SimpleHTTPRequestHandler):

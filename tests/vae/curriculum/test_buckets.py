@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from shards import Order, UserError
 from vae import Stage
-from vae.training.buckets import RARE, shapes
-from vae.training.curriculum import Curriculum
-from vae.training.stage import ASPECTS
+from vae.curriculum.buckets import RARE, shapes
+from vae.curriculum.curriculum import Curriculum
+from vae.curriculum.stage import ASPECTS
 
 
 def stage(name="a", samples=240, resolution=64, shares=("x",), batch=4, **more):

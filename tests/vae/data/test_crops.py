@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae.training.crops import native, shrunk
+from vae.data.crops import native, shrunk
 
 
 @st.composite

@@ -9,16 +9,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from shards import ShardReader, UserError
 from shards.store import Bucket
-from vae.training.batch import Batch
-from vae.training.curriculum import Curriculum
-from vae.training.loader import Batches, Place, Readers
-from vae.training.ranks import ALONE, Ranks
-from vae.training.unindexed import Unindexed
+from vae.curriculum.curriculum import Curriculum
+from vae.data.batch import Batch
+from vae.data.batches import Batches, Place, Readers
+from vae.data.unindexed import Unindexed
 
 log = logging.getLogger(__name__)
 
 
-def announce(readers: Readers, loaders: int, ranks: Ranks = ALONE) -> None:
+def announce(readers: Readers, loaders: int, *, rank: int = 0, world: int = 1) -> None:
     """Say of each stream without an index, on rank 0, that it resumes by skipping.
 
     Raises:
@@ -26,8 +25,8 @@ def announce(readers: Readers, loaders: int, ranks: Ranks = ALONE) -> None:
     """
     for name, reader in readers.items():
         if isinstance(reader, Unindexed):
-            reader.check_parts(name, ranks.world * max(1, loaders))
-            if not ranks.rank:
+            reader.check_parts(name, world * max(1, loaders))
+            if not rank:
                 log.warning(
                     "stream %s: %d tars without an index: a stopped run goes on by skipping as "
                     "many samples as it had drawn, not by place, so its bits may differ",

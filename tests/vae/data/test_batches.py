@@ -18,12 +18,12 @@ from shards import (
     encode_png,
 )
 from vae import Stage
-from vae.training.batch import Replaced
-from vae.training.curriculum import Curriculum
-from vae.training.em import em_map
-from vae.training.loader import Batches, open_streams, sizes_of
-from vae.training.loading import load
-from vae.training.pictures import ImageCache, Picture
+from vae.curriculum.curriculum import Curriculum
+from vae.data.batch import Replaced
+from vae.data.batches import Batches, open_streams, sizes_of
+from vae.data.em import em_map
+from vae.data.loader import load
+from vae.data.pictures import ImageCache, Picture
 
 
 def one_stage(shares, resolution=16, steps=6):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from shards import RGB, Sample
-from vae.training.em import EmMap, em_map
+from vae.data.em import EmMap, em_map
 
 CACHE_BYTES = 256 * 2**20
 """Decoded images each worker keeps, in bytes (our choice: 1,300 pages of 256 x 256)."""

@@ -7,7 +7,7 @@ import torch
 from render import Renderer, RenderSettings
 from shards import Sample, ShardError, ShardWriter, encode_png
 from vae import Stage, fit
-from vae.training.em import CLASSES, LOWEST, em_map, text_scores, text_sums
+from vae.data.em import CLASSES, LOWEST, em_map, text_scores, text_sums
 
 
 def line(box, size_px, **rest):

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from shards import Order, UserError
 from vae import Stage, Weights
-from vae.training.curriculum import Curriculum
-from vae.training.schedule import Ramp, Rate
-from vae.training.stage import check_streams
+from vae.curriculum.curriculum import Curriculum
+from vae.curriculum.schedule import Ramp, Rate
+from vae.curriculum.stage import check_streams
 
 
 def ramp(start, end, by="linear"):

@@ -27,8 +27,8 @@ from shards.foreign import ALIASES
 from shards.sample import open_bounded, oriented_size
 from shards.store import Where
 from shards.stream import TRIES
-from vae.training.batch import Replaced
-from vae.training.pictures import Picture
+from vae.data.batch import Replaced
+from vae.data.pictures import Picture
 
 SCHEMES = ("http://", "https://", "hf://", "pipe:")
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vae.training.em import EmMap
+from vae.data.em import EmMap
 
 Shape = tuple[int, int]
 """Height and width, px."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards import Order, UserError
-from vae.training.stage import Stage
+from vae.curriculum.stage import Stage
 
 Sizes = NDArray[np.uint16]
 """Height and width in px of every sample of a stream, (samples, 2)."""

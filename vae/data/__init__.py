@@ -1,0 +1,1 @@
+"""From streams of shards to batches of crops, with the em under each pixel."""
