@@ -16,9 +16,12 @@ def answered(
 ) -> Generator[None, None, None]:
     """Call `answer` when the signal comes, and put back what was there before at the end.
 
-    Only the main thread may set handlers; within any other this does nothing.
+    Only the main thread may set handlers; within any other this does nothing. Nor does it where
+    whoever started this process made it deaf to the signal, as a shell does with SIGINT for what
+    it starts in the background.
     """
-    if threading.current_thread() is not threading.main_thread():
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(number) is signal.SIG_IGN:
         yield
         return
     before = signal.signal(number, answer)
@@ -43,6 +46,23 @@ class Asked:
         if self.by is signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(TERMINATED)
+
+
+@contextmanager
+def interrupted_at_once() -> Generator[Asked, None, None]:
+    """Raise KeyboardInterrupt wherever a SIGINT or SIGTERM comes within the block, and note it.
+
+    What is raised inside a destructor or a callback Python only prints, and forgets: so whoever
+    works in a loop looks at the note as well.
+    """
+    asked = Asked()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        asked.by = signal.Signals(number)
+        signal.default_int_handler(number, frame)
+
+    with answered(signal.SIGINT, interrupt), answered(signal.SIGTERM, interrupt):
+        yield asked
 
 
 @contextmanager

@@ -4,7 +4,6 @@ What is known is one `Status`; it goes to a bar (or lines, where nobody watches 
 `progress.json` beside the data, and to Ray's metrics.
 """
 
-import signal
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -29,7 +28,7 @@ from pipelines.engine.status import State, Status
 from pipelines.engine.workers import Made, Run
 from pipelines.recipe import PROGRESS
 from shards import StoreError
-from shards.signals import answered
+from shards.signals import interrupted_at_once
 from shards.store import Store, Where
 from shards.totals import Totals, in_words
 
@@ -186,11 +185,13 @@ def follow(
 
     try:
         # The SIGTERM of a scheduler counts as Ctrl-C: the end of a run is told, not cut off.
-        with answered(signal.SIGTERM, signal.default_int_handler):
+        with interrupted_at_once() as asked:
             show("running")
             for outcome in run:
                 watch.add(outcome)
                 show("running", outcome)
+                if asked.by:
+                    raise KeyboardInterrupt
             show("finished")
     except Exception:
         show("failed")

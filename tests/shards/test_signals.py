@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from shards.signals import answered, asked_to_end
+from shards.signals import answered, asked_to_end, interrupted_at_once
 
 
 def test_a_signal_is_answered_within_the_block_alone():
@@ -33,6 +33,24 @@ def test_another_thread_changes_nothing():
     thread.start()
     thread.join()
     assert inside == [signal.getsignal(signal.SIGUSR1)]
+
+
+def test_who_was_made_deaf_to_a_signal_stays_so():
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with answered(signal.SIGUSR1, lambda number, frame: pytest.fail("it was answered")):
+            signal.raise_signal(signal.SIGUSR1)
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_comes_at_once_and_is_noted(number):
+    with interrupted_at_once() as asked:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        assert asked.by is number
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,28 @@ def test_a_signal_ends_the_run_as_interrupted(tmp_path, sent):
     assert f"render {status.done}/5,000 shards" in said
 
 
+class InterruptedInVain(FaultyJob):
+    """Gets a Ctrl-C in shard 1 where an exception goes nowhere: in a destructor."""
+
+    def make_shard(self, index, out):
+        class Leaving:
+            def __del__(self):
+                signal.raise_signal(signal.SIGINT)
+
+        if index == 1:
+            Leaving()
+        return super().make_shard(index, out)
+
+
+def test_an_interrupt_that_python_forgets_ends_the_run_with_its_shard(tmp_path, notes, monkeypatch):
+    forgotten = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda seen: forgotten.append(seen.exc_type))
+    with pytest.raises(KeyboardInterrupt):
+        follow("x", InterruptedInVain(notes=notes), tmp_path / "out", INLINE)
+    assert forgotten == [KeyboardInterrupt]
+    assert (told(tmp_path / "out").state, told(tmp_path / "out").done) == ("interrupted", 2)
+
+
 def test_a_run_that_failed_before_its_first_shard_does_not_hold_the_folder(tmp_path, notes):
     from pipelines.engine.jobs import RenderJob
     from shards import UserError
