@@ -83,6 +83,7 @@ def train(
     streams, watched = places_by_name(stream, "--stream"), places_by_name(watch, "--watch")
     least, largest = numbers(ranks, engine)
     way = reduction(reduce)
+    from pipelines.engine.ranks import end_now, launched
     from pipelines.recipe import load
     from pipelines.training import Training, train_to
     from vae import TrainSettings
@@ -102,6 +103,8 @@ def train(
         last = train_to(training, largest)
     if last is not None:
         typer.echo(last)
+    if launched() is not None:
+        end_now(0)
 
 
 def numbers(ranks: str, engine: str) -> tuple[int, int]:

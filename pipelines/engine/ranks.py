@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from shards.console import FULL_DISK, REFUSED
 from shards.errors import UserError
@@ -270,13 +270,20 @@ def _live(
     except Exception:
         telling.send(Ended(trace=traceback.format_exc()))
         code = 1
-    if code:
-        # Python would take apart what threads of torch still use, and end by SIGABRT.
-        for child in multiprocessing.active_children():
-            child.kill()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    end_now(code)
+
+
+def end_now(code: int) -> NoReturn:
+    """End this rank without Python's taking it apart.
+
+    Threads of gloo live on where torch's caches hold their group, as after FSDP; one that comes for
+    Python's lock while it is taken apart ends the process by SIGABRT, its work done or not.
+    """
+    for child in multiprocessing.active_children():
+        child.kill()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
