@@ -176,7 +176,8 @@ class Outlook:
         from vae.training.plan import chosen
 
         gpu = GPUS.get(self.assumed["gpu"])
-        return [chosen(stretch, gpu) for stretch in self.plan.stretches]
+        memory = None if gpu is None else gpu.memory
+        return [chosen(stretch, memory) for stretch in self.plan.stretches]
 
     def show(self) -> None:
         """Print the tables and what limits the run."""
@@ -215,6 +216,7 @@ class Outlook:
 
     def _total(self, modes: Sequence[Mode]) -> None:
         from vae.training.budget import GPUS, NODE, RESERVE
+        from vae.training.plan import check_fits
 
         plan, name = self.plan, str(self.assumed["gpu"])
         gpu, hours = GPUS[name], plan.hours(modes)
@@ -237,12 +239,7 @@ class Outlook:
             "time for watching, checkpoints and failures"
         )
         for stretch, mode in zip(plan.stretches, modes, strict=True):
-            taken, free = stretch.memory[mode].total / 2**30, (gpu.memory - RESERVE) / 2**30
-            if taken > free:
-                raise UserError(
-                    f"stage {stretch.stage.name} takes {taken:.1f} GiB of a rank ({_name(mode)}), "
-                    f"a {name} has {free:.1f} GiB free; lower its micro"
-                )
+            check_fits(stretch, mode, gpu.memory)
 
     def draw(self, path: Path) -> None:
         """Draw every knob over n into a file.

@@ -84,8 +84,11 @@ class Outline:
         weights: Weights,
         alignment: AlignmentSettings | None = None,
         learning: Learning = "all",
+        lpips_side: int | None = None,
     ) -> None:
         """Build them; no weights are read. `weights` name the terms that any micro-batch has.
+
+        The others are those of `TrainSettings`.
 
         Raises:
             UserError: when the teacher's shape cannot be had.
@@ -94,7 +97,9 @@ class Outline:
         self._counted: dict[tuple[object, ...], Work] = {}
         with self._shapes:
             objective = build_objective(
-                weights, alignment or AlignmentSettings(), model, load=False
+                *(weights, alignment or AlignmentSettings(), model),
+                lpips_side=lpips_side,
+                load=False,
             )
             self._step = Step(VAE(model), objective)
             freeze(self._step.model, learning)

@@ -6,10 +6,9 @@ import torch
 from torch import nn
 
 from shards import UserError
+from vae.curriculum.curriculum import Curriculum
 from vae.curriculum.stage import Stage, check_world
-from vae.training.budget import RESERVE, rank_memory
-from vae.training.count import Outline
-from vae.training.plan import largest_weights
+from vae.training.plan import check_fits, chosen, plan
 from vae.training.ranks import Ranks
 from vae.training.reductions import Reduce
 from vae.training.settings import TrainSettings
@@ -35,7 +34,11 @@ def compile_parts(step: Step, backend: str = "inductor") -> None:
 
 
 def recomputed(
-    settings: TrainSettings, ranks: Ranks, reduce: Reduce, memory: int | None = None
+    settings: TrainSettings,
+    curriculum: Curriculum,
+    ranks: Ranks,
+    reduce: Reduce,
+    memory: int | None = None,
 ) -> frozenset[str]:
     """Return the names of the stages in which blocks are computed a second time in backward.
 
@@ -49,41 +52,12 @@ def recomputed(
         memory = torch.cuda.get_device_properties(ranks.device).total_memory
     if memory is None:
         return frozenset(stage.name for stage in settings.stages if stage.recompute == "on")
-    outline = Outline(
-        settings.model(), settings.largest_weights(), settings.alignment, settings.train
-    )
-
-    def taken(stage: Stage, again: bool) -> float:
-        """Bytes of a rank, of a step of square images."""
-        work = outline.work(
-            (stage.resolution, stage.resolution),
-            stage.micro,
-            largest_weights(stage, settings.weights),
-            recompute=again,
-            dtype=getattr(torch, settings.precision),
-        )
-        return rank_memory(
-            outline.numbers(),
-            work,
-            reduce=reduce,
-            world=ranks.world,
-            parts=stage.batch // stage.micro // ranks.world,
-            average=settings.average > 0,
-        ).total
-
-    free, names = memory - RESERVE, set[str]()
-    for stage in settings.stages:
-        again = stage.recompute == "on"
-        if stage.recompute == "auto":
-            again = taken(stage, False) > free
-        if again:
-            names.add(stage.name)
-        if taken(stage, again) > free:
-            raise UserError(
-                f"stage {stage.name} takes {taken(stage, again) / 2**30:.1f} GiB of a rank with "
-                f"blocks {'recomputed' if again else 'kept'}, of {free / 2**30:.1f} GiB free; "
-                f"lower its micro{'' if again else ' or set recompute to auto'}"
-            )
+    names = set[str]()
+    for stretch in plan(settings, curriculum, world=ranks.world).stretches:
+        mode = chosen(stretch, memory, reduce)
+        check_fits(stretch, mode, memory)
+        if mode.recompute:
+            names.add(stretch.stage.name)
     return frozenset(names)
 
 

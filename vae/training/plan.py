@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from shards import UserError
 from vae.curriculum.curriculum import Curriculum
 from vae.curriculum.stage import Stage
 from vae.objective.losses import Weights
@@ -51,8 +52,9 @@ class Stretch(NamedTuple):
     """What a stage takes.
 
     `shapes` (h, w) px map to steps; `parts` micro-batches of each step are a rank's; `work` is that
-    of the micro-batch that holds most; `flop` that of all ranks for the whole stage. `memory` is
-    of one rank, in every mode; `paces` of a step on the GPU, if there is one.
+    of a micro-batch, what it computes in the mean over the steps and what it holds at the most;
+    `flop` that of all ranks for the whole stage. `memory` is of one rank, in every mode; `paces` of
+    a step on the GPU, if there is one.
     """
 
     stage: Stage
@@ -103,7 +105,8 @@ def plan(
     """
     curriculum.check_world(world)
     outline = Outline(
-        settings.model(), settings.largest_weights(), settings.alignment, settings.train
+        *(settings.model(), settings.largest_weights(), settings.alignment, settings.train),
+        settings.lpips_side,
     )
     numbers = outline.numbers()
     modes = modes_of(getattr(torch, settings.precision))
@@ -114,9 +117,7 @@ def plan(
         works: dict[tuple[torch.dtype, bool], Work] = {}
         for dtype, recompute, _ in modes:
             if (dtype, recompute) not in works:
-                works[dtype, recompute] = _largest(
-                    outline, stage, shapes, settings.weights, recompute, dtype
-                )
+                works[dtype, recompute] = _work(outline, stage, shapes, settings, recompute, dtype)
         work = {mode: works[mode.dtype, mode.recompute] for mode in modes}
         paces: dict[Mode, Pace] = {}
         memory: dict[Mode, Memory] = {}
@@ -146,17 +147,28 @@ def plan(
     return Plan(curriculum, world, numbers, tuple(stretches))
 
 
-def chosen(stretch: Stretch, gpu: GPU | None) -> Mode:
-    """Return the mode in which `train` takes a stage, reduced as it does on GPUs.
+def chosen(stretch: Stretch, memory: float | None, reduce: Reduce = "fast") -> Mode:
+    """Return the mode in which `train` takes a stage on GPUs of `memory` bytes, reduced like this.
 
-    Where the stage leaves it open, blocks are recomputed if the step does not fit into the GPU
-    otherwise, and never without one.
+    Where the stage leaves it open, blocks are recomputed if the step does not fit otherwise, and
+    never where nobody knows the memory.
     """
-    kept, again = (mode for mode in stretch.memory if mode.reduce == "fast")
+    kept, again = (mode for mode in stretch.memory if mode.reduce == reduce)
     if stretch.stage.recompute == "auto":
-        tight = gpu is not None and stretch.memory[kept].total > gpu.memory - RESERVE
+        tight = memory is not None and stretch.memory[kept].total > memory - RESERVE
         return again if tight else kept
     return again if stretch.stage.recompute == "on" else kept
+
+
+def check_fits(stretch: Stretch, mode: Mode, memory: float) -> None:
+    """Raise UserError when a step of a stage takes more than GPUs of `memory` bytes have."""
+    taken, free = stretch.memory[mode].total, memory - RESERVE
+    if taken > free:
+        raise UserError(
+            f"stage {stretch.stage.name} takes {taken / 2**30:.1f} GiB of a rank with blocks "
+            f"{'recomputed' if mode.recompute else 'kept'}, of {free / 2**30:.1f} GiB free; "
+            f"lower its micro{'' if mode.recompute else ' or set recompute to auto'}"
+        )
 
 
 def epochs(curriculum: Curriculum) -> dict[str, float]:
@@ -184,17 +196,35 @@ def _streams(curriculum: Curriculum, stage: Stage, steps: range) -> dict[str, Se
     return streams
 
 
-def _largest(
+def _work(
     outline: Outline,
     stage: Stage,
     shapes: Mapping[Shape, tuple[int, int]],
-    of_the_run: Weights,
+    settings: TrainSettings,
     recompute: bool,
     dtype: torch.dtype,
 ) -> Work:
-    """Count the micro-batch that holds most: shapes of a stage have nearly equal areas."""
-    (h, w), (_, micro) = max(
-        shapes.items(), key=lambda item: (item[0][0] * item[0][1] * item[1][1], item[0])
+    """Count the micro-batches of a stage, of each of its resolutions the largest shape.
+
+    Shapes of a resolution have nearly equal areas. LPIPS sees more of some than of others, and more
+    of many small images than of a large one: it takes crops.
+    """
+
+    def size(shape: Shape) -> int:
+        crop = [min(side, settings.lpips_side or side) for side in shape]
+        return shape[0] * shape[1] + crop[0] * crop[1]
+
+    weights = largest_weights(stage, settings.weights)
+    works: list[tuple[int, Work]] = []
+    for at_once in sorted({at_once for _, at_once in shapes.values()}):
+        steps = {shape: count for shape, (count, images) in shapes.items() if images == at_once}
+        largest = max(steps, key=lambda shape: (size(shape), shape))
+        work = outline.work(largest, at_once, weights, recompute=recompute, dtype=dtype)
+        works.append((sum(steps.values()), work))
+    total = sum(count for count, _ in works)
+    fullest = max((work for _, work in works), key=lambda work: work.peak)
+    return fullest._replace(
+        flop=round(sum(count * work.flop for count, work in works) / total),
+        forward=round(sum(count * work.forward for count, work in works) / total),
+        traffic=round(sum(count * work.traffic for count, work in works) / total),
     )
-    weights = largest_weights(stage, of_the_run)
-    return outline.work((h, w), micro, weights, recompute=recompute, dtype=dtype)

@@ -77,11 +77,11 @@ def fit(
     """
     reduce = reduce_on(ranks.device.type) if reduce is None else reduce
     check_shared(settings.stages, ranks.world, reduce)
-    again = recomputed(settings, ranks, reduce)
     readers = open_streams(streams, settings.stages)
     announce(readers, loaders, rank=ranks.rank, world=ranks.world)
     curriculum = settings.curriculum(sizes_of(readers))
     check(settings, curriculum, streams, readers, ranks.world)
+    again = recomputed(settings, curriculum, ranks, reduce)
     for line in curriculum.left_out():
         log.warning(line)
     batches = Batches(

@@ -10,6 +10,7 @@ from shards import UserError
 from vae import TrainSettings
 from vae.training.budget import GPUS
 from vae.training.check import check
+from vae.training.count import Outline
 from vae.training.plan import Mode, chosen, epochs, plan
 
 SIZES = {
@@ -58,15 +59,43 @@ def test_hours_and_modes_follow_from_the_gpu(settings):
     settings = altered(settings, precision="bfloat16")
     curriculum = settings.curriculum(SIZES)
     planned = plan(settings, curriculum, gpu=GPUS["h100"], utilisation=0.4)
-    modes = [chosen(stretch, GPUS["h100"]) for stretch in planned.stretches]
+    modes = [chosen(stretch, GPUS["h100"].memory) for stretch in planned.stretches]
     assert modes == [KEPT, KEPT]
-    small = GPUS["h100"]._replace(memory=0.0)
-    assert chosen(planned.stretches[0], small) == AGAIN
+    assert chosen(planned.stretches[0], 0) == AGAIN
+    assert chosen(planned.stretches[0], None) == KEPT
     seconds = sum(s.steps * s.paces[KEPT].seconds for s in planned.stretches)
     assert planned.hours(modes) == pytest.approx(seconds / 3600)
     settings = with_stage(with_stage(settings, 0, recompute="on"), 1, recompute="off")
     planned = plan(settings, settings.curriculum(SIZES), gpu=GPUS["h100"])
-    assert [chosen(stretch, small) for stretch in planned.stretches] == [AGAIN, KEPT]
+    assert [chosen(stretch, 0) for stretch in planned.stretches] == [AGAIN, KEPT]
+
+
+def test_memory_is_that_of_the_shapes_drawn_and_of_what_lpips_sees(settings):
+    settings = with_stage(settings, 0, resolution=64, aspects=[0.25, 1.0])
+    stages = [settings.stages[0].model_dump()]
+
+    def work(settings, sizes):
+        curriculum = settings.curriculum({"general": np.array([sizes], np.uint16)})
+        return plan(settings, curriculum).stretches[0].work[Mode(torch.float32, False, "fast")]
+
+    square, tall = [(64, 64)], [(256, 32)]
+    cropped = altered(settings, stages=stages, weights={"lpips": 1.0}, lpips_side=32)
+    whole = altered(cropped, lpips_side=None)
+    assert work(cropped, *square).peak < work(whole, *square).peak / 2
+    # 128 x 32 px hold as many pixels, but the crop for LPIPS is as large only where it may be.
+    assert work(cropped, *tall).flop == pytest.approx(work(cropped, *square).flop, rel=0.02)
+    narrow = altered(cropped, lpips_side=48)
+    assert work(narrow, *tall).peak < 0.8 * work(narrow, *square).peak
+    # Four small images are seen whole where one large is seen in part.
+    small = altered(cropped, stages=[stages[0] | {"also": {32: 0.5}, "samples": 64}])
+    assert work(small, *square).peak > 1.5 * work(cropped, *square).peak
+    assert work(small, *square).flop < 1.01 * outlined(small, (32, 32), 8)
+
+
+def outlined(settings, shape, images):
+    """Return the FLOP of a micro-batch."""
+    outline = Outline(settings.model(), settings.weights, lpips_side=settings.lpips_side)
+    return outline.work(shape, images, settings.weights).flop
 
 
 def test_epochs_add_up_over_stages(settings):

@@ -12,6 +12,7 @@ from vae import VAE, AlignmentSettings, Objective, VAESettings, Weights, fit
 from vae.curriculum.curriculum import Knobs
 from vae.curriculum.stage import Stage
 from vae.data.batch import Batch
+from vae.data.unindexed import ANY_SIZE
 from vae.objective.alignment import Alignment
 from vae.objective.balance import Balance
 from vae.training.budget import RESERVE
@@ -271,16 +272,19 @@ def test_blocks_are_recomputed_where_a_step_would_not_fit(settings):
         stage(name, 4).model_copy(update={"recompute": how, "resolution": sides[name]})
         for name, how in asked.items()
     ]
-    run = settings.model_copy(update={"stages": tuple(stages)})
-    assert recomputed(run, ALONE, "exact") == {"on"}
-    assert recomputed(run, ALONE, "exact", memory=RESERVE + 2**40) == {"on"}
+
+    def again(*stages, memory=None):
+        run = settings.model_copy(update={"stages": stages})
+        return recomputed(run, run.curriculum({"pages": ANY_SIZE}), ALONE, "exact", memory)
+
+    assert again(*stages) == {"on"}
+    assert again(*stages, memory=RESERVE + 2**40) == {"on"}
     with pytest.raises(UserError, match=r"stage off takes .* or set recompute to auto"):
-        recomputed(run, ALONE, "exact", memory=RESERVE + 10 * 2**20)
-    one, _, *rest = run.stages
-    run = settings.model_copy(update={"stages": (one, *rest)})
-    assert recomputed(run, ALONE, "exact", memory=RESERVE + 40 * 2**20) == {"on", "large"}
+        again(*stages, memory=RESERVE + 10 * 2**20)
+    one, _, *rest = stages
+    assert again(one, *rest, memory=RESERVE + 40 * 2**20) == {"on", "large"}
     with pytest.raises(UserError, match=r"blocks recomputed, .* lower its micro"):
-        recomputed(run, ALONE, "exact", memory=RESERVE + 2**16)
+        again(one, *rest, memory=RESERVE + 2**16)
 
 
 def trained(ranks, settings, streams, out):
