@@ -19,7 +19,12 @@ import typer
 from shards.errors import UserError
 from shards.signals import INTERRUPTED, TERMINATED
 
-FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL_DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota of this disk is used up",
+    errno.EFBIG: "no file may grow larger here (see ulimit -f)",
+}
+"""What a file system says when it takes no more bytes, and how we put it."""
 
 REFUSED = frozenset(
     {
@@ -71,11 +76,12 @@ def run(app: typer.Typer) -> None:
     except OSError as error:
         if error.errno in REFUSED and error.filename:
             fail(f"{error.filename}: {error.strerror}; give another path or change its permissions")
-        if error.errno not in FULL_DISK:
+        full = FULL_DISK.get(error.errno or 0)
+        if full is None:
             raise
         fail(
-            f"the disk is full ({error.filename or 'while writing'}); free some space and run the "
-            "same command again: finished shards are kept"
+            f"{full} ({error.filename or 'while writing'}); make room and run the "
+            "same command again: what is finished is kept"
         )
 
 

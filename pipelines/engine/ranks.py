@@ -264,7 +264,7 @@ def _live(
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     except OSError as error:
-        ours = error.errno in FULL_DISK | REFUSED
+        ours = error.errno in {*FULL_DISK, *REFUSED}
         telling.send(Ended(system=error) if ours else Ended(trace=traceback.format_exc()))
         code = 1
     except Exception:
