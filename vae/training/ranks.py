@@ -128,6 +128,13 @@ class Ranks:
             with self.waiting("meet at a barrier"):
                 self._meet()
 
+    def from_first(self, mine: Tensor) -> Tensor:
+        """Return what rank 0 gave, (...) on the CPU; the others give a tensor to be filled."""
+        if self.world > 1:
+            with self.waiting("get what rank 0 has made"):
+                distributed.broadcast(mine, 0, group=self._host)
+        return mine
+
     def rows(self, mine: Tensor) -> Tensor:
         """Put the rows (k, ...) of each rank below one another: (world k, ...), on the device."""
         if self.world == 1:

@@ -32,7 +32,7 @@ from vae.training.ranks import ALONE, Ranks
 from vae.training.record import SKIPPED, Record, settled
 from vae.training.reductions import Reduce
 from vae.training.settings import TrainSettings
-from vae.training.start import start_from
+from vae.training.start import start_from, start_skip
 from vae.training.state import State
 from vae.training.step import take
 from vae.training.watch import Score, Watch, flat
@@ -82,7 +82,7 @@ def fit(
     curriculum = settings.curriculum(sizes_of(readers))
     check(settings, curriculum, streams, readers, ranks.world)
     again = recomputed(settings, curriculum, ranks, reduce)
-    for line in curriculum.left_out():
+    for line in curriculum.left_out() if ranks.rank == 0 else ():
         log.warning(line)
     batches = Batches(
         *(readers, curriculum),
@@ -107,7 +107,7 @@ def fit(
     )
 
     if settings.init is not None and not checkpoints(out):
-        start_from(model, settings.init)
+        start_from(model, settings.init, ranks)
     with (
         Output(out, settings, batches.fingerprints(), ranks, from_scratch=from_scratch) as output,
         Record(output.local, output.n, writes=ranks.rank == 0) as record,
@@ -117,7 +117,7 @@ def fit(
             state.load(Checkpoint(output.store.inside(output.last)))
         elif settings.init is None and settings.skip_start:
             places = _places(curriculum, range(curriculum.steps), settings.skip_start)
-            model.skip.start_from(as_image(batches[at].images) for at in places)
+            start_skip(model, (as_image(batches[at].images) for at in places), ranks)
         if not output.last and state.average is not None:
             state.average.begin(model)
 

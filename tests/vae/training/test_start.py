@@ -8,8 +8,12 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from shards import UserError
+from shards.store import open_store
+from tests.vae.conftest import on_ranks
 from vae import VAE, TrainSettings, VAESettings, Weights, fit, load_model
-from vae.training.start import CONFIG, PREFIX, WEIGHTS, freeze, start_from
+from vae.training.ranks import ALONE
+from vae.training.reductions import whole
+from vae.training.start import CONFIG, PREFIX, WEIGHTS, freeze, start_from, start_skip
 from vae.training.train import begin
 
 
@@ -71,6 +75,24 @@ def test_a_model_of_other_shapes_is_refused_by_name(run, tiny):
     assert "\n" not in str(e.value)
 
 
+def test_a_bucket_gives_the_same_start(run, folder, tiny, s3):
+    for source in (run / "step-000006", folder):
+        store = open_store(f"{s3}/{source.name}")
+        for file in source.iterdir():
+            store.replace(file.name, file.read_bytes())
+    for place, source in ((f"{s3}/step-000006", run / "step-000006"), (f"{s3}/diffusers", run)):
+        model = VAE(tiny)
+        start_from(model, place)
+        assert not differing(model, load_model(source))
+
+
+def test_a_file_that_can_be_no_such_model_is_not_read(folder, tiny):
+    with (folder / WEIGHTS).open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match=r"holds 1,099,511,627,776 bytes, more than"):
+        start_from(VAE(tiny), str(folder))
+
+
 @pytest.mark.parametrize("broken", [CONFIG, WEIGHTS])
 def test_what_is_no_model_is_refused(folder, tiny, tmp_path, broken):
     with pytest.raises(UserError, match="no good checkpoint"):
@@ -93,6 +115,29 @@ def test_a_frozen_half_keeps_its_bits(settings, streams, run, tmp_path, half):
     moments = load_file(end / "optimizer.safetensors")
     learned = {name.rpartition(".")[0] for name in moments}
     assert len(learned) == len(begin(settings).model.half_of(half))
+
+
+def started(ranks, settings, init, reduce):
+    """Return the start weights after both ways to get some, whole."""
+    model = begin(settings, ranks, reduce).model
+    batches = torch.rand(3, 2, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+    start_skip(model, iter(batches) if ranks.rank == 0 else iter(()), ranks)
+    begun = {name: w.clone() for name, w in whole(model.state_dict()).items()}
+    start_from(model, init, ranks)
+    return begun, whole(model.state_dict())
+
+
+def test_two_ranks_start_from_the_bits_of_one(settings, tiny, tmp_path):
+    other = VAE(tiny)
+    save_file({PREFIX + k: w for k, w in other.state_dict().items()}, tmp_path / WEIGHTS)
+    (tmp_path / CONFIG).write_text(json.dumps({"settings": tiny.model_dump(mode="json")}))
+    init = str(tmp_path)
+    skip, loaded = started(ALONE, settings, init, "exact")
+    assert not torch.equal(skip["skip.analysis"], begin(settings).model.skip.analysis)
+    assert all(torch.equal(loaded[name], w) for name, w in other.state_dict().items())
+    for theirs in on_ranks(2, started, settings, init, "shard"):
+        for mine, weights in zip((skip, loaded), theirs, strict=True):
+            assert all(torch.equal(mine[name], weights[name]) for name in mine)
 
 
 def test_each_half_is_what_its_direction_needs(images):
