@@ -88,12 +88,15 @@ def plan(
 
 
 class Outlook:
-    """A plan, with what it assumes, for a person."""
+    """A plan, with what it assumes, for a person.
+
+    Of the streams in `known` it has the sizes of images; it is None where none were given.
+    """
 
     def __init__(
-        self, plan: Plan, settings: TrainSettings, known: bool, assumed: Mapping[str, Any]
+        self, plan: Plan, known: frozenset[str] | None, assumed: Mapping[str, Any]
     ) -> None:
-        self.plan, self.settings, self.known, self.assumed = plan, settings, known, assumed
+        self.plan, self.known, self.assumed = plan, known, assumed
 
     @classmethod
     def of(
@@ -113,7 +116,7 @@ class Outlook:
         """
         from vae.curriculum.stage import streams_of
         from vae.data.batches import open_streams, sizes_of
-        from vae.data.unindexed import ANY_SIZE
+        from vae.data.unindexed import ANY_SIZE, Unindexed
         from vae.training.budget import GPUS
         from vae.training.check import check
         from vae.training.plan import plan
@@ -122,10 +125,14 @@ class Outlook:
             raise UserError(f"--gpu {gpu} is not known; choose {', '.join(GPUS)}")
         if price is not None and not gpu:
             raise UserError("--price needs --gpu NAME: hours follow from the GPU")
+        known = None
         if streams:
             readers = open_streams(streams, settings.stages)
             curriculum = settings.curriculum(sizes_of(readers))
             check(settings, curriculum, streams, readers, ranks)
+            known = frozenset(
+                name for name, reader in readers.items() if not isinstance(reader, Unindexed)
+            )
         else:
             names = streams_of(settings.stages)
             curriculum = settings.curriculum(dict.fromkeys(names, ANY_SIZE))
@@ -137,7 +144,7 @@ class Outlook:
             utilisation=utilisation,
         )
         assumed = {"gpu": gpu, "utilisation": utilisation, "price": price}
-        return cls(made, settings, bool(streams), assumed)
+        return cls(made, known, assumed)
 
     def row(self) -> dict[str, Any]:
         """Return everything by name, for machines: bytes, seconds, FLOP."""
@@ -153,9 +160,12 @@ class Outlook:
                     "name": stretch.stage.name,
                     "steps": stretch.steps,
                     "shapes": [[*shape, count] for shape, count in stretch.shapes.items()],
-                    "streams": {name: seen._asdict() for name, seen in stretch.streams.items()}
-                    if self.known
-                    else {name: {"drawn": seen.drawn} for name, seen in stretch.streams.items()},
+                    "streams": {
+                        name: seen._asdict()
+                        if name in (self.known or ())
+                        else {"drawn": seen.drawn}
+                        for name, seen in stretch.streams.items()
+                    },
                     "flop": stretch.flop(mode),
                     "mode": _name(mode),
                     "memory": {_name(m): kept._asdict() for m, kept in stretch.memory.items()},
@@ -190,7 +200,7 @@ class Outlook:
         pairs = list(zip(plan.stretches, modes, strict=True))
         self._table("stages", [_stage_row(stretch, mode) for stretch, mode in pairs])
         self._table(
-            "streams" if self.known else "streams, not given: endless, of square images",
+            "streams, not given: endless, of square images" if self.known is None else "streams",
             [
                 _stream_row(stretch, name, seen, self.known)
                 for stretch in plan.stretches
@@ -281,12 +291,18 @@ def _stage_row(stretch: Stretch, mode: Mode) -> dict[str, Any]:
     }
 
 
-def _stream_row(stretch: Stretch, name: str, seen: Seen, known: bool) -> dict[str, Any]:
+def _stream_row(
+    stretch: Stretch, name: str, seen: Seen, known: frozenset[str] | None
+) -> dict[str, Any]:
     row: dict[str, Any] = {"stage": stretch.stage.name, "stream": name, "drawn": seen.drawn}
-    if known:
-        row |= {"images": seen.images, "too small": seen.images - seen.held}
-        row["times each"] = round(seen.epochs, 2)
-    return row
+    if known is None:
+        return row
+    sizes = {
+        "images": seen.images,
+        "too small": seen.images - seen.held,
+        "times each": round(seen.epochs, 2),
+    }
+    return row | (sizes if name in known else dict.fromkeys(sizes, "unknown"))
 
 
 def _memory_row(stretch: Stretch, recompute: bool) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`nonpareil plan` on a recipe that ships, and on what it must refuse."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -41,6 +42,15 @@ def test_a_plan_for_people_says_what_limits_and_what_it_assumes(tmp_path):
     assert "limit    " in result.output
     assert "at 40% in convs" in result.output
     assert "learning rate" in picture.read_text() or picture.stat().st_size > 1000
+
+
+def test_the_images_of_a_stream_without_an_index_are_unknown():
+    stream = ("--stream", "general=https://host/photos-{0000..0009}.tar")
+    result = told(*stream)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"general +16 +unknown +unknown +unknown\n", result.output)
+    (stage,) = json.loads(told(*stream, "--json").output)["stages"]
+    assert stage["streams"] == {"general": {"drawn": 16}}
 
 
 @pytest.mark.parametrize(
