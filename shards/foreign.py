@@ -82,12 +82,23 @@ def _members(tar: str, file: RandomAccessFile) -> Iterator[Member]:
                 fault = f"more than {MAX_MEMBERS:,} members"
             if fault:
                 raise ShardError(f"{tar} is refused: {fault}")
-            name = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]+)", member.name)
-            if member.isfile() and name:
-                ending = name[2].lower()
-                yield Member(name[1], ALIASES.get(ending, ending), member.offset_data, member.size)
+            name = key_and_ending(member.name) if member.isfile() else None
+            if name:
+                yield Member(*name, member.offset_data, member.size)
     except (tarfile.TarError, RecursionError, ValueError, OverflowError) as error:
         raise ShardError(f"{tar} is not a whole tar: {error}; fetch it again") from error
+
+
+def key_and_ending(name: str) -> tuple[str, str] | None:
+    """Split the name of a file in a tar into its sample's key and its ending; None if it has none.
+
+    The ending is in small letters, and ours where others write it in another way.
+    """
+    parts = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]+)", name)
+    if parts is None:
+        return None
+    ending = parts[2].lower()
+    return parts[1], ALIASES.get(ending, ending)
 
 
 def _headers(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

@@ -88,6 +88,12 @@ class Sample:
             self._meta = cast("dict[str, Any]", meta)
         return self._meta
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its image takes, and its text and label where they were not decoded."""
+        beside = (part for part in (self._text, self._meta) if isinstance(part, bytes))
+        return len(self.image) + sum(map(len, beside))
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sample) and self._fields() == other._fields()
 

@@ -4,39 +4,37 @@
     hf://datasets/OWNER/NAME/{000..123}.tar  a hub, with the token of its own login
     pipe:COMMAND                             what a command of the user's prints; :: joins several
 
-The package webdataset opens and unpacks them, by curl or by the command. A command is the user's
-own, from the command line: neither recipes nor data name streams.
+The package webdataset opens them, by curl or by the command. A command is the user's own, from the
+command line: neither recipes nor data name streams.
 
 No sample has a number here. Ranks and loader processes read tars of their own, each epoch others,
 and shuffle what they read in a buffer. A run that goes on skips as many samples as were drawn.
 """
 
 import re
-import tarfile
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from itertools import count
-from subprocess import TimeoutExpired
-from typing import Any
 from zlib import crc32
 
 import numpy as np
 
 from shards import Sample, ShardError, ShardReader, UnreadableImage, UserError
-from shards.foreign import ALIASES
 from shards.sample import open_bounded, oriented_size
 from shards.store import Where
 from shards.stream import TRIES
 from vae.data.batch import Replaced
 from vae.data.pictures import Picture
+from vae.data.tars import Taken, unpacked
 
 SCHEMES = ("http://", "https://", "hf://", "pipe:")
 
 JOINED = f"::(?={'|'.join(SCHEMES)})"
 """What joins several addresses in one."""
 
-BUFFER = 256
-"""Samples among which the next one is drawn (our choice: with images of 0.5 MB, 128 MB)."""
+BUFFER, BUFFER_BYTES = 256, 256 * 2**20
+"""Samples among which the next one is drawn, and bytes of them after which they may be fewer (our
+choice: 256 images of a megabyte)."""
 
 MOST_SMALL = 10_000
 """Images in a row that may be too small before the run stops (our choice: one in a thousand of a
@@ -45,9 +43,6 @@ web crawl holds 2048 x 2048 px)."""
 ANY_SIZE = np.full((1, 2), 2**16 - 1, np.uint16)
 """What a curriculum takes for the sizes (h, w) of a stream that tells none: one square sample that
 holds every shape. What turns out to be smaller is passed over."""
-
-Taken = Sample | UnreadableImage
-"""A sample, or what is wrong with one or with the rest of a tar."""
 
 
 class Unindexed:
@@ -116,10 +111,13 @@ class Unindexed:
         tars = np.random.default_rng(seed).permutation(len(self.tars))[part::parts]
         rng = np.random.default_rng((*seed, part))
         held: list[Sample] = []
+        size = 0
 
         def drawn() -> Sample:
+            nonlocal size
             place = int(rng.integers(len(held)))
             held[place], held[-1] = held[-1], held[place]
+            size -= held[-1].nbytes
             return held.pop()
 
         for number in tars.tolist():
@@ -128,7 +126,8 @@ class Unindexed:
                     yield taken
                     continue
                 held.append(taken)
-                if len(held) == BUFFER:
+                size += taken.nbytes
+                while len(held) == BUFFER or size > BUFFER_BYTES:
                     yield drawn()
         while held:
             yield drawn()
@@ -188,57 +187,3 @@ def open_stream(where: Where) -> ShardReader | Unindexed:
     if isinstance(where, str) and is_unindexed(where):
         return Unindexed(where)
     return ShardReader(where)
-
-
-def unpacked(tar: str) -> Iterator[Taken]:
-    """Yield the samples of one tar as it arrives; where it breaks off, why, and no more."""
-    from webdataset.gopen import gopen
-    from webdataset.tariterators import group_by_keys, tar_file_expander
-
-    stream: Any = None
-    try:
-        stream = gopen(tar)
-        files = tar_file_expander([{"url": tar, "stream": stream}], eof_value=None)
-        for fields in group_by_keys(files):
-            yield _sample(fields)
-        # Only at its very end does a command tell whether it succeeded.
-        while stream.read(2**20):
-            pass
-        stream.close()
-    except Exception as error:  # webdataset passes on whatever happens
-        yield UnreadableImage(_short(tar), _ended(stream) or _reason(error))
-
-
-def _sample(fields: dict[str, Any]) -> Taken:
-    files = {
-        ALIASES.get(name, name): data for name, data in fields.items() if not name.startswith("__")
-    }
-    try:
-        return Sample.of_files(fields["__key__"], files)
-    except UnreadableImage as error:
-        return error
-
-
-def _short(tar: str) -> str:
-    """Name a tar without what may be secret: the query of a URL, all but the word of a command."""
-    return "pipe" if tar.startswith("pipe:") else tar.partition("?")[0].rpartition("/")[2]
-
-
-def _ended(stream: Any) -> str:
-    """Say how the command behind a stream failed, if it has ended and did."""
-    process = getattr(stream, "proc", None)
-    if process is None or stream.stream.closed or stream.stream.read(1):
-        return ""
-    try:
-        status = process.wait(10)
-    except TimeoutExpired:
-        return ""
-    return f"the command that fetches it ended with {status}" if status else ""
-
-
-def _reason(error: Exception) -> str:
-    """Say in a few words why a tar broke off; webdataset's message may hold a token."""
-    said = str(error.args[0]) if error.args else type(error).__name__
-    if isinstance(error, OSError) and not isinstance(error, tarfile.TarError):
-        return f"cannot be fetched: {error.strerror or type(error).__name__}"
-    return f"breaks off: {said.partition(' @ ')[0]}"

@@ -15,7 +15,8 @@ from vae import Stage, fit
 from vae.curriculum.curriculum import Curriculum
 from vae.data.batches import Batches, open_streams, sizes_of
 from vae.data.loader import load
-from vae.data.unindexed import Unindexed, is_unindexed, open_stream, unpacked
+from vae.data.tars import unpacked
+from vae.data.unindexed import Unindexed, is_unindexed, open_stream
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -172,6 +173,64 @@ def test_commands_of_the_user_are_read_and_their_failures_named(tmp_path):
     (broken,) = (other for other in taken if isinstance(other, UnreadableImage))
     assert broken.reason == "the command that fetches it ended with 7"
     assert len({s.key for s in taken if isinstance(s, Sample)}) == 4
+
+
+def test_a_sample_that_is_too_large_is_passed_over_unread(web, monkeypatch):
+    monkeypatch.setattr("vae.data.tars.MAX_BYTES", 5000)
+    folder, url = web
+    small, large = image(0), bytes(6000)
+    parts = [("a.jpg", small), ("b.jpg", large), ("c.jpg", small), ("c.json", large)]
+    parts += [("d.jpg", small), ("d.raw", large), ("e.jpg", small), ("e.jpeg", small)]
+    write_tar(folder / "a.tar", [*parts, ("f.jpg", small)])
+    taken = list(unpacked(f"{url}/a.tar"))
+    assert [sample.key for sample in taken if isinstance(sample, Sample)] == ["a", "d", "f"]
+    assert [str(bad) for bad in taken if isinstance(bad, UnreadableImage)] == [
+        "b: 6,000 bytes exceed 5,000",
+        f"c: {6000 + len(small):,} bytes exceed 5,000",
+        "e: two files jpg",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "pax", "said"),
+    [
+        (tarfile.GNUTYPE_LONGNAME, {}, "a header of 1,099,511,627,776 bytes exceeds 65,536"),
+        (tarfile.XHDTYPE, {}, "a header of 1,099,511,627,776 bytes exceeds 65,536"),
+        (tarfile.GNUTYPE_SPARSE, {}, "a sparse file"),
+        (
+            tarfile.REGTYPE,
+            {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+            "a sparse file",
+        ),
+    ],
+)
+def test_a_header_that_would_fill_the_memory_breaks_a_tar_off(web, kind, pax, said):
+    folder, url = web
+    write_tar(folder / "a.tar", [("a.jpg", image(0)), ("b.jpg", b"")])
+    header = tarfile.TarInfo("c.jpg")
+    header.type, header.size, header.pax_headers = kind, 2**40, pax
+    with (folder / "a.tar").open("r+b") as file:
+        file.seek(-(-(1024 + len(image(0))) // 512) * 512)
+        file.write(header.tobuf(tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT))
+        file.write(b"9" * 600 + bytes(10240))
+        file.truncate()
+    sample, broken = unpacked(f"{url}/a.tar")
+    assert sample.key == "a"
+    assert str(broken) == f"a.tar: breaks off: {said}"
+
+
+def test_large_samples_are_shuffled_among_fewer(web, monkeypatch):
+    folder, url = web
+    keys = write_tars(folder, tars=1, each=16)
+
+    def read():
+        stream = Unindexed(f"{url}/0000.tar")
+        return [sample.key for sample in islice(stream.read(0, 1, seed=1), 16)]
+
+    free = read()
+    monkeypatch.setattr("vae.data.unindexed.BUFFER_BYTES", 0)
+    assert sorted(free) == sorted(read()) == sorted(keys)
+    assert free != read() == sorted(keys)
 
 
 def test_which_places_have_no_index(tmp_path):
