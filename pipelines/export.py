@@ -155,6 +155,7 @@ def _facts(step: Checkpoint, model: VAE, to: str, license: str) -> dict[str, Any
         "latents_mean": model.latent_mean.tolist(),
         "latents_std": model.latent_std.tolist(),
         "scores": header.scores,
+        "measured": header.measured,
     }
 
 

@@ -46,8 +46,10 @@ class Header(Settings):
 
     `n` is the samples seen, `recipe` the digest of what shapes the run, `streams` the fingerprint
     of each stream, `drawn` that of the ids of all samples drawn so far (vae/training/drawn.py),
-    `balance` and `guard` the states of those, `scores` the newest of what is watched. The mean and
-    std of the latents are those of the average weights, where there are any.
+    `balance` and `guard` the states of those, `scores` the newest of what is watched. In `measured`
+    are the means of the newest row of metrics.jsonl (terms, shares of hinges above zero, weight of
+    the alignment in force, norm) and the effective rank of the latents. That, their mean and their
+    std are those of the average weights, where there are any.
     """
 
     version: Literal[3] = 3
@@ -62,6 +64,7 @@ class Header(Settings):
     latent_mean: list[float]
     latent_std: list[float]
     scores: dict[str, float] = Field(default={})
+    measured: dict[str, float] = Field(default={})
     versions: dict[str, str] = Field(default={})
     sha256: dict[str, str] = Field(default={})
 

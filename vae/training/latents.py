@@ -12,10 +12,10 @@ from vae.training.ranks import Ranks
 from vae.training.whole import whole_model
 
 
-def measure(model: VAE, batches: Batches, knobs: Knobs, count: int, ranks: Ranks) -> None:
+def measure(model: VAE, batches: Batches, knobs: Knobs, count: int, ranks: Ranks) -> float:
     """Measure the latents of `count` micro-batches, spread over the stage, on all ranks together.
 
-    They are added up in the order of the steps, whoever encoded them.
+    They are added up in the order of the steps, whoever encoded them. Returns their effective rank.
     """
     curriculum = batches.curriculum
     steps = curriculum.stretches[curriculum.stages.index(knobs.stage)]
@@ -32,4 +32,4 @@ def measure(model: VAE, batches: Batches, knobs: Knobs, count: int, ranks: Ranks
         mine[k] = latent_moments(encoder, as_image(batch.images))
     parts = cast(list[dict[int, Moments]], ranks.gather(mine))
     moments = {k: value for part in parts for k, value in part.items()}
-    set_latents(model, [moments[k] for k in sorted(moments)])
+    return set_latents(model, [moments[k] for k in sorted(moments)])

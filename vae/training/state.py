@@ -34,8 +34,9 @@ from vae.training.step import Outcome
 class State:
     """Everything that a step changes.
 
-    `step` counts finished steps, `n` the samples seen by all ranks, `drawn` knows which
-    ones they were. All else that holds at a step follows from the settings and these numbers.
+    `step` counts finished steps, `n` the samples seen by all ranks, `drawn` knows which ones they
+    were; `scores` and `measured` go to the checkpoint. All else that holds at a step follows from
+    the settings and these numbers.
     """
 
     model: VAE
@@ -49,6 +50,7 @@ class State:
     n: int = 0
     drawn: Drawn = field(default_factory=Drawn)
     scores: dict[str, float] = field(default_factory=dict[str, float])
+    measured: dict[str, float] = field(default_factory=dict[str, float])
 
     def update(self, knobs: Knobs, outcome: Outcome, clip: float, bad: Tensor) -> None:
         """Take the step whose gradients the parameters have; with the flag `bad` only n moves on.
@@ -117,6 +119,7 @@ class State:
             latent_mean=self.model.latent_mean.tolist(),
             latent_std=self.model.latent_std.tolist(),
             scores=self.scores,
+            measured=self.measured,
         )
         return Snapshot(header, copies)
 
@@ -146,7 +149,8 @@ class State:
             self.balance.restore(header.balance)
         self.guard.restore(header.guard)
         self.step, self.n = header.step, header.n
-        self.drawn, self.scores = Drawn(header.drawn), dict(header.scores)
+        self.drawn = Drawn(header.drawn)
+        self.scores, self.measured = dict(header.scores), dict(header.measured)
 
     def _trained(self) -> dict[str, nn.Parameter]:
         """Return what the optimizer may change, by name."""

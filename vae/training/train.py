@@ -147,7 +147,8 @@ def fit(
                 dropped.settle(ranks, record, state.n)
                 row: dict[str, Any] = {"step": state.step, "n": state.n}
                 row |= settled(knobs)
-                row |= text_scores(means.read())
+                row |= (read := text_scores(means.read()))
+                state.measured = read or state.measured
                 row |= read_so_far(readers, curriculum, state.n, dropped.too_small)
                 row["images_per_second"] = images / (time.perf_counter() - clock)
                 row["seconds_left"] = (curriculum.samples - state.n) / row["images_per_second"]
@@ -166,7 +167,8 @@ def fit(
                 _heed(state, batches, record, output)
                 if settings.train != "decoder":
                     with state.shown():
-                        measure(model, batches, knobs, settings.latent_batches, ranks)
+                        spanned = measure(model, batches, knobs, settings.latent_batches, ranks)
+                    state.measured = state.measured | {"effective_rank": spanned}
                 output.save(state)
             if end:
                 output.finish()

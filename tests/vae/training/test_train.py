@@ -42,6 +42,11 @@ def test_a_run_leaves_checkpoints_records_and_samples(settings, streams, tmp_pat
     assert {"l1", "total", "gradient_norm", "rate", "images_per_second"} < seen[0].keys()
     assert {"height", "width", "images", "weights"} < seen[0].keys()
     assert seen[-1]["seconds_left"] == 0
+    for row, name in ((seen[2], "step-000006"), (seen[3], "step-000008")):
+        measured = Checkpoint(Folder(out / name)).header.measured
+        assert 1 <= measured.pop("effective_rank") <= settings.model().channels
+        assert {"l1", "total", "gradient_norm"} <= measured.keys()
+        assert measured == {term: row[term] for term in measured}
     assert not (out / "samples").exists()  # nothing is watched
     assert list(out.glob("events.out.tfevents.*"))
     assert TrainSettings.model_validate_json((out / "settings.json").read_text()) == settings
