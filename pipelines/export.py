@@ -18,7 +18,7 @@ from shards.errors import UserError
 if TYPE_CHECKING:
     from shards.store import Where
     from vae import VAE
-    from vae.training.checkpoint import Checkpoint
+    from vae.training.checkpoint import Checkpoint, Header
 
 NOTE = "export.json"
 """What was exported, and the SHA-256 of every file: what makes a folder an export."""
@@ -37,7 +37,7 @@ def export(
         ),
     ],
     *,
-    to: Annotated[str, typer.Option(metavar="FORMAT", help="diffusers or onnx.")],
+    to: Annotated[str, typer.Option(metavar="FORMAT", help="nonpareil, diffusers or onnx.")],
     out: OutOption,
     license: Annotated[
         str,
@@ -48,7 +48,7 @@ def export(
         ),
     ] = "",
 ) -> None:
-    """Write a model for diffusers or as ONNX, with a card.
+    """Write a model for diffusers, as ONNX, or as its weights alone, with a card.
 
     The newest good checkpoint is taken, and of that the average of the weights where there is one.
     The card tells the digest of the recipe, the samples seen, the scores of the newest watch and
@@ -74,7 +74,7 @@ def export_to(out: Path, run: Where, to: str, license: str = "") -> Path:
     from vae.training.checkpoint import newest
 
     if to not in FORMATS:
-        raise UserError(f"--to {to} is no format; choose {' or '.join(FORMATS)}")
+        raise UserError(f"--to {to} is no format; choose {', '.join(FORMATS)}")
     if license and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
         raise UserError(
             f"--license {license!r} is no name of a licence; give letters, digits, dots and "
@@ -87,7 +87,7 @@ def export_to(out: Path, run: Where, to: str, license: str = "") -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as place:
         made = Path(place)
-        FORMATS[to](model, made)
+        FORMATS[to](model, step.header, made)
         (made / CARD).write_text(_card(facts), encoding="utf-8")
         files = sorted(path.name for path in made.iterdir())
         facts["sha256"] = {name: sha256_of(made / name) for name in files}
@@ -100,7 +100,17 @@ def export_to(out: Path, run: Where, to: str, license: str = "") -> Path:
     return out
 
 
-def _to_diffusers(model: VAE, folder: Path) -> None:
+def _to_nonpareil(model: VAE, header: Header, folder: Path) -> None:
+    from shards.store import Folder
+    from vae.training.checkpoint import MODEL, Snapshot
+
+    # What only a run needs to go on is left out, and so is the average: it is the model here.
+    alone = header.model_copy(update={"balance": {}, "guard": {}})
+    Snapshot(alone, {MODEL: model.state_dict()}).write(Folder(folder))
+
+
+def _to_diffusers(model: VAE, header: Header, folder: Path) -> None:
+    del header
     try:
         from vae.inference.adapter import AutoencoderNonpareil
     except ImportError as error:
@@ -110,13 +120,18 @@ def _to_diffusers(model: VAE, folder: Path) -> None:
     AutoencoderNonpareil.of(model).save_pretrained(folder)
 
 
-def _to_onnx(model: VAE, folder: Path) -> None:
+def _to_onnx(model: VAE, header: Header, folder: Path) -> None:
+    del header
     from vae.inference.export import export_onnx
 
     export_onnx(model, folder)
 
 
-FORMATS: dict[str, Callable[[VAE, Path], None]] = {"diffusers": _to_diffusers, "onnx": _to_onnx}
+FORMATS: dict[str, Callable[[VAE, Header, Path], None]] = {
+    "nonpareil": _to_nonpareil,
+    "diffusers": _to_diffusers,
+    "onnx": _to_onnx,
+}
 """What writes a model into an empty folder, by the name that --to takes."""
 
 

@@ -52,6 +52,14 @@ def test_diffusers_reads_the_bits_that_were_trained(run, tmp_path):
     assert {line.count("|") for line in card.splitlines() if line.startswith("| digest")} == {3}
 
 
+def test_weights_alone_are_what_a_run_hands_out(run, tmp_path):
+    out, model = export_to(tmp_path / "out", run, "nonpareil"), load_model(run)
+    assert {*contents(out)} == {"model.safetensors", "state.json", CARD, NOTE}
+    loaded = load_model(out).state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded[name], value), name
+
+
 @pytest.mark.slow
 def test_onnx_says_what_the_model_says(run, tmp_path):
     pytest.importorskip("onnxscript")
@@ -115,7 +123,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path)
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path)
     for out, to, license, message in (
-        ("out", "gguf", "", "choose diffusers or onnx"),
+        ("out", "gguf", "", "choose nonpareil, diffusers, onnx"),
         ("out", "onnx", "mit\nx: y", "is no name of a licence"),
         ("out", "onnx", "mit", "no good checkpoint"),
         ("file", "onnx", "mit", "is no folder"),

@@ -16,6 +16,7 @@ import logging
 import re
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
@@ -34,6 +35,9 @@ HEADER = "state.json"
 
 NAME = re.compile(r"step-(\d{6,})")
 """What a checkpoint's folder is called: its steps, in six digits or more."""
+
+PUBLISHED = Path(__file__).parents[1] / "published"
+"""A folder for each model that comes with this package: a checkpoint that holds weights alone."""
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
 """The tensors of each file, by name."""
@@ -100,7 +104,10 @@ class Snapshot:
                         "that does not help"
                     )
         remove(out, self.header.name)
-        checkpoint = out.inside(self.header.name)
+        self.write(out.inside(self.header.name))
+
+    def write(self, checkpoint: Store) -> None:
+        """Write its files, the header last, so that `checkpoint` itself is one."""
         checkpoint.make()
         sha256: dict[str, str] = {}
         for file, named in self.tensors.items():
@@ -194,11 +201,14 @@ def remove(out: Store, name: str) -> None:
 def newest(where: Where, *, at_most: int | None = None) -> Checkpoint:
     """Return the checkpoint that `where` is, or the newest good one of a run's folder or bucket.
 
-    One of more than `at_most` steps does not count.
+    `where` may also be the name of a model that comes with this package, as "nano"; "./nano" is a
+    folder. A checkpoint of more than `at_most` steps does not count.
 
     Raises:
         UserError: when there is none.
     """
+    if isinstance(where, str) and where in published():
+        where = PUBLISHED / where
     store = open_store(where)
     if store.exists(HEADER):
         return Checkpoint(store)
@@ -214,11 +224,16 @@ def newest(where: Where, *, at_most: int | None = None) -> Checkpoint:
     raise UserError(f"{store} holds no good checkpoint (step-*/{HEADER}); train one first")
 
 
+def published() -> list[str]:
+    """Name the models whose weights come with this package."""
+    return sorted(path.parent.name for path in PUBLISHED.glob(f"*/{HEADER}"))
+
+
 def load_model(where: Where, *, average: bool = True) -> VAE:
     """Build the model of a checkpoint, or of the newest of a run, on the CPU in eval mode.
 
-    `where` is a folder or a URL. The weights are their running average where there is one, unless
-    `average` is off.
+    `where` is a folder, a URL, or one of `published()`. The weights are their running average where
+    there is one, unless `average` is off.
 
     Raises:
         UserError: when there is no good checkpoint.
