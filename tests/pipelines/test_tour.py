@@ -37,8 +37,14 @@ def test_every_recipe_that_ships_can_be_loaded(name):
     load(KINDS[name.partition("_")[0]], name)
 
 
-def test_the_nano_recipe_is_what_the_quickstart_trains():
-    assert load(TrainSettings, "train_nano") == load(Tour, "quickstart").train
+def test_the_quickstart_trains_as_the_nano_recipe_does_in_fewer_samples():
+    recipe, brief = load(TrainSettings, "train_nano"), load(Tour, "quickstart").train
+    for name in ("preset", "overrides", "weights", "skip_rate"):
+        assert getattr(recipe, name) == getattr(brief, name)
+    for long, short in zip(recipe.stages, brief.stages, strict=True):
+        assert short.samples < long.samples / 4
+        for name in ("name", "batch", "micro", "resolution", "aspects"):
+            assert getattr(long, name) == getattr(short, name)
 
 
 def test_what_is_scored_was_not_trained_on():
