@@ -170,9 +170,10 @@ def _figure(row: Mapping[str, Any]) -> Figure:
     sign = "≥" if row["better"] == "higher" else "≤"
     target = "" if row["target"] is None else f"{sign} {row['target']:g}"
     value = row["value"]
+    if value is None:
+        return Figure(row["name"], "n/a", row["unit"], target)
     decimals = 0 if isinstance(value, int) or value >= 100 else 2
-    value = f"{value:,.{decimals}f}"
-    return Figure(row["name"], value, row["unit"], target)
+    return Figure(row["name"], f"{value:,.{decimals}f}", row["unit"], target)
 
 
 def _line(*cells: str) -> str:

@@ -4,7 +4,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,10 +16,13 @@ from shards.console import print_table, run_command
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. `target` is what it must reach; None where the figure only informs."""
+    """One figure. `target` is what it must reach; None where the figure only informs.
+
+    A value of None could not be had, and the unit says why: it is printed as n/a.
+    """
 
     name: str
-    value: float
+    value: float | None
     unit: str
     target: float | None = None
     better: Literal["higher", "lower"] = "higher"
@@ -35,14 +38,25 @@ def main(measure: Callable[[bool], list[Row]]) -> None:
         ] = False,
         out: Annotated[Path | None, typer.Option("--json", help="Write the rows here.")] = None,
     ) -> None:
-        rows = [asdict(row) for row in measure(quick)]
-        print_table(measure.__doc__ or "", rows, footer=machine())
+        rows = measure(quick)
+        print_rows(measure.__doc__ or "", rows, machine())
         if out:
-            record = {"machine": machine(), "commit": commit(), "rows": rows}
-            out.write_text(json.dumps(record, indent=1) + "\n")
+            write_rows(out, rows, machine())
 
     command.__doc__ = measure.__doc__
     run_command(command)
+
+
+def print_rows(title: str, rows: Sequence[Row], made_by: str) -> None:
+    """Print rows as a table; `made_by` is the machine."""
+    shown = [asdict(row) | {"value": "n/a" if row.value is None else row.value} for row in rows]
+    print_table(title, shown, footer=made_by)
+
+
+def write_rows(path: Path, rows: Sequence[Row], made_by: str) -> None:
+    """Write rows to a file as `python -m benchmarks` reads them."""
+    record = {"machine": made_by, "commit": commit(), "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def rate(work: Callable[[], int], *, seconds: float, rounds: int = 3) -> float:

@@ -48,7 +48,7 @@ def measure(quick: bool) -> list[Row]:
         *_sidecars(2 if quick else 10, 100 if quick else 1000),
         *_rendering(16 if quick else 64),
     ]
-    return rows + billion({row.name: row.value for row in rows})
+    return rows + billion({row.name: row.value for row in rows if row.value is not None})
 
 
 def billion(measured: dict[str, float]) -> list[Row]:

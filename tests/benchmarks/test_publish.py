@@ -72,6 +72,14 @@ def test_a_page_gets_tables_with_sizes_across_and_measures_down(published):
     assert filled(page, published) == page
 
 
+def test_a_value_that_could_not_be_had_is_printed_as_such():
+    row = {"name": "2048 px", "value": None, "unit": "out of memory", "target": None}
+    record = {"machine": "A machine", "commit": "abc", "rows": [row | {"better": "higher"}]}
+    (figure,) = Measured.of("gpu", record).figures
+    assert figure == Figure("2048 px", "n/a", "out of memory", "")
+    assert "| 2048 px | n/a | out of memory |" in Table.of([figure], ".").markdown()
+
+
 def table(*figures: tuple[str, str, str]) -> str:
     return Table.of([Figure(*figure, "") for figure in figures], r"(?P<across>.) (.)").markdown()
 
