@@ -128,9 +128,10 @@ def test_every_parameter_of_nano_gets_a_gradient_after_one_step():
     assert still == []
 
 
-def test_up_is_nearest_and_a_conv():
+@pytest.mark.parametrize("size", [(5, 7), (12, 13)], ids=["few pixels", "many"])
+def test_up_is_nearest_and_a_conv(size):
     up = Up(6).double()
-    x = torch.randn(2, 6, 5, 7, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 6, *size, dtype=torch.float64, requires_grad=True)
     plain = up.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
     torch.testing.assert_close(up(x), plain)
     target = torch.randn_like(plain)

@@ -131,8 +131,9 @@ class Exact(Reduction):
         return super().end()
 
     def _mean(self) -> None:
-        for gradient in _gradients(self.parameters):
-            gradient.div_(self.micro_batches)  # no rounding: it is a power of two
+        if self.micro_batches > 1:
+            for gradient in _gradients(self.parameters):
+                gradient.div_(self.micro_batches)  # no rounding: it is a power of two
 
     def _taken(self) -> list[Tensor]:
         gradients: list[Tensor] = []
