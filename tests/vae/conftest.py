@@ -1,5 +1,6 @@
 import os
 import tempfile
+from multiprocessing import set_forkserver_preload
 from pathlib import Path
 
 import numpy as np
@@ -123,8 +124,10 @@ def on_ranks(world, work, *arguments, timeout=120):
     with tempfile.TemporaryDirectory() as folder:
         # In a file: of tensors in arguments, processes would share the memory.
         torch.save((work, arguments), f"{folder}/work.pt")
+        # Ranks are forked from a process that only imports: each would spend seconds on it.
+        set_forkserver_preload(["tests.vae.conftest", "torch.distributed.fsdp"])
         started = multiprocessing.start_processes(
-            _on_rank, (world, folder), world, join=False, start_method="spawn"
+            _on_rank, (world, folder), world, join=False, start_method="forkserver"
         )
         try:
             # It returns False whenever one of them is done, and raises what one of them raised.
