@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.engine.jobs import RenderJob
 from pipelines.recipe import atlas_folder
 from shards.embedded import NOTE
-from tests.pipelines.test_cli import mistake, nonpareil
+from tests.command import mistake, nonpareil
 
 NARROW = (
     "--set", "render.size_px=[8,8]", "--set", "render.languages={en=1}",

@@ -1,7 +1,6 @@
 """The command line, as a person and as a machine meets it."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shards import encode_png
+from tests.command import COLUMNS, mistake, nonpareil, run_module
 from tests.conftest import picture
 
 ROOT = Path(__file__).parent.parent.parent
@@ -17,33 +17,6 @@ VERBS = (
     *("quickstart", "render", "atlas", "filter", "finalize", "preflight", "shards"),
     *("train", "replay", "evaluate", "export", "report"),
 )
-
-
-COLUMNS = 80
-"""How wide the terminal is in which help is read."""
-
-
-def nonpareil(*arguments, code=0, module="pipelines.cli"):
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=os.environ | {"COLUMNS": str(COLUMNS)},
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def mistake(*arguments):
-    """Run what cannot work and return its one line."""
-    done = nonpareil(*arguments, code=2)
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    return done.stderr
 
 
 def test_help_lists_every_verb_and_imports_nothing_heavy():
@@ -95,10 +68,7 @@ def test_every_verb_has_an_example_and_runs_as_a_module(verb):
     # A line of the shell stays one, so that it can be copied.
     for line in re.findall(r"Example: .*\n.+", said):
         assert "\\\n" in line
-    assert (
-        "Usage: python -m pipelines." + verb
-        in nonpareil("--help", module=f"pipelines.{verb}").stdout
-    )
+    assert f"Usage: python -m pipelines.{verb} " in run_module(f"pipelines.{verb}", "--help").stdout
     assert f"nonpareil {verb}" in (ROOT / "README.md").read_text()
 
 

@@ -13,8 +13,8 @@ from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Run
 from pipelines.finalize import describe_dataset
 from shards import UserError
+from tests.command import mistake, nonpareil
 from tests.pipelines.conftest import INLINE, SMALL_PAGES
-from tests.pipelines.test_cli import mistake, nonpareil
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pipelines.gallery import preview_recipe
 from render import DIFFICULTY, LAYOUTS, RenderSettings
 from render.picture.effects import EFFECTS
 from shards import UserError
-from tests.pipelines.test_cli import mistake, nonpareil
+from tests.command import mistake, nonpareil
 
 SMALL = {"width": 160, "height": 128, "size_px": [6, 13]}
 FEW = {"paragraph": 1.0, "vertical": 1.0, "receipt": 0.5, "web": 0.0}

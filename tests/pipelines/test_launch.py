@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from pipelines.options import places_by_name
 from pipelines.recipe import load
 from pipelines.training import Training, train_to
-from tests.pipelines.test_cli import mistake
+from tests.command import mistake
 from tests.vae.conftest import TINY, one_thread, write_shard  # noqa: F401
 from vae import TrainSettings
 

@@ -14,7 +14,7 @@ from pipelines.engine.cluster import require_head, require_shared
 from pipelines.preflight import checks
 from shards import UserError, open_store
 from shards.store import Folder
-from tests.pipelines.test_cli import nonpareil
+from tests.command import nonpareil
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -15,10 +15,10 @@ from pipelines.engine.jobs import RenderJob
 from pipelines.engine.workers import ATTEMPTS, Run
 from pipelines.preflight import checks
 from shards.inspect.check import faults
+from tests.command import nonpareil
 from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.engine.test_workers import sums
 from tests.pipelines.faulty import FaultyJob
-from tests.pipelines.test_cli import nonpareil
 from tests.pipelines.test_launch import alone, command, data, rows, same  # noqa: F401
 from tests.vae.conftest import one_thread  # noqa: F401
 
@@ -65,9 +65,6 @@ from pipelines.engine.progress import follow
 from pipelines.engine.run_options import RunOptions
 from shards.console import run_command
 from tests.pipelines.faulty import FaultyJob
-from tests.pipelines.test_cli import nonpareil
-from tests.pipelines.test_launch import alone, command, data, rows, same  # noqa: F401
-from tests.vae.conftest import one_thread  # noqa: F401
 def main(out: str, job: str, losses: int = workers.SYSTEM_RETRIES):
     workers.SYSTEM_RETRIES = losses
     follow("x", FaultyJob.model_validate_json(job), out, RunOptions("ray"))

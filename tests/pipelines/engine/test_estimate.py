@@ -9,8 +9,8 @@ from pipelines.engine.estimate import estimate
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Run
 from shards import ShardError, UserError
+from tests.command import mistake, nonpareil
 from tests.pipelines.conftest import INLINE, SMALL_PAGES
-from tests.pipelines.test_cli import mistake, nonpareil
 
 
 def contents(folder):

@@ -1,38 +1,22 @@
 """The inspection commands, as a person runs them."""
 
-import contextlib
-import io
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from shards import ShardWriter, decode
-from shards.console import run
 from shards.inspect.cli import app
+from tests.command import run_module
 from tests.conftest import make_sample, picture
 
 VERBS = [command.name or command.callback.__name__ for command in app.registered_commands]
 
 
 def shards(*arguments, code=0, cwd="."):
-    """Run a command in this process: starting Python takes longer than any of them."""
-    told = SimpleNamespace(stdout=io.StringIO(), stderr=io.StringIO())
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.chdir(cwd),
-        contextlib.redirect_stdout(told.stdout),
-        contextlib.redirect_stderr(told.stderr),
-    ):
-        patch.setattr("sys.argv", ["shards", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            run(app)
-    done = SimpleNamespace(stdout=told.stdout.getvalue(), stderr=told.stderr.getvalue())
-    assert (stop.value.code or 0) == code, done.stderr
-    return done
+    return run_module("shards", *arguments, code=code, cwd=cwd)
 
 
 def rows(done):
