@@ -48,7 +48,7 @@ def export(
         ),
     ] = "",
 ) -> None:
-    """Write a model for diffusers, as ONNX, or as its weights alone, with a card.
+    """Write a model for diffusers, as ONNX or as weights alone.
 
     The newest good checkpoint is taken, and of that the average of the weights where there is one.
     The card tells the digest of the recipe, the samples seen, the scores of the newest watch and
