@@ -70,7 +70,7 @@ def make_shard(tmp_path):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings():
     stages = (
         {

@@ -215,8 +215,12 @@ def wrap(reduce: Reduce, step: nn.Module, ranks: Ranks) -> Reduction:
 
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return full tensors, put together where ranks hold parts: to be called on all of them."""
-    return {n: t.full_tensor() if isinstance(t, DTensor) else t for n, t in tensors.items()}
+    """Return full tensors, put together where ranks hold parts: to be called on all of them.
+
+    In the order of their names, since ranks may list them in another one: safetensors does.
+    """
+    ordered = sorted(tensors.items(), key=lambda named: named[0])
+    return {n: t.full_tensor() if isinstance(t, DTensor) else t for n, t in ordered}
 
 
 def part_of(tensor: Tensor, ours: Tensor) -> Tensor:

@@ -18,23 +18,29 @@ FILES = ("model.safetensors", "average.safetensors", "optimizer.safetensors")
 NUMBERS = {"loss": torch.nan, "gradient": torch.nan, "spike": 1e6}
 
 
+def ruined(whole, kind, *places):
+    """Take steps as `whole` does, and ruin those at some n."""
+
+    def take(reduction, images, knobs, seed, balance):
+        outcome = whole(reduction, images, knobs, seed, balance)
+        if knobs.n in places:
+            for p in reduction.parameters:
+                p.grad.mul_(NUMBERS[kind])
+            outcome = outcome._replace(norm=outcome.norm * NUMBERS[kind])
+            if kind == "loss":
+                outcome.losses.mul_(torch.nan)
+        return outcome
+
+    return take
+
+
 @pytest.fixture
 def inject(monkeypatch):
     """Ruin the steps at some n, by a loss, a gradient or a spike."""
     whole = vae.training.train.take
 
     def ruin(kind, *places):
-        def take(reduction, images, knobs, seed, balance):
-            outcome = whole(reduction, images, knobs, seed, balance)
-            if knobs.n in places:
-                for p in reduction.parameters:
-                    p.grad.mul_(NUMBERS[kind])
-                outcome = outcome._replace(norm=outcome.norm * NUMBERS[kind])
-                if kind == "loss":
-                    outcome.losses.mul_(torch.nan)
-            return outcome
-
-        monkeypatch.setattr(vae.training.train, "take", take)
+        monkeypatch.setattr(vae.training.train, "take", ruined(whole, kind, *places))
 
     return ruin
 
