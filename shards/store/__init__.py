@@ -30,19 +30,23 @@ Where = str | Path | Store
 """How callers name a store: a path, a URL, or the store itself."""
 
 
+SLIPS = ("file:", "s3:", "gs:", "http:", "https:", "hf:")
+"""How a URL begins, with too few slashes perhaps: no folder is meant (`./s3:` is one)."""
+
+
 def open_store(where: Where) -> Store:
     """Open a folder's path or a URL: `file://`, `s3://`, `gs://`.
 
     Raises:
-        UserError: for another scheme, or a URL without a bucket.
+        UserError: for another scheme, a URL without a bucket, or one that lacks a slash.
     """
     if isinstance(where, Store):
         return where
     scheme, separator, _ = str(where).partition("://")
-    if isinstance(where, Path) or not separator:
+    if isinstance(where, Path) or not (separator or where.startswith(SLIPS)):
         return Folder(Path(where))
     parts = urlsplit(where)
-    if scheme == "file":
+    if separator and scheme == "file":
         return Folder(Path(unquote(parts.netloc + parts.path)))
     if scheme not in BUCKETS or not parts.netloc:
         raise UserError(

@@ -138,7 +138,9 @@ def test_a_bucket_that_is_not_there_is_one_line(s3):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["ftp://host/a", "s3://", "http://host/x"])
+@pytest.mark.parametrize(
+    "url", ["ftp://host/a", "s3://", "http://host/x", "s3:/b/p", "s3:b", "file:/x"]
+)
 def test_other_urls_are_refused(url):
     with pytest.raises(UserError, match="is not a store"):
         open_store(url)
