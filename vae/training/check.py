@@ -5,12 +5,13 @@ that cannot be opened and curricula that find no image large enough. Here is wha
 together.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from shards import UserError
+from shards.store import Folder, Store, Where, open_store
 from vae.curriculum.curriculum import Curriculum
 from vae.data.batches import Readers
-from vae.data.unindexed import Unindexed
+from vae.data.unindexed import Unindexed, is_unindexed
 from vae.training.plan import epochs
 from vae.training.settings import TrainSettings
 
@@ -48,3 +49,22 @@ def check(
     vgg = settings.vgg
     if vgg is not None and settings.largest_weights().lpips and not vgg.is_file():
         raise UserError(f"vgg={vgg} is no file; give VGG16 of torchvision, or leave it out")
+
+
+def check_apart(out: Where, read: Mapping[str, Where]) -> None:
+    """Refuse to write among what is read.
+
+    Raises:
+        UserError: when `out` is, or lies in, one of the folders or buckets that are `read`.
+    """
+    for name, where in read.items():
+        if not is_unindexed(where) and _lies_in(open_store(out), open_store(where)):
+            raise UserError(
+                f"--out {out} lies in {name}={where}, which the run reads; give a folder of its own"
+            )
+
+
+def _lies_in(store: Store, other: Store) -> bool:
+    if isinstance(store, Folder) and isinstance(other, Folder):
+        return store.path.resolve().is_relative_to(other.path.resolve())
+    return f"{store}/".startswith(f"{other}/")

@@ -21,7 +21,7 @@ from vae.data.loader import announce, load, read_so_far
 from vae.inference.memory import checkpoint_blocks
 from vae.pixels import as_image
 from vae.training.begin import begin
-from vae.training.check import check
+from vae.training.check import check, check_apart
 from vae.training.checkpoint import Checkpoint, checkpoints
 from vae.training.dropped import Dropped
 from vae.training.execution import check_shared, recomputed, reduce_on
@@ -77,6 +77,7 @@ def fit(
     """
     reduce = reduce_on(ranks.device.type) if reduce is None else reduce
     check_shared(settings.stages, ranks.world, reduce)
+    check_apart(out, {**streams, **(watched or {})})
     readers = open_streams(streams, settings.stages)
     announce(readers, loaders, rank=ranks.rank, world=ranks.world)
     curriculum = settings.curriculum(sizes_of(readers))

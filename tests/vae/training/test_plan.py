@@ -9,7 +9,7 @@ import torch
 from shards import UserError
 from vae import TrainSettings
 from vae.training.budget import GPUS
-from vae.training.check import check
+from vae.training.check import check, check_apart
 from vae.training.count import Outline
 from vae.training.plan import Mode, chosen, epochs, plan
 
@@ -126,6 +126,21 @@ def test_a_vgg_that_is_not_there_is_refused(settings, tmp_path):
     settings = altered(settings, weights={"lpips": 1.0}, vgg=tmp_path / "vgg.pth")
     with pytest.raises(UserError, match="is no file; give VGG16"):
         check(settings, settings.curriculum(SIZES), SIZES, SIZES, 1)
+
+
+def test_nothing_is_written_among_what_is_read(tmp_path):
+    photos, buckets = tmp_path / "photos", {"pages": "s3://b/pages", "web": "https://h/{0..9}.tar"}
+    read = {"general": str(photos), **buckets}
+    check_apart(tmp_path / "run", read)
+    check_apart("s3://b/pages2", read)
+    check_apart(tmp_path, read)
+    for out, name in (
+        (photos, "general"),
+        (tmp_path / "x" / ".." / "photos" / "run", "general"),
+        ("s3://b/pages/run", "pages"),
+    ):
+        with pytest.raises(UserError, match=f"lies in {name}=.*, which the run reads"):
+            check_apart(out, read)
 
 
 def test_what_can_train_passes(settings):
