@@ -58,9 +58,13 @@ def find(recipe: str) -> Path:
     if path.suffix == ".toml":
         if path.is_file():
             return path
-        raise UserError(f"recipe {recipe} does not exist; give a .toml file or one of {names()}")
+        raise UserError(
+            f"recipe {recipe} does not exist; give a .toml file or one of {', '.join(names())}"
+        )
     if recipe not in names():
-        raise UserError(f"recipe {recipe!r} does not ship; give a .toml file or one of {names()}")
+        raise UserError(
+            f"recipe {recipe!r} does not ship; give a .toml file or one of {', '.join(names())}"
+        )
     return FOLDER / f"{recipe}.toml"
 
 

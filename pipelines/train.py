@@ -119,8 +119,10 @@ def numbers(ranks: str, engine: str) -> tuple[int, int]:
     if not (first.isdecimal() and (second.isdecimal() or not dash)):
         raise UserError(f"--ranks {ranks}: give a number, as 4, or with --engine ray 2-8")
     least, largest = int(first), int(second if dash else first)
-    if not 1 <= least <= largest:
-        raise UserError(f"--ranks {ranks}: give at least 1, and the smaller number first")
+    if not least:
+        raise UserError(f"--ranks {ranks}: give at least 1")
+    if least > largest:
+        raise UserError(f"--ranks {ranks}: give the smaller number first")
     if dash and engine == "local":
         raise UserError(f"--ranks {ranks}: a range is for --engine ray; give one number")
     return least, largest

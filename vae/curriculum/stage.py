@@ -153,10 +153,10 @@ def streams_of(stages: Sequence[Stage]) -> list[str]:
 def check_stages(stages: Sequence[Stage]) -> None:
     """Raise UserError when there is no stage, or two have the same name."""
     if not stages:
-        raise UserError("stages: there is none; give at least one [[train.stages]] table")
+        raise UserError("there is no stage; give at least one [[stages]] table")
     names = [stage.name for stage in stages]
     if len(set(names)) != len(names):
-        raise UserError(f"stages: names {', '.join(names)} repeat; give each its own")
+        raise UserError(f"stages {', '.join(names)}: a name repeats; give each its own")
 
 
 def check_streams(stages: Sequence[Stage], streams: Collection[str]) -> None:

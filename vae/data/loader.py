@@ -1,7 +1,9 @@
 """Loader processes: batches at given places, made ahead of the step that wants them."""
 
 import logging
+import os
 import signal
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,6 +16,10 @@ from vae.data.batch import Batch
 from vae.data.batches import Batches, Place, Readers
 from vae.data.unindexed import Unindexed
 
+A_CORE = 8
+"""Loader processes of a rank for each core of its machine, at most (our choice: those of a bucket
+wait most of their time; more take memory and minutes to start)."""
+
 log = logging.getLogger(__name__)
 
 
@@ -21,8 +27,14 @@ def announce(readers: Readers, loaders: int, *, rank: int = 0, world: int = 1) -
     """Say of each stream without an index, on rank 0, that it resumes by skipping.
 
     Raises:
-        UserError: when it has fewer tars than ranks and loaders that are to read it.
+        UserError: when it has fewer tars than ranks and loaders that are to read it, or there are
+            far more loaders than cores.
     """
+    cores = os.cpu_count() or 1
+    if loaders > A_CORE * cores:
+        raise UserError(
+            f"loaders={loaders}: this machine has {cores} cores; give at most {A_CORE * cores}"
+        )
     for name, reader in readers.items():
         if isinstance(reader, Unindexed):
             reader.check_parts(name, world * max(1, loaders))
@@ -55,6 +67,7 @@ def load(
         isinstance(reader, ShardReader) and isinstance(reader.store, Bucket)
         for reader in batches.readers.values()
     )
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # `announce` has a limit
     loader: DataLoader[Batch | UserError] = DataLoader(
         _Attempts(batches),
         batch_size=None,

@@ -5,14 +5,14 @@ from math import lcm
 from pathlib import Path
 from typing import Any, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from shards import Settings
+from shards import Settings, UserError
 from shards.settings import digest
 from vae.curriculum.buckets import Sizes, shapes
 from vae.curriculum.curriculum import Curriculum
 from vae.curriculum.schedule import Rate
-from vae.curriculum.stage import Stage, streams_of
+from vae.curriculum.stage import Stage, check_stages, streams_of
 from vae.objective.alignment import CELL, AlignmentSettings
 from vae.objective.losses import Weights
 from vae.objective.lpips import LEAST_SIDE
@@ -52,7 +52,7 @@ class TrainSettings(Settings):
     makes one kernel of many. LPIPS sees a random crop of images above `lpips_side` px a side: VGG
     would take more memory than the model, and it judges details.
 
-    `init` is a model to start from, in place of random weights: a run, one of its steps, or a
+    `init` is a model to start from, in place of random weights: what `load_model` takes, or a
     folder for diffusers. `train` says which half learns; the other one keeps its bits
     (vae/training/start.py).
     """
@@ -98,6 +98,15 @@ class TrainSettings(Settings):
                 "samples (see docs/training.md)"
             )
         return value
+
+    @field_validator("stages")
+    @classmethod
+    def _stages_have_names(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        try:
+            check_stages(stages)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return stages
 
     @model_validator(mode="after")
     def _model_can_be_built(self) -> Self:

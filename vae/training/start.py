@@ -10,7 +10,7 @@ from safetensors.torch import load as deserialize
 from torch import Tensor
 
 from shards import StoreError, UserError
-from shards.store import Store, Where, open_store
+from shards.store import Where, open_store
 from vae.model import VAE
 from vae.settings import VAESettings
 from vae.training.checkpoint import load_model
@@ -35,15 +35,14 @@ log = logging.getLogger(__name__)
 def start_from(model: VAE, place: Where, ranks: Ranks = ALONE) -> None:
     """Give `model` the weights and latent statistics of another one.
 
-    `place` is what `open_store` takes: a run, one step of it, or what the adapter for diffusers
-    wrote, in a folder or a bucket. Of a run the average of the weights is taken where there is one.
+    `place` is what `load_model` takes, or what the adapter for diffusers wrote, in a folder or a
+    bucket. Of a run the average of the weights is taken where there is one.
     Settings that have no weights may differ; one line of the log of rank 0 says which do.
 
     Raises:
         UserError: when there is no model in `place`, or its weights have other shapes.
     """
-    store = open_store(place)
-    settings, weights = _read(store, model)
+    settings, weights = _read(place, model)
     theirs, ours = settings.model_dump(), model.settings.model_dump()
     apart = "; ".join(
         f"{name} is {ours[name]!r}, there {theirs[name]!r}"
@@ -55,13 +54,13 @@ def start_from(model: VAE, place: Where, ranks: Ranks = ALONE) -> None:
     if here != there:
         names = sorted(name for name in here | there if here.get(name) != there.get(name))
         raise UserError(
-            f"init {store} cannot be loaded: {apart or 'its settings are these'}; "
+            f"init {place} cannot be loaded: {apart or 'its settings are these'}; "
             f"{len(names)} tensors differ, the first is {names[0]} "
             f"{here.get(names[0], 'absent')}, there {there.get(names[0], 'absent')}; "
             "give the recipe its preset and overrides, or leave init out"
         )
     if apart and ranks.rank == 0:
-        log.warning("init %s: weights fit, settings differ: %s", store, apart)
+        log.warning("init %s: weights fit, settings differ: %s", place, apart)
     _fill(model.state_dict(), weights)
 
 
@@ -91,9 +90,15 @@ def freeze(model: VAE, learning: Learning) -> None:
             p.requires_grad_(learning in ("all", half))
 
 
-def _read(store: Store, model: VAE) -> tuple[VAESettings, Mapping[str, Tensor]]:
+def _read(place: Where, model: VAE) -> tuple[VAESettings, Mapping[str, Tensor]]:
+    store = open_store(place)
     if not store.exists(CONFIG):
-        read = load_model(store)
+        try:
+            read = load_model(place)
+        except StoreError:
+            raise
+        except UserError as error:
+            raise UserError(f"init: {error}") from error
         return read.settings, read.state_dict()
     # Twice ours holds any type of number; what is larger can be no model of these shapes.
     limits = {CONFIG: CONFIG_BYTES, WEIGHTS: CONFIG_BYTES + 2 * _bytes(model)}

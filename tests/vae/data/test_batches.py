@@ -22,7 +22,7 @@ from vae.curriculum.curriculum import Curriculum
 from vae.data.batch import Replaced
 from vae.data.batches import Batches, open_streams, sizes_of
 from vae.data.em import em_map
-from vae.data.loader import load
+from vae.data.loader import announce, load
 from vae.data.pictures import ImageCache, Picture
 
 
@@ -371,3 +371,9 @@ def test_fingerprints_follow_what_the_streams_hold(streams, make_shard):
     assert batches_of(moved, BOTH).fingerprints() == prints
     other = {**streams, "general": make_shard("other", "photo", 4, (40, 50))}
     assert batches_of(other, BOTH).fingerprints() != prints
+
+
+def test_far_more_loaders_than_cores_are_refused():
+    announce({}, 2)
+    with pytest.raises(UserError, match=r"loaders=100000: this machine has \d+ cores; give at"):
+        announce({}, 100_000)

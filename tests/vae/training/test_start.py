@@ -95,7 +95,7 @@ def test_a_file_that_can_be_no_such_model_is_not_read(folder, tiny):
 
 @pytest.mark.parametrize("broken", [CONFIG, WEIGHTS])
 def test_what_is_no_model_is_refused(folder, tiny, tmp_path, broken):
-    with pytest.raises(UserError, match="no good checkpoint"):
+    with pytest.raises(UserError, match=r"^init: .* no good checkpoint"):
         start_from(VAE(tiny), str(tmp_path / "nowhere"))
     (folder / broken).write_text("{}")
     with pytest.raises(UserError, match="is no model that AutoencoderNonpareil saved"):

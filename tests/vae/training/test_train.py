@@ -176,6 +176,7 @@ def test_the_loss_falls_when_one_small_shard_is_learned(settings, make_shard, tm
     [
         ({"preset": "giant"}, "choose f16c64, f16c128"),
         ({"overrides": {"width": 3}}, "width"),
+        ({"stages": ()}, "there is no stage; give at least one"),
         ({"overrides": {"colours": 4}}, "shards are read as RGB"),
         ({"sample_every": 200}, "sample_every is now watch_every; .* counts samples"),
         ({"weights": {"lpips": 1.0}}, "stage 'one': crops of 8 px a side are too small for lpips"),
