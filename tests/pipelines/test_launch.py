@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from pipelines.training import Training, train_to
 from tests.command import mistake
 from tests.vae.conftest import TINY, one_thread, write_shard  # noqa: F401
 from vae import TrainSettings
+from vae.training.ranks import ALONE
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -77,22 +79,21 @@ def run(*words, code=0):
     return done
 
 
-def start(*words):
-    return subprocess.Popen(
-        list(map(str, words)),
-        cwd=ROOT,
-        env=ONE_THREAD,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def alone(arguments):
-    """Train in this process what the command line would."""
+def alone(arguments, stop=None):
+    """Train in this process what the command line would, until its end or the step `stop`."""
     _, recipe, *streams, _, out = arguments
     places = places_by_name([stream.removeprefix("--stream=") for stream in streams], "--stream")
-    train_to(Training(load(TrainSettings, recipe), places, out))
+    training = Training(load(TrainSettings, recipe), places, out)
+    if stop is None:
+        train_to(training)
+        return
+
+    def tell(row):
+        if row["step"] == stop:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(ALONE, tell)
 
 
 def cli(arguments):
@@ -138,8 +139,12 @@ def alive(pid):
         return False
 
 
+PATIENCE_S = 250
+"""For what takes seconds; no test waits so long where nothing is wrong."""
+
+
 def wait_for(reached, process):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while not reached():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -152,45 +157,59 @@ def test_ranks_and_torchrun_train_once_and_the_same(command, tmp_path):
     done = run(*cli([*command("ranks"), "--ranks", "2"]))
     assert done.stdout.split() == [str(max((tmp_path / "ranks").glob("step-*")))]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    port = f"--master-port={29500 + os.getpid() % 1000}"
-    done = run(*torchrun, port, "-m", "pipelines.train", *command("torchrun")[1:])
+    done = run(*torchrun, "--standalone", "-m", "pipelines.train", *command("torchrun")[1:])
     assert done.stdout.split() == [str(max((tmp_path / "torchrun").glob("step-*")))]
     for out in ("ranks", "torchrun"):
         assert [row["step"] for row in rows(tmp_path / out)] == [1, 2, 3, 4, 5, 6]
         assert same(tmp_path / out, tmp_path / "alone")
 
 
+@contextmanager
+def started(*words):
+    """Start a command that does not outlive the test."""
+    with subprocess.Popen(
+        list(map(str, words)),
+        cwd=ROOT,
+        env=ONE_THREAD,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.slow
-def test_a_killed_rank_is_told_and_a_rerun_ends_the_same(command, tmp_path):
-    alone(command("alone", steps=24))
-    arguments = [*command("killed", steps=24), "--ranks", "2"]
-    process = start(*cli(arguments))
-    wait_for(lambda: len(rows(tmp_path / "killed")) >= 10, process)
-    ranks = ranks_of(process.pid)
-    os.kill(ranks[-1], signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 137
+def test_ranks_that_are_killed_and_signalled_go_on_to_the_same(command, tmp_path):
+    """A kill -9 of one, then each signal to their parent; the same command each time."""
+    arguments, out = command("out", steps=5000), tmp_path / "out"
+    before = []
+
+    def stopped(stop):
+        """Start the ranks, stop them some steps on, and return how that ended."""
+        with started(*cli([*arguments, "--ranks", "2"])) as process:
+            wait_for(lambda: len(rows(out)) >= len(before) + 10, process)
+            ranks = ranks_of(process.pid)
+            stop(process, ranks)
+            _, said = process.communicate(timeout=PATIENCE_S)
+        assert "Traceback" not in said
+        assert not any(map(alive, ranks))
+        return process.returncode, said
+
+    code, said = stopped(lambda _, ranks: os.kill(ranks[-1], signal.SIGKILL))
+    assert code == 137
     assert said.splitlines()[-1].startswith("error: rank 1 was killed by SIGKILL")
-    assert "Traceback" not in said
-    assert not any(map(alive, ranks))
-    assert max((tmp_path / "killed").glob("step-*")).name == "step-000008"
-    run(*cli(arguments))
-    assert [row["step"] for row in rows(tmp_path / "killed")] == list(range(1, 25))
-    assert same(tmp_path / "killed", tmp_path / "alone")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_to_the_parent_saves_on_all_ranks(command, tmp_path, number, code):
-    process = start(*cli([*command("out", steps=5000), "--ranks", "2"]))
-    wait_for(lambda: rows(tmp_path / "out"), process)
-    ranks = ranks_of(process.pid)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == code, said
-    assert "Traceback" not in said
-    assert not any(map(alive, ranks))
-    assert int(newest(tmp_path / "out").name[5:]) == len(rows(tmp_path / "out"))
+    assert int(newest(out).name[5:]) % 8 == 0
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        before[:] = rows(out)
+        ended, said = stopped(lambda process, _, number=number: process.send_signal(number))
+        assert ended == code, said
+        steps = int(newest(out).name[5:])
+        assert [row["step"] for row in rows(out)] == list(range(1, steps + 1))
+    alone(command("alone", steps=5000), steps)
+    assert same(out, tmp_path / "alone")
 
 
 def test_a_world_that_does_not_divide_is_refused_before_anything_is_written(command, tmp_path):
