@@ -91,7 +91,8 @@ def test_kill_9_in_the_middle_of_rendering_changes_no_byte(tmp_path):
     def kill_one_worker():
         import multiprocessing
 
-        while not list((tmp_path / "out").glob("part-*.json")):
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "out").glob("part-*.json")) and time.monotonic() < deadline:
             time.sleep(0.02)
         victim = multiprocessing.active_children()[0].pid
         os.kill(victim, signal.SIGKILL)
@@ -99,8 +100,10 @@ def test_kill_9_in_the_middle_of_rendering_changes_no_byte(tmp_path):
 
     killer = threading.Thread(target=kill_one_worker)
     killer.start()
-    list(Run(pages, tmp_path / "out", RunOptions("processes", workers=2)))
-    killer.join()
+    try:
+        list(Run(pages, tmp_path / "out", RunOptions("processes", workers=2)))
+    finally:
+        killer.join()
     list(Run(pages, tmp_path / "well", INLINE))
     assert killed
     assert sums(tmp_path / "out") == sums(tmp_path / "well")

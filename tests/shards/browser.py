@@ -10,7 +10,7 @@ from itertools import count
 from select import select
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
-PATIENCE_S = 20
+PATIENCE_S = 120
 
 
 def find_browser():
@@ -50,7 +50,7 @@ class Browser:
 
     def __exit__(self, *error):
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(PATIENCE_S)
         os.close(self._out)
         self._answers.close()
 

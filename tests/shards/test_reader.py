@@ -271,7 +271,7 @@ def bucket(s3, tmp_path):
 
 def test_a_bucket_is_read_ahead_of_use(bucket, monkeypatch):
     with ShardReader(bucket, check=True) as reader:
-        together, most = threading.Barrier(6, timeout=20), []
+        together, most = threading.Barrier(6, timeout=120), []
         read = ShardReader.get
 
         def get(self, i):

@@ -181,14 +181,13 @@ def test_sweep_takes_what_dead_processes_left_and_nothing_else(tmp_path):
 def test_what_a_killed_process_left_is_swept_before_its_parent_takes_note(tmp_path):
     store = Folder(tmp_path)
     mine = store.staging("part-000000.tar")
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    left = mine.with_name(mine.name.replace(f".{os.getpid()}.", f".{child.pid}."))
-    left.write_bytes(b"x")
-    assert store.abandoned() == []
-    child.kill()
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert store.abandoned() == [left]
-    child.wait()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        left = mine.with_name(mine.name.replace(f".{os.getpid()}.", f".{child.pid}."))
+        left.write_bytes(b"x")
+        assert store.abandoned() == []
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert store.abandoned() == [left]
 
 
 def test_staging_of_a_bucket_is_swept_on_this_machine(s3):

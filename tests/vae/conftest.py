@@ -116,7 +116,7 @@ def teacher(tmp_path_factory):
     return str(folder)
 
 
-def on_ranks(world, work, *arguments, timeout=120):
+def on_ranks(world, work, *arguments, timeout=600):
     """Run work(ranks, *arguments) in `world` new processes; return what each of them returned.
 
     It raises what a rank raised.
@@ -141,7 +141,7 @@ def on_ranks(world, work, *arguments, timeout=120):
 def _on_rank(rank, world, folder):
     torch.set_num_threads(1)
     work, arguments = torch.load(f"{folder}/work.pt", weights_only=False)
-    ranks = Ranks.join(rank, world, f"file://{folder}/meeting", timeout=60)
+    ranks = Ranks.join(rank, world, f"file://{folder}/meeting", timeout=300)
     result = work(ranks, *arguments)
     ranks.leave()
     torch.save(result, Path(folder) / f"{rank}.pt")

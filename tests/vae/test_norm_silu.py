@@ -97,8 +97,11 @@ def test_a_forked_process_has_threads_of_its_own():
     results = context.Queue()
     child = context.Process(target=_in_a_child, args=(results,), daemon=True)
     child.start()
-    assert results.get(timeout=60) == np.asarray(y).sum()
-    child.join(60)
+    try:
+        assert results.get(timeout=120) == np.asarray(y).sum()
+    finally:
+        child.kill()
+        child.join()
 
 
 def test_has_the_gradient_of_the_plain_formula():

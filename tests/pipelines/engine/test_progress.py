@@ -79,7 +79,7 @@ def test_a_store_that_refuses_the_file_does_not_stop_the_run(job, tmp_path, monk
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_run_as_interrupted(tmp_path, sent):
     out = tmp_path / "out"
-    driver = subprocess.Popen(
+    with subprocess.Popen(
         [
             *(sys.executable, "-m", "pipelines.render", "render_pages", "--out", str(out)),
             *("--engine", "inline", "--set", "samples_per_shard=2", "--set", "shards=5000"),
@@ -90,15 +90,16 @@ def test_a_signal_ends_the_run_as_interrupted(tmp_path, sent):
         env=os.environ | {"NO_COLOR": "1"},
         # A shell makes what it starts in the background deaf to SIGINT, these tests included.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 120
-    while not list(out.glob("part-*.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    driver.send_signal(sent)
-    try:
-        _, said = driver.communicate(timeout=60)
-    finally:
-        driver.kill()
+    ) as driver:
+        try:
+            deadline = time.monotonic() + 250
+            while not list(out.glob("part-*.json")) and time.monotonic() < deadline:
+                assert driver.poll() is None
+                time.sleep(0.05)
+            driver.send_signal(sent)
+            _, said = driver.communicate(timeout=250)
+        finally:
+            driver.kill()
     assert driver.returncode == 130
     assert "interrupted; run the same command again" in said
     assert "Traceback" not in said

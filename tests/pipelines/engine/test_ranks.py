@@ -30,7 +30,7 @@ def note(folder, rank):
 
 def pids(folder, world):
     """Wait until each rank has noted its process."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 250
     while len([path for path in folder.iterdir() if not path.suffix]) < world:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -49,7 +49,8 @@ def test_rank_0_tells_and_returns():
     assert told == [(0, 2), True]
 
 
-def fail(rank, world, meeting, tell, how):
+def fail(rank, world, meeting, tell, folder, how):
+    note(folder, rank)
     if rank == 1:
         if how == "mistake":
             raise UserError("no such shard")
@@ -60,7 +61,9 @@ def fail(rank, world, meeting, tell, how):
         if how == "exit":
             os._exit(7)
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.2)
+    other = pids(folder, 2)[1]
+    while alive(other):
+        time.sleep(0.02)
     # What a rank sees of another that is gone is not what ended the run.
     raise UserError("rank 0 of 2 could not meet the others")
 
@@ -74,23 +77,23 @@ def fail(rank, world, meeting, tell, how):
         ("kill", "^rank 1 was killed by SIGKILL, as one that needs more memory", 137),
     ],
 )
-def test_the_first_to_fail_ends_the_run_with_its_exit_code(how, said, code, capfd):
+def test_the_first_to_fail_ends_the_run_with_its_exit_code(how, said, code, tmp_path, capfd):
     with pytest.raises(RankDied, match=said) as failure:
-        run_ranks(fail, 2, (how,), print)
+        run_ranks(fail, 2, (tmp_path, how), print)
     assert failure.value.exit_code == code
     assert ("ZeroDivisionError: a bug" in capfd.readouterr().err) is (how == "bug")
 
 
-def test_a_full_disk_stays_what_it_is():
+def test_a_full_disk_stays_what_it_is(tmp_path):
     with pytest.raises(OSError, match="No space left") as failure:
-        run_ranks(fail, 2, ("disk",), print)
+        run_ranks(fail, 2, (tmp_path, "disk"), print)
     assert failure.value.filename == "/full"
 
 
 def wait_for_signal(rank, world, meeting, tell, folder):
     try:
         note(folder, rank)
-        time.sleep(60)
+        time.sleep(600)
     finally:
         (folder / f"{rank}.saved").touch()
 
@@ -118,11 +121,12 @@ def test_ranks_end_with_who_started_them(tmp_path):
         "from tests.pipelines.engine.test_ranks import wait_for_signal\n"
         "run_ranks(wait_for_signal, 2, (Path(sys.argv[1]),), print)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT)
-    children = pids(tmp_path, 2)
-    parent.kill()
-    parent.wait()
-    deadline = time.monotonic() + 10
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT) as parent:
+        try:
+            children = pids(tmp_path, 2)
+        finally:
+            parent.kill()
+    deadline = time.monotonic() + 120
     while any(map(alive, children)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(alive, children))
