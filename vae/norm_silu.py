@@ -23,6 +23,9 @@ from vae.compiled import compiled, spread
 EPS = np.float32(1e-6)
 """Added to the mean square: a black pixel has no direction to keep."""
 
+EPS_ = float(EPS)
+"""The same for torch: a number of NumPy's breaks the graph of torch.compile in every block."""
+
 PIXELS = 1024
 """Pixels of a block. Blocks are spread over torch's threads; the gradient of the gain is summed
 block by block, so its bits do not depend on their number."""
@@ -39,7 +42,7 @@ def norm_silu_forward(x: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     if not _compiles(x):
         dtype = torch.promote_types(x.dtype, torch.float32)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype)
-        scale = torch.rsqrt(length.square() / x.shape[1] + float(EPS))
+        scale = torch.rsqrt(length.square() / x.shape[1] + EPS_)
         return functional.silu((x * scale.to(x.dtype)).mul_(gain)), scale
     x = x.contiguous(memory_format=torch.channels_last)
     y = torch.empty_like(x)

@@ -1,6 +1,7 @@
 """How a run is executed: what changes its speed and its memory, and no number but by rounding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,8 +15,11 @@ from vae.training.reductions import Reduce
 from vae.training.settings import TrainSettings
 from vae.training.step import Step
 
+GRAPHS = 8
+"""Of a part: of the first size and of any other, of one image and of more, kept and recomputed."""
 
-def compile_parts(step: Step, backend: str = "inductor") -> None:
+
+def compile_parts(step: Step, backend: str | Callable[..., Any] = "inductor") -> None:
     """Let torch.compile make one kernel of many, a level of the model and a network at a time.
 
     Parts compile in minutes where the whole takes much longer, and they are what FSDP2 gathers. A
@@ -28,9 +32,13 @@ def compile_parts(step: Step, backend: str = "inductor") -> None:
         parts.append(objective.alignment.teacher)
     for half in (model.encoder, model.decoder):
         parts += [half.stem, *half.levels, half.middle, half.head]
-    for part in (*parts, model.decoder.finest):
-        if isinstance(part, nn.Module):
-            part.compile(backend=backend)
+    modules = [part for part in (*parts, model.decoder.finest) if isinstance(part, nn.Module)]
+    # Torch counts graphs by the code of a forward, which all parts share, and leaves what is above
+    # its limit uncompiled: by default all but eight.
+    limit = max(torch._dynamo.config.recompile_limit, GRAPHS * len(modules))  # pyright: ignore
+    torch._dynamo.config.recompile_limit = limit  # pyright: ignore
+    for module in modules:
+        module.compile(backend=backend)
 
 
 def recomputed(

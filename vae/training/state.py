@@ -1,7 +1,7 @@
 """What training changes, in one value that is saved and loaded as a whole."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,9 +71,15 @@ class State:
         self.step += 1
         self.n += knobs.samples
 
-    def shown(self) -> AbstractContextManager[None]:
-        """Let the model have what is shown and shipped: the average, if there is one, and while."""
-        return nullcontext() if self.average is None else self.average.in_place_of(self.model)
+    @contextmanager
+    def shown(self) -> Generator[None]:
+        """Let the model have what is shown and shipped, the average if there is one, for a while.
+
+        It runs uncompiled: images to look at have sizes of their own, and each might compile anew.
+        """
+        average = nullcontext() if self.average is None else self.average.in_place_of(self.model)
+        with torch.compiler.set_stance("force_eager"), average:
+            yield
 
     def roll_back(self, before: Checkpoint) -> dict[str, Any]:
         """Go back to a checkpoint from before the guard's bad steps; n goes on.

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from shards import UserError
 from tests.vae.conftest import TINY, on_ranks
@@ -15,6 +16,7 @@ from vae.data.batch import Batch
 from vae.data.unindexed import ANY_SIZE
 from vae.objective.alignment import Alignment
 from vae.objective.balance import Balance
+from vae.training.begin import begin
 from vae.training.budget import RESERVE
 from vae.training.execution import check_shared, compile_parts, recomputed, reduce_on
 from vae.training.ranks import ALONE
@@ -251,9 +253,10 @@ def test_in_bfloat16_weights_and_their_gradients_stay_float32():
 
 # Torch's own look at a tensor inside the graph.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
-def test_compiled_parts_give_the_gradients_of_the_whole():
+def test_compiled_parts_are_whole_and_give_the_gradients_of_the_whole():
     """With a backend that compiles nothing: whether the parts can be traced, not what of them."""
     outcomes = []
+    counters.clear()
     for compiled in (False, True):
         course = Course(ALONE, "exact")
         if compiled:
@@ -263,6 +266,17 @@ def test_compiled_parts_give_the_gradients_of_the_whole():
     assert size({n: outcomes[0][n] - outcomes[1][n] for n in outcomes[0]}) <= 1e-5 * size(
         outcomes[0]
     )
+    # Else torch leaves parts, or what is between them, as they are, and says so in a warning alone.
+    assert not counters["graph_break"]
+    assert not counters["unimplemented"]
+
+
+def test_what_is_watched_is_not_compiled(settings, images):
+    state, graphs = begin(settings), []
+    compile_parts(state.reduction.step, backend=lambda graph, _: graphs.append(graph))
+    with state.shown(), torch.no_grad():
+        state.model.decode(state.model.encode(images))
+    assert not graphs
 
 
 def test_blocks_are_recomputed_where_a_step_would_not_fit(settings):
