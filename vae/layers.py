@@ -69,7 +69,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, width_in, h, w) -> (b, width_out, h, w)."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(self._add, x, use_reentrant=False)
+            # Nothing inside is random.
+            return checkpoint(self._add, x, use_reentrant=False, preserve_rng_state=False)
         return self._add(x)
 
     def _add(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ there is none and 255 for all that is larger. Labels are those of rendered pages
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -94,9 +95,9 @@ def text_sums(reconstruction: Tensor, image: Tensor, em: Tensor) -> dict[str, Te
     """
     error = (reconstruction - image).detach().float()
     measures = torch.stack([error.abs().mean(1), error.square().mean(1), torch.ones_like(em) * 1.0])
-    bounds = torch.tensor(LOWEST[1:], dtype=em.dtype, device=em.device)
-    classes = torch.bucketize(em, bounds, right=True)
-    inside = [(classes == number) & (em > 0) for number in range(len(LOWEST))]
+    # Compared with plain numbers: a tensor of the bounds would be copied, and the host would wait.
+    above = [em >= lowest for lowest in LOWEST]
+    inside = [*(here & ~larger for here, larger in pairwise(above)), above[-1]]
     sums = torch.stack([(measures * mask).sum((1, 2, 3)) for mask in inside])
     return dict(zip(_SUMS, sums.flatten(), strict=True))
 

@@ -113,7 +113,8 @@ def mdms_sampled(
     """
     n = z.shape[2] * z.shape[3]
     chosen = np.stack([rng.choice(n, count, replace=False) for _ in range(len(z))])
-    index = torch.from_numpy(chosen).to(z.device)[:, None]
+    # A few kilobytes: CUDA keeps a copy of them and nobody waits.
+    index = torch.from_numpy(chosen).to(z.device, non_blocking=True)[:, None]
     z, features = (x.flatten(2).take_along_dim(index, 2) for x in (z, features))
     value, active = _mdms(z, features, margin, BLOCK)
     unbiased = (n - 1) / n * count / (count - 1)
