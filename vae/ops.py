@@ -145,7 +145,8 @@ def _summed(weight: Tensor, sums: Tensor) -> Tensor:
 
 
 def _few(x: Tensor) -> bool:
-    return len(x) * x.shape[2] * x.shape[3] < FEW
+    # A graph that is compiled or exported holds for any size, so it cannot ask.
+    return not torch.compiler.is_compiling() and len(x) * x.shape[2] * x.shape[3] < FEW
 
 
 def _autocast(x: Tensor) -> Tensor:
