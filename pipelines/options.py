@@ -12,14 +12,16 @@ RecipeArgument = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE",
-        help="A .toml file, or the name of a recipe that ships, such as render_pages.",
+        help="A .toml file, or the name of a recipe that ships, as in the example.",
         show_default=False,
     ),
 ]
 SetOption = Annotated[
     list[str],
     typer.Option(
-        "--set", metavar="A.B=VALUE", help="Override one setting of the recipe. May be given again."
+        "--set",
+        metavar="A.B=VALUE",
+        help="Override one setting of the recipe, as seed=1. May be given again.",
     ),
 ]
 OutOption = Annotated[

@@ -26,7 +26,7 @@ def plan(
         list[str],
         typer.Option(
             metavar="NAME=DIR|URL",
-            help="A stream of the recipe and its shards, to be held against what is drawn.",
+            help="A stream of the recipe and its shards: how many images fit, how often seen.",
             show_default=False,
         ),
     ] = [],  # noqa: B006 - typer copies defaults
@@ -58,7 +58,7 @@ def plan(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Draw every knob over n into a .svg or .png file.",
+            help="Draw what the curriculum decides, over the samples seen, into a .svg or .png.",
             show_default=False,
         ),
     ] = None,
@@ -194,7 +194,8 @@ class Outlook:
         plan, modes = self.plan, self.modes()
         curriculum, numbers = plan.curriculum, plan.numbers
         typer.echo(
-            f"{curriculum.samples:,} samples in {curriculum.steps:,} steps on {plan.world} ranks; "
+            f"{curriculum.samples:,} samples in {curriculum.steps:,} steps on {plan.world} "
+            f"{'rank' if plan.world == 1 else 'ranks'}; "
             f"{numbers.trained / 1e6:,.2f} M weights trained, {numbers.frozen / 1e6:,.2f} M frozen"
         )
         pairs = list(zip(plan.stretches, modes, strict=True))
@@ -285,8 +286,8 @@ def _stage_row(stretch: Stretch, mode: Mode) -> dict[str, Any]:
         "steps": stretch.steps,
         "batch": stage.batch,
         "micro": stage.micro,
-        "of a rank": stretch.parts,
-        "TFLOP/image": round(stretch.flop(mode) / images / 1e12, 4),
+        "a rank's": stretch.parts,
+        "GFLOP/image": round(stretch.flop(mode) / images / 1e9, 1),
         "PFLOP": round(stretch.flop(mode) / 1e15, 2),
     }
 
@@ -329,7 +330,7 @@ def _pace_row(stretch: Stretch, mode: Mode, world: int) -> dict[str, Any]:
         "exposed": round(pace.exposed, 4),
         "GB sent": round(pace.sent / 1e9, 2),
         "images/s": round(speed, 1),
-        "of a rank": round(speed / world, 2),
+        "a rank's": round(speed / world, 2),
         "GPU-hours": round(world * stretch.seconds(mode) / 3600, 1),
         "limit": pace.limit,
     }

@@ -36,7 +36,7 @@ def replay(
         ),
     ],
     device: Annotated[
-        str, typer.Option(metavar="NAME", help="Where the model runs: cpu, cuda or mps.")
+        str, typer.Option(metavar="NAME", help="Where the model runs: cpu, cuda, cuda:N or mps.")
     ] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -82,13 +82,18 @@ def replay_to(run: Where, n: int, streams: Mapping[str, Where], *, device: str =
             f"{run} is no training run (it has no {SETTINGS} of one); give its --out folder"
         )
     settings = TrainSettings.model_validate_json(store.read(SETTINGS))
-    with progress_bar() as bar:
-        task = bar.add_task("replay", total=None, note="")
+    bar = progress_bar()
+    task = bar.add_task("replay", total=None, note="")
 
-        def show(taken: int, steps: int) -> None:
-            bar.update(task, completed=taken, total=steps, note=f"{steps - taken} steps to go")
+    def show(taken: int, steps: int) -> None:
+        if bar.console.is_terminal:
+            bar.start()  # not before: a mistake is told in one line, without a bar
+        bar.update(task, completed=taken, total=steps, note=f"{steps - taken} steps to go")
 
+    try:
         return training.replay(settings, streams, run, n, device=device, progress=show)
+    finally:
+        bar.stop()
 
 
 def _plain(value: object) -> object:

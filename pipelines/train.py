@@ -21,8 +21,8 @@ def train(
         list[str],
         typer.Option(
             metavar="NAME=DIR|URL",
-            help="A stream of the recipe and the folder or bucket of its shards. Give it once for "
-            "each.",
+            help="A stream of the recipe and the folder or bucket of its shards, or tars by "
+            "https://, hf:// or pipe:. Give it once for each.",
         ),
     ],
     out: StoreOption,
@@ -30,7 +30,7 @@ def train(
         list[str],
         typer.Option(
             metavar="NAME=DIR|URL",
-            help="Images to score while it trains, and never to learn from. May be given again.",
+            help="Shards to score while it trains, and never to learn from. May be given again.",
         ),
     ] = [],  # noqa: B006 - typer copies defaults
     ranks: Annotated[
@@ -46,10 +46,15 @@ def train(
         typer.Option(metavar="NAME", help="Where they run: local, or ray (a cluster)."),
     ] = "local",
     loaders: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Processes that load batches; 0 = this one.")
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Processes of each rank that load batches; 0 = the rank itself.",
+        ),
     ] = 0,
     device: Annotated[
-        str, typer.Option(metavar="NAME", help="Where the model runs: cpu, cuda or mps.")
+        str, typer.Option(metavar="NAME", help="Where the model runs: cpu, cuda, cuda:N or mps.")
     ] = "cpu",
     reduce: Annotated[
         str,
@@ -65,7 +70,7 @@ def train(
         typer.Option("--dry-run", help="Train nothing; print what nonpareil plan says of the run."),
     ] = False,
     from_scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="Begin anew where no checkpoint is whole.")
+        bool, typer.Option("--from-scratch", help="Begin anew where no checkpoint is good.")
     ] = False,
     settings: SetOption = [],  # noqa: B006 - typer copies defaults
 ) -> None:

@@ -215,7 +215,7 @@ class Curriculum:
             raise IndexError(f"n={n} of a curriculum of {self.samples} samples")
         step = bisect_right(self._ends, n)
         if self.start(step) != n:
-            raise ValueError(f"no step begins at n={n}; step {step} does at {self.start(step)}")
+            raise ValueError(f"no step begins at n={n}; one does at {self.start(step)}")
         return step
 
     def _drawn(self, step: int) -> list[Draw]:

@@ -82,7 +82,7 @@ def test_a_place_outside_is_an_index_error(n):
 
 def test_a_place_inside_a_step_is_named():
     for ask in (THREE.at, THREE.draws, THREE.starts):
-        with pytest.raises(ValueError, match="no step begins at n=41; step 10 does at 40"):
+        with pytest.raises(ValueError, match="no step begins at n=41; one does at 40"):
             ask(41)
 
 
