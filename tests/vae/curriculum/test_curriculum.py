@@ -243,9 +243,9 @@ def test_a_ramp_goes_from_end_to_end_and_alike_in_an_array(by, start, end):
 
 
 def test_stages_must_exist_and_differ():
-    with pytest.raises(UserError, match="none"):
+    with pytest.raises(UserError, match="there is no stage"):
         lined_up([])
-    with pytest.raises(UserError, match="repeat"):
+    with pytest.raises(UserError, match="a name repeats"):
         lined_up([stage("a"), stage("a")])
 
 
