@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks._rows import Row, main
 from benchmarks.ray_job import ROOT, Head, free_ports, must, wait_until
 from pipelines.engine.jobs import RenderJob
+from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Run
 from vae.training.checkpoint import HEADER, checkpoints
 
@@ -25,16 +26,26 @@ skip_start = 2
 latent_batches = 2
 log_every = 1
 checkpoint_every = {every}
+watch_every = {watch}
+watch_images = 4
+watch_side = 64
+watch_read = 0
 
 [[stages]]
 name = "pages"
 samples = {samples}
 batch = 8
 micro = 2
-resolution = 64
+resolution = 32
 aspects = [1.0]
 shares = {{ pages = 1.0 }}
 """
+
+PAGES = {
+    "shards": 2,
+    "samples_per_shard": 16,
+    "render": {"width": 128, "height": 96, "size_px": [7, 14]},
+}
 
 
 def train_through_kills(folder: Path, *, steps: int) -> list[Row]:
@@ -47,13 +58,15 @@ def train_through_kills(folder: Path, *, steps: int) -> list[Row]:
         What happened, what it took, and whether the three ended the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pages = RenderJob.model_validate({"shards": 2, "samples_per_shard": 32})
-    list(Run(pages, folder / "pages"))
+    for name, seed in (("pages", 0), ("unseen", 1)):
+        pages = RenderJob.model_validate(PAGES | {"seed": seed})
+        list(Run(pages, folder / name, RunOptions("inline")))
     recipe = folder / "run.toml"
-    recipe.write_text(RECIPE.format(steps=steps, samples=8 * steps, every=max(8, steps)))
+    recipe.write_text(RECIPE.format(steps=steps, samples=8 * steps, every=steps, watch=2 * steps))
 
     def entry(out: str, *more: str) -> list[str]:
-        given = [str(recipe), "--stream", f"pages={folder / 'pages'}", "--out", str(folder / out)]
+        sets = ["--stream", f"pages={folder / 'pages'}", "--watch", f"unseen={folder / 'unseen'}"]
+        given = [str(recipe), *sets, "--out", str(folder / out)]
         return ["-m", "pipelines.train", *given, *more]
 
     (port,) = free_ports(1)
@@ -137,7 +150,7 @@ def measure(quick: bool) -> list[Row]:
             return train_through_kills(Path(name), steps=40)
     folder = ROOT / "runs" / "ray_train"
     shutil.rmtree(folder, ignore_errors=True)
-    return train_through_kills(folder, steps=400)
+    return train_through_kills(folder, steps=160)
 
 
 if __name__ == "__main__":
