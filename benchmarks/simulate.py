@@ -5,8 +5,10 @@ Work and memory are counted (vae/training/count.py); seconds follow from the har
 gloo ranks can measure on this machine stands beside what the model says of them.
 """
 
+import json
 import math
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +16,17 @@ import torch
 from torch.multiprocessing.spawn import start_processes
 
 from benchmarks._rows import Row, main
-from vae import PRESETS, VAE
+from vae import PRESETS, VAE, Stage
+from vae.curriculum.curriculum import Curriculum
 from vae.objective.losses import Objective, Weights
-from vae.training.budget import GPUS, NUMBER, RESERVE, pace, rank_memory
-from vae.training.count import Numbers, Outline, Work
-from vae.training.ranks import Ranks
+from vae.training.budget import GPU, GPUS, NUMBER, RESERVE, pace, rank_memory
+from vae.training.count import Numbers, Outline
+from vae.training.drawn import Drawn
+from vae.training.ranks import ALONE, Ranks
 from vae.training.reductions import Reduce, wrap
 from vae.training.step import Step
 
-GPU, UTILISATION = "h100", 0.5
+CARD, UTILISATION = "h100", 0.5
 """What is simulated, and the share of its peak that convs and matrix products reach."""
 
 WEIGHTS = Weights(lpips=1.0, alignment=0.5)
@@ -45,6 +49,9 @@ COPY, WRITE = 20e9, 1e9
 """Bytes a second from a GPU to memory, which a step waits for, and from there to the store, which
 it does not where checkpoints are written in the background (our choice)."""
 
+SIDE, IMAGES, STEPS = 64, 2, 6
+"""Of what gloo ranks do: px, images of a micro-batch, steps."""
+
 
 def measure(quick: bool) -> list[Row]:
     """Simulate the report's models on 8, 64 and 256 H100s; what gloo can measure beside it."""
@@ -60,7 +67,7 @@ def measure(quick: bool) -> list[Row]:
 
 
 def _steps(outline: Outline, preset: str, side: int) -> list[Row]:
-    gpu, numbers = GPUS[GPU], outline.numbers()
+    gpu, numbers = GPUS[CARD], outline.numbers()
     micro = max(1, PIXELS // side**2)
     rows: list[Row] = []
     for recompute in (False, True):
@@ -140,37 +147,111 @@ def simulate(
 
 
 def _gloo(worlds: tuple[int, ...]) -> list[Row]:
-    """Bytes that a rank of nano sends in a step, by the model and by gloo on this machine."""
+    """What ranks of nano on this machine send, wait for and draw; by the model, and by gloo.
+
+    For the model the machine is a GPU that computes as fast as one rank alone, and whose link
+    carries what gloo does.
+    """
     numbers = Outline(PRESETS["nano"], Weights()).numbers()
-    work = Work(0, 0, 0, 0, 0)
+    work = Outline(PRESETS["nano"], Weights()).work((SIDE, SIDE), IMAGES, Weights())
+    expected = _order(ALONE)
     rows: list[Row] = []
     for reduce in REDUCTIONS:
         for world in worlds:
-            step = pace(numbers, work, GPUS[GPU], utilisation=1.0, reduce=reduce, world=world)
             with tempfile.TemporaryDirectory() as folder:
                 start_processes(_rank, (world, reduce, folder), world, start_method="spawn")
-                sent = max(int((Path(folder) / f"{k}").read_text()) for k in range(world))
+                told = [json.loads((Path(folder) / f"{k}").read_text()) for k in range(world)]
+            seconds, link, idle = (
+                sum(rank[name] for rank in told) / world for name in ("seconds", "link", "idle")
+            )
+            here = GPU(0.0, work.flop / seconds, 0.0, math.inf, link, link)
+            step = pace(
+                *(numbers, work, here),
+                utilisation=1.0,
+                dtype=torch.float32,
+                reduce=reduce,
+                world=world,
+            )
             about = f"nano, {world} ranks, {reduce}"
-            rows.append(Row(f"sent in a step: {about}, by the model", step.sent / 1e6, "MB"))
-            rows.append(Row(f"sent in a step: {about}, by gloo", sent / 1e6, "MB"))
+            sent = max(rank["sent"] for rank in told)
+            waiting = 100 * step.exposed / step.seconds
+            rows += [
+                Row(f"sent in a step: {about}, by the model", step.sent / 1e6, "MB"),
+                Row(f"sent in a step: {about}, by gloo", sent / 1e6, "MB"),
+                Row(f"idle in a step: {about}, by the model", waiting, "%"),
+                Row(f"idle in a step: {about}, by gloo", 100 * idle, "%"),
+            ]
+            if reduce == REDUCTIONS[0]:
+                other = sum(rank["order"] != expected for rank in told)
+                name = f"{world} ranks whose samples come in another order"
+                rows.append(Row(name, other, "ranks", 0.0, "lower"))
     return rows
 
 
 def _rank(rank: int, world: int, reduce: Reduce, folder: str) -> None:
-    """Take three steps of a micro-batch a rank and write down what the last one sent."""
+    """Take some steps of a micro-batch a rank and write down what they took."""
     torch.set_num_threads(1)
     ranks = Ranks.join(rank, world, f"file://{folder}/meeting")
-    reduction = wrap(reduce, Step(VAE(PRESETS["nano"]), Objective()), ranks)
-    images, sent = torch.rand(2, 3, 64, 64), 0
-    for _ in range(3):
-        before = _written()
+    step = Step(VAE(PRESETS["nano"]), Objective())
+    images, rng = torch.rand(IMAGES, 3, SIDE, SIDE), np.random.default_rng(0)
+    seconds = math.inf
+    for _ in range(STEPS):
+        begun = time.thread_time()
+        step(images, Weights(), rng)[0].backward()
+        seconds = min(seconds, time.thread_time() - begun)
+    step.zero_grad()
+    reduction = wrap(reduce, step, ranks)
+    sent, before = 0, _clocks()
+    for number in range(STEPS):
+        if number == STEPS // 2:  # the first ones find their buckets and memory
+            before = _clocks()
+        written = _written()
         reduction.begin(world)
-        reduction.run(images, Weights(), np.random.default_rng(0), last=True)
+        reduction.run(images, Weights(), rng, last=True)
         reduction.end()
-        sent = _written() - before
-    ranks.barrier()
-    (Path(folder) / f"{rank}").write_text(f"{sent}")
+        sent = _written() - written
+    wall, computed, queued = (b - a for a, b in zip(before, _clocks(), strict=True))
+    told = {
+        "sent": sent,
+        "seconds": seconds,
+        "idle": max(0.0, wall - computed - queued) / (wall - queued),
+        "link": _link(ranks),
+        "order": _order(ranks),
+    }
+    (Path(folder) / f"{rank}").write_text(json.dumps(told))
     ranks.leave()
+
+
+def _link(ranks: Ranks) -> float:
+    """Bytes a second that gloo sends from one rank, the best of some."""
+    mine = torch.zeros(1, 250_000)
+    best = math.inf
+    for _ in range(STEPS):
+        ranks.barrier()
+        begun = time.perf_counter()
+        ranks.rows(mine)
+        best = min(best, time.perf_counter() - begun)
+    return (ranks.world - 1) * mine.nbytes / best
+
+
+def _order(ranks: Ranks) -> str:
+    """Return the digest of the samples that ranks draw together over three epochs."""
+    stage = {"name": "all", "samples": 768, "batch": 16, "micro": 2, "resolution": SIDE}
+    stages = [Stage.model_validate(stage | {"shares": {"a": 0.7, "b": 0.3}})]
+    sizes = np.full((128, 2), 4 * SIDE, np.uint16)
+    curriculum, drawn = Curriculum(stages, {"a": sizes, "b": sizes}), Drawn()
+    for n in curriculum.starts():
+        knobs, draws = curriculum.at(n), curriculum.draws(n)
+        for m, at in enumerate(ranks.part(knobs.micro_batches)):
+            part = draws[at * knobs.micro : (at + 1) * knobs.micro]
+            drawn.note(n, m, [f"{draw.stream}/{draw.sample}" for draw in part])
+    return drawn.take(ranks)
+
+
+def _clocks() -> tuple[float, float, float]:
+    """Seconds on the clock, of this thread at work, and of it ready while others had the cores."""
+    work, queued, _ = map(int, Path("/proc/thread-self/schedstat").read_text().split())
+    return time.perf_counter(), work / 1e9, queued / 1e9
 
 
 def _written() -> int:
