@@ -127,7 +127,8 @@ class ShardReader:
         for i in np.flatnonzero(sizes.min(1) == 0).tolist():
             with suppress(UnreadableImage, ShardError):
                 sample = self[i]
-                width, height = oriented_size(open_bounded(sample.image, sample.key))
+                image = open_bounded(sample.image, sample.key)
+                width, height = oriented_size(image, sample.key)
                 sizes[i] = min(height, MAX_SIDE), min(width, MAX_SIDE)
         return sizes
 

@@ -155,9 +155,16 @@ def open_bounded(data: bytes, name: str) -> Image.Image:
     return image
 
 
-def oriented_size(image: Image.Image) -> tuple[int, int]:
-    """Return (width, height) in px as a viewer shows it: after the camera's EXIF rotation."""
-    turned = image.getexif().get(ORIENTATION, 1) >= 5
+def oriented_size(image: Image.Image, name: str) -> tuple[int, int]:
+    """Return (width, height) in px as a viewer shows it: after the camera's EXIF rotation.
+
+    Raises:
+        UnreadableImage: naming `name`, of a PNG with broken pixels: it is read whole for that.
+    """
+    try:
+        turned = image.getexif().get(ORIENTATION, 1) >= 5
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UnreadableImage(name, "broken or truncated image data") from error
     return (image.height, image.width) if turned else image.size
 
 

@@ -183,10 +183,7 @@ class ImageSource:
         except OSError as error:
             raise UnreadableImage(place.name, error.strerror or "cannot be read") from error
         image = open_bounded(data, place.name)
-        try:
-            width, height = oriented_size(image)  # of a PNG it reads all, to find the rotation
-        except (OSError, ValueError, SyntaxError) as error:
-            raise UnreadableImage(place.name, "broken or truncated image data") from error
+        width, height = oriented_size(image, place.name)
         meta = {"kind": "photo", "source": place.name, "width": width, "height": height}
         return Sample(f"{i:09d}", data, FORMATS[str(image.format)], meta=meta)
 

@@ -158,7 +158,7 @@ class Reading:
                 continue
             try:
                 # The header tells, in a hundredth of the time.
-                width, height = oriented_size(open_bounded(taken.image, taken.key))
+                width, height = oriented_size(open_bounded(taken.image, taken.key), taken.key)
                 if height < shape[0] or width < shape[1]:
                     self.too_small += 1
                     continue
