@@ -20,11 +20,11 @@ from shards.errors import UserError
 from shards.signals import INTERRUPTED, TERMINATED
 
 FULL_DISK = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota of this disk is used up",
-    errno.EFBIG: "no file may grow larger here (see ulimit -f)",
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the quota of this disk is used up", "free some space"),
+    errno.EFBIG: ("no file may grow larger here", "raise ulimit -f"),
 }
-"""What a file system says when it takes no more bytes, and how we put it."""
+"""What a file system says when it takes no more bytes, how we put it, and what to do."""
 
 REFUSED = frozenset(
     {
@@ -80,8 +80,8 @@ def run(app: typer.Typer) -> None:
         if full is None:
             raise
         fail(
-            f"{full} ({error.filename or 'while writing'}); make room and run the "
-            "same command again: what is finished is kept"
+            f"{full[0]} ({error.filename or 'while writing'}); {full[1]} and run the same command "
+            "again: what is finished is kept"
         )
 
 

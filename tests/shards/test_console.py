@@ -38,7 +38,7 @@ def outcome(error, monkeypatch, capsys):
     [
         (UserError("corpus x is\nempty"), 2, "error: corpus x is empty\n"),
         (KeyboardInterrupt(), 130, "error: interrupted; run the same command again to continue\n"),
-        (OSError(errno.ENOSPC, "No space", "a.tar"), 2, "error: the disk is full (a.tar); make"),
+        (OSError(errno.ENOSPC, "No space", "a.tar"), 2, "error: the disk is full (a.tar); free"),
         (OSError(errno.EDQUOT, "Quota", "a.tar"), 2, "error: the quota of this disk is used up"),
         (OSError(errno.EFBIG, "File too large"), 2, "error: no file may grow larger here"),
         (
