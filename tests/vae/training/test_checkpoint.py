@@ -12,7 +12,7 @@ from shards.store.lock import LOCK, Lock
 from tests.vae.conftest import write_shard
 from vae import TrainSettings, fit, load_model
 from vae.training.checkpoint import HEADER, Checkpoint, checkpoints, newest
-from vae.training.ranks import ALONE
+from vae.training.ranks import ALONE, Ranks
 from vae.training.train import begin
 
 
@@ -180,6 +180,13 @@ def test_weights_that_are_not_finite_are_never_on_disk(settings, tmp_path):
     with pytest.raises(UserError, match=r"bias of model.safetensors is not finite after step 0"):
         snapshot.publish(open_store(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_only_the_first_rank_copies_a_checkpoint(settings, monkeypatch):
+    state, second = begin(settings), Ranks()
+    second.rank = 1
+    monkeypatch.setattr("vae.training.state._copied", lambda _: pytest.fail("a copy for nobody"))
+    assert state.snapshot("", {}, second) is None
 
 
 def test_a_full_disk_ends_the_run_and_the_checkpoints_before_stay(
