@@ -65,8 +65,9 @@ class Reduction:
     def clip(self, norm: Tensor, limit: float) -> None:
         """Scale the model's gradient, whose norm is `norm`, so that it is `limit` at most."""
         factor = (limit / (norm + 1e-6)).clamp_max(1.0)
-        for gradient in self._parts()[0]:
-            gradient.mul_(factor)
+        gradients = self._parts()[0]
+        if gradients:
+            torch._foreach_mul_(gradients, factor)  # pyright: ignore
 
     def _run(self, forward: Callable[..., Any], *arguments: Any) -> tuple[Tensor, Any]:
         total, beside = forward(*arguments)
@@ -82,10 +83,11 @@ class Reduction:
                 gradient.div_(own)
 
     def _norm(self, gradients: list[Tensor]) -> Tensor:
-        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
-        return torch.linalg.vector_norm(
-            torch.stack(norms or [torch.zeros((), device=self.ranks.device)])
-        )
+        if not gradients:
+            return torch.zeros((), device=self.ranks.device)
+        # All in a few kernels: a GPU would be done with each before the host had started the next.
+        norms = torch._foreach_norm(gradients)  # pyright: ignore
+        return torch.linalg.vector_norm(torch.stack(norms))
 
     def _parts(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return the gradients of the model and those of what else learns."""
@@ -164,7 +166,7 @@ class Fast(Reduction):
         super().__init__(step, ranks)
         learn = {name for name, p in step.named_parameters() if p.requires_grad}
         still = {*dict(step.named_parameters()), *dict(step.named_buffers())} - learn
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(step, still)  # pyright: ignore[reportPrivateUsage]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(step, still)  # pyright: ignore
         # Without device_ids DDP leaves the arguments as they are.
         with ranks.waiting("wrap the model in DDP"):
             self._wrapped = DistributedDataParallel(step, gradient_as_bucket_view=True)
