@@ -47,7 +47,10 @@ def l1(reconstruction: Tensor, image: Tensor) -> Tensor:
 def cropped(
     pair: tuple[Tensor, Tensor], side: int | None, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Cut the same place of both images of each pair, (b, c, h, w), to `side` px at most."""
+    """Cut the same place of both images of each pair, (b, c, h, w), to `side` px at most.
+
+    In channels-last order, which the convs of GPUs are made for.
+    """
     h, w = pair[0].shape[2:]
     if side is None or max(h, w) <= side:
         return pair
@@ -55,12 +58,11 @@ def cropped(
     places = [(rng.integers(h - down + 1), rng.integers(w - across + 1)) for _ in pair[0]]
 
     def cut(images: Tensor) -> Tensor:
-        return torch.stack(
-            [
-                image[:, y : y + down, x : x + across]
-                for image, (y, x) in zip(images, places, strict=True)
-            ]
-        )
+        cuts = [
+            image[:, y : y + down, x : x + across]
+            for image, (y, x) in zip(images, places, strict=True)
+        ]
+        return torch.stack(cuts).contiguous(memory_format=torch.channels_last)
 
     first, second = pair
     return cut(first), cut(second)

@@ -3,6 +3,8 @@
 from math import ceil
 from typing import cast
 
+import torch
+
 from vae.curriculum.curriculum import Knobs
 from vae.data.batches import Batches
 from vae.inference.latents import Moments, latent_moments, set_latents
@@ -28,8 +30,9 @@ def measure(model: VAE, batches: Batches, knobs: Knobs, count: int, ranks: Ranks
     mine: dict[int, Moments] = {}
     for k in (min(k, len(places) - 1) for k in share):
         step, m = places[k]
-        batch = batches[curriculum.start(steps[step]), m]
-        mine[k] = latent_moments(encoder, as_image(batch.images))
+        pixels = batches[curriculum.start(steps[step]), m].images
+        pixels = pixels.to(ranks.device, memory_format=torch.channels_last)
+        mine[k] = latent_moments(encoder, as_image(pixels))
     parts = cast(list[dict[int, Moments]], ranks.gather(mine))
     moments = {k: value for part in parts for k, value in part.items()}
     return set_latents(model, [moments[k] for k in sorted(moments)])

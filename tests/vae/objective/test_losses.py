@@ -17,7 +17,7 @@ import vae.objective.perceptual
 from shards import ImageSource, UserError
 from vae import LPIPS, VAE, AlignmentSettings, Objective, PerceptualEffLite0, Weights, to_image
 from vae.objective.alignment import Alignment
-from vae.objective.losses import build_objective, l1
+from vae.objective.losses import build_objective, cropped, l1
 from vae.objective.perceptual import load_efficientnet_lite0
 from vae.training.step import Step
 
@@ -203,6 +203,13 @@ def test_lpips_sees_the_same_crop_of_both_and_all_of_small_images():
     assert all((windows[i].mT == target[i][:, None]).all((0, 2, 3)).any() for i in range(3))
     step(image[:, :, :16], Weights(lpips=1), rng())
     assert torch.equal(seen[2][1], image[:, :, :16])
+
+
+def test_crops_are_in_the_order_of_their_images():
+    images = torch.rand(2, 3, 20, 24).contiguous(memory_format=torch.channels_last)
+    for crops in cropped((images, images), 16, np.random.default_rng(0)):
+        assert crops.shape == (2, 3, 16, 16)
+        assert crops.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_weight_without_its_term_is_named():
