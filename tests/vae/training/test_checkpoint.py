@@ -139,12 +139,13 @@ def test_a_run_goes_on_with_other_logs_and_with_data_elsewhere_and_with_nothing_
 
 
 def test_an_output_of_something_else_is_refused_untouched(settings, streams, tmp_path):
-    with pytest.raises(UserError, match=r"general is not empty and holds no settings\.json"):
-        fit(settings, streams, streams["general"])
+    other = write_shard(tmp_path / "other", "photo", 1, (20, 20))
+    with pytest.raises(UserError, match=r"other is not empty and holds no settings\.json"):
+        fit(settings, streams, other)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file is a file; give a folder"):
         fit(settings, streams, tmp_path / "file")
-    assert LOCK not in open_store(streams["general"]).names()
+    assert LOCK not in open_store(other).names()
 
 
 def test_an_output_that_another_run_uses_is_refused(settings, streams, out):
