@@ -24,8 +24,12 @@ from vae.training.plan import plan
 from vae.training.ranks import Ranks
 from vae.training.state import State
 
-TIMED = 1.5
+TIMED = 1.0
 """Seconds that a timing takes about, once it is warm."""
+
+MODES = ((False, (False, True)), (True, (False,)), (True, (True,)))
+"""Whether steps are compiled, and whether they recompute, in the order in which they are timed: to
+compile takes minutes."""
 
 STRICT = (10.0, 1000.0)
 """How many millionths loss and gradient of a float32 step may be from float64 (our choice)."""
@@ -91,11 +95,12 @@ def timings(
 ) -> Iterator[Row]:
     """Time steps of every preset, side and mode, also into `speeds`; one that fails is a row."""
     size, losses = bench.size, dict[tuple[str, int], float]()
-    for compiled, preset in product((False, True)[: 1 + size.compiles], size.presets):
+    modes = MODES if size.compiles else MODES[:1]
+    for (compiled, ways), preset in product(modes, size.presets):
         torch.compiler.reset()
         settings = bench.settings(preset, size.sides[0], compile=compiled)
         state = begin(settings, bench.ranks, "fast")
-        for recompute, side in product((False, True), size.sides):
+        for recompute, side in product(ways, size.sides):
             of = f"{preset}, {side} px, {'compiled' if compiled else 'eager'}"
             of += ", recomputed" if recompute else ", kept"
             checkpoint_blocks(state.model, recompute)

@@ -28,7 +28,8 @@ def checkpoint_blocks(model: torch.nn.Module, on: bool = True) -> None:
     It holds until it is changed and makes no difference to passes without gradients.
     """
     for module in model.modules():
-        if isinstance(module, ResBlock):
+        # To set what is set already would make compiled parts check all that they rely on again.
+        if isinstance(module, ResBlock) and module.gradient_checkpointing != on:
             module.gradient_checkpointing = on
 
 
