@@ -93,7 +93,8 @@ def replay_to(run: Where, n: int, streams: Mapping[str, Where], *, device: str =
     try:
         return training.replay(settings, streams, run, n, device=device, progress=show)
     finally:
-        bar.stop()
+        if bar.console.is_terminal:
+            bar.stop()
 
 
 def _plain(value: object) -> object:

@@ -73,8 +73,8 @@ class Unindexed:
         """Raise UserError when there are fewer tars than processes that would read them."""
         if parts > len(self.tars):
             raise UserError(
-                f"stream {stream}: {len(self.tars)} tars without an index cannot be shared by "
-                f"{parts} processes (ranks x loaders); give at most so many or more tars"
+                f"stream {stream}: {parts} processes (ranks x loaders) cannot share "
+                f"{len(self.tars)} tars without an index; start at most so many, or give more tars"
             )
 
     def read(self, part: int, parts: int, seed: int, skip: int = 0) -> Iterator[Taken]:

@@ -108,7 +108,7 @@ def test_ranks_and_loaders_read_tars_of_their_own(web):
     assert len(set.union(*held)) == 5
     assert len({key[:5] for key in first}) == 4
     assert {s.key for s in islice(stream.read(0, 1, seed=1), 20)} == keys
-    with pytest.raises(UserError, match=r"stream w: 5 tars .* by 6 processes"):
+    with pytest.raises(UserError, match=r"stream w: 6 processes .* cannot share 5 tars"):
         stream.check_parts("w", 6)
 
 

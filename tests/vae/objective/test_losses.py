@@ -142,7 +142,7 @@ def test_lpips_without_weights_says_how_to_get_them(features, tmp_path, monkeypa
     with pytest.raises(UserError, match=r"vgg=.*none.pth cannot be read \(.*No such file"):
         LPIPS(tmp_path / "none.pth")
     torch.save(Payload(), tmp_path / "evil.pth")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"cannot be read \(it holds no tensors alone\); give"):
         LPIPS(tmp_path / "evil.pth")
     save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="holds no VGG16 of torchvision"):
