@@ -85,6 +85,8 @@ def _gradient(
     if images.is_floating_point():
         state.model.double()
         state.objective.double()
+        if state.objective.alignment is not None:
+            state.objective.alignment.float()  # as it is in any precision
     outcome = gradient(state, settings, first_step(settings), images)
     gradients = [p.grad for p in state.reduction.parameters if p.grad is not None]
     return float(outcome.losses[0]), [values.double().cpu() for values in gradients]

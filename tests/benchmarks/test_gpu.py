@@ -16,6 +16,7 @@ from benchmarks.gpu import steps, training
 from benchmarks.gpu.bench import ON_GPU, Bench, Size, photographs
 from benchmarks.gpu.decode import decode
 from shards import Sample, ShardWriter, UserError, encode_png
+from tests.vae.conftest import teacher  # noqa: F401 (a fixture)
 from vae import PRESETS, VAE
 from vae.training.ranks import Ranks
 
@@ -42,6 +43,12 @@ def test_a_step_is_that_of_float64_and_less_so_in_bfloat16():
     by_name = values(rows)
     assert by_name["gradient apart: nano, 32 px, float32"] < 100
     assert by_name["gradient apart: nano, 32 px, bfloat16"] > 1000
+
+
+def test_with_a_teacher_a_step_has_the_alignment(request):
+    bench = Bench(Ranks(), SIZE, request.getfixturevalue("teacher"))
+    assert [*bench.weights][-1] == "alignment"
+    assert not missed(steps.correctness(bench))
 
 
 @pytest.mark.gpu
