@@ -81,7 +81,11 @@ class Head:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait_until(lambda: answers(self.port), START_SECONDS, f"a head on port {self.port}")
+        try:
+            wait_until(lambda: answers(self.port), START_SECONDS, f"a head on port {self.port}")
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
@@ -91,6 +95,9 @@ class Head:
         trace: TracebackType | None,
     ) -> None:
         """End this head alone."""
+        self._end()
+
+    def _end(self) -> None:
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(60)
