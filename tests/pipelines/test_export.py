@@ -4,13 +4,13 @@ import json
 import re
 import warnings
 
-import numpy as np
 import pytest
 import torch
 
 from pipelines.export import CARD, NOTE, export_to
 from shards import UserError
 from tests.vae.conftest import settings, streams  # noqa: F401 - fixtures
+from tests.vae.inference.test_export import say_the_same
 from vae import fit, load_model
 
 SCORES = {"pages.images": 6, "pages.psnr": 21.5, "pages.dct.psnr": 19.25, "pages.dct.ned": 0.5}
@@ -63,22 +63,11 @@ def test_weights_alone_are_what_a_run_hands_out(run, tmp_path):
 @pytest.mark.slow
 def test_onnx_says_what_the_model_says(run, tmp_path):
     pytest.importorskip("onnxscript")
-    import onnxruntime
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns of its own future
         out = export_to(tmp_path / "out", run, "onnx")
     assert {*contents(out)} == {"encoder.onnx", "decoder.onnx", CARD, NOTE}
-    image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 8, 12)).astype(np.float32)
-    encoder, decoder = (
-        onnxruntime.InferenceSession(out / name, providers=["CPUExecutionProvider"])
-        for name in ("encoder.onnx", "decoder.onnx")
-    )
-    (latent,) = encoder.run(["latent"], {"image": image})
-    (back,) = decoder.run(["image"], {"latent": latent})
-    with torch.no_grad():
-        expected = load_model(run)(torch.from_numpy(image))
-    np.testing.assert_allclose(back, expected, atol=2e-4, rtol=1e-3)
+    say_the_same(load_model(run), out)
     facts = json.loads((out / NOTE).read_text())
     assert facts["latents_std"] == load_model(run).latent_std.tolist()
     assert "not stated" in (out / CARD).read_text()

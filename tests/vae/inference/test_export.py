@@ -6,19 +6,18 @@ import pytest
 import torch
 
 from shards import UserError
+from tests.vae.conftest import TINY
 from vae import VAE, VAESettings
 from vae.inference.export import export_onnx
 
 
-def check(model, folder):
+def say_the_same(model, folder):
     """Both files in onnxruntime say what torch says, at sizes they were not exported with."""
     import onnxruntime
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter warns of its own future
-        paths = export_onnx(model, folder)
     encoder, decoder = (
-        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path in paths
+        onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
+        for name in ("encoder.onnx", "decoder.onnx")
     )
     rng, f = np.random.default_rng(0), model.settings.factor
     for batch, rows, columns in ((1, 1, 1), (1, 2, 5), (3, 4, 2)):
@@ -41,18 +40,22 @@ def awake(settings):
     return model
 
 
-def test_onnxruntime_says_what_torch_says_at_any_size(tiny, tmp_path):
-    pytest.importorskip("onnxscript")
-    check(awake(tiny), tmp_path)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("skip", ["local", "global"])
-def test_every_kind_of_shortcut_is_exported(tmp_path, skip):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"skip": "local", "feed_mirror": False},
+        {"skip": "global", "feed_mirror": False, "multipliers": (1, 1, 2), "patch": 1},
+    ],
+)
+def test_every_kind_of_shortcut_is_exported(tmp_path, change):
+    """That of a trained model, global-learned, is in tests/pipelines/test_export.py."""
     pytest.importorskip("onnxscript")
-    values = {"factor": 4, "channels": 6, "encoder_width": 4, "decoder_width": 4}
-    values |= {"multipliers": (1, 1, 2), "skip": skip, "mirror": True}
-    check(awake(VAESettings.model_validate(values)), tmp_path)
+    model = awake(VAESettings.model_validate(TINY | change))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporter warns of its own future
+        export_onnx(model, tmp_path)
+    say_the_same(model, tmp_path)
 
 
 def test_a_missing_package_is_named_with_a_remedy(tiny, tmp_path, monkeypatch):
