@@ -53,6 +53,8 @@ class Head:
         self.environment = os.environ | {
             "RAY_AUTH_MODE": "disabled",
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+            # On a busy machine workers that are 15 nicer than what waits for them never come.
+            "RAY_worker_niceness": "0",
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             **environment,
         }
@@ -140,17 +142,17 @@ class Head:
         with urlopen(f"{self.address}/api/jobs/", timeout=30) as answer:
             return [job for job in json.load(answer) if job["type"] == "SUBMISSION"]
 
-    def kill(self, name: str, *, least: int = 0) -> int:
+    def kill(self, name: str, *, least: int = 0, by: signal.Signals = signal.SIGKILL) -> int:
         """Kill -9 our processes whose command line begins with `name`, or are `python -m name`.
 
-        Returns how many; waits until there are `least`.
+        Returns how many; waits until there are `least`. They get another signal if `by` is one.
         """
         deadline = time.monotonic() + START_SECONDS
         while len(pids := self._named(name)) < least and time.monotonic() < deadline:
             time.sleep(0.05)
         for pid in pids:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, by)
         return len(pids)
 
     def count(self, name: str) -> int:
@@ -162,13 +164,12 @@ class Head:
 
     def _below(self, pid: int) -> Iterator[int]:
         """Yield every process below `pid`."""
-        try:
-            text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        except FileNotFoundError:
-            return
-        for child in map(int, text.split()):
-            yield from self._below(child)
-            yield child
+        # By all of its threads: the one that starts a job's driver is not the first.
+        for told in Path(f"/proc/{pid}/task").glob("*/children"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                for child in map(int, told.read_text().split()):
+                    yield from self._below(child)
+                    yield child
 
 
 def _is(pid: int, name: str) -> bool:

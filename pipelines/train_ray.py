@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Generator
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from rich.console import Console
 from pipelines.engine.cluster import Needs, connect, first_shard, require_shared, seen_by_nodes
 from pipelines.training import Training, shown
 from shards.errors import UserError
+from shards.signals import asked_to_end
 from shards.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -43,6 +45,10 @@ node, and then for each smaller number (our choice)."""
 TOLD = ("n", "step", "total", "images_per_second")
 """What Ray is given of a row of metrics."""
 
+ASKED_S = 0.1
+"""How often the driver looks whether it was asked to end; `ray job stop` kills it after 3 seconds,
+or the RAY_JOB_STOP_WAIT_TIME_S of the job's environment."""
+
 POLL_S, REPORT_S = 5.0, 60.0
 """How often ranks ask whether a node is about to be taken away, and give Ray a row of metrics. Both
 make all ranks wait for each other, so a thread beside the training does it: called in each step of
@@ -55,7 +61,8 @@ def train_on_ray(training: Training, least: int, largest: int) -> str:
     Raises:
         UserError: as `vae.fit`; when a node has not what the run needs; when ranks die again and
             again without a new checkpoint.
-        KeyboardInterrupt: after Ctrl-C, which ends the workers where they are.
+        KeyboardInterrupt: after Ctrl-C, when all have saved.
+        SystemExit: with code 143 after SIGTERM, as of `ray job stop`, likewise.
     """
     out = open_store(training.out)
     require_shared(out)
@@ -67,8 +74,7 @@ def train_on_ray(training: Training, least: int, largest: int) -> str:
     ray = connect(Needs(seen, version("torch"), gpu=training.device == "cuda"))
     with seen_by_nodes(ray, out), ExitStack() as stack:
         train = importlib.import_module("ray.train")
-        rows = importlib.import_module("ray.util.queue").Queue(actor_options={"num_cpus": 0})
-        stack.callback(rows.shutdown)
+        rows, orders = (stack.enter_context(_queue()) for _ in range(2))
         # Nothing is kept there; Ray wants a place.
         place = stack.enter_context(tempfile.TemporaryDirectory(prefix="nonpareil-ray-"))
         stack.enter_context(_following(rows, stack.enter_context(shown(training))))
@@ -77,7 +83,7 @@ def train_on_ray(training: Training, least: int, largest: int) -> str:
             world = _with_room(ray, training, allowed)
             before = _newest(out)
             try:
-                returned = _trainer(training, world, rows, place).fit().return_value
+                returned = _trained(_trainer(training, world, rows, orders, place), orders)
             except train.TrainingFailedError as error:
                 _raise_mistake(error)
                 deaths = 1 if _newest(out) != before else deaths + 1
@@ -89,8 +95,6 @@ def train_on_ray(training: Training, least: int, largest: int) -> str:
                     ) from error
                 _say(f"a rank died; going on from {_newest(out) or 'the start'}")
                 continue
-            if returned is None:
-                raise KeyboardInterrupt
             if returned:
                 return returned
             _say(f"a node is about to be taken away; going on from {_newest(out)}")
@@ -138,13 +142,41 @@ def _with_room(ray: Any, training: Training, allowed: Sequence[int]) -> int:
         _say(f"no room yet for {allowed[-1]} ranks: the cluster has {have}")
 
 
-def _trainer(training: Training, world: int, rows: Any, place: str) -> Any:
+def _trained(trainer: Any, orders: Any) -> str:
+    """Wait for what rank 0 returns; tell it when this process is asked to end, and then end.
+
+    Raises:
+        TrainingFailedError: when a rank died.
+        KeyboardInterrupt, SystemExit: as asked, when all ranks have saved or died.
+    """
+    fitting = Future[Any]()
+
+    def fit() -> None:
+        try:
+            fitting.set_result(trainer.fit())
+        except Exception as error:
+            fitting.set_exception(error)
+
+    with asked_to_end() as asked:
+        # Not in the main thread, where Ray would answer Ctrl-C itself and end the ranks.
+        threading.Thread(target=fit, daemon=True).start()
+        told = False
+        while not wait([fitting], ASKED_S).done:
+            if asked.by is not None and not told:
+                told = True
+                orders.put(asked.by)
+        if told and (fitting.exception() or not fitting.result().return_value):
+            asked.end()
+        return fitting.result().return_value
+
+
+def _trainer(training: Training, world: int, rows: Any, orders: Any, place: str) -> Any:
     train: Any = importlib.import_module("ray.train")
     torch: Any = importlib.import_module("ray.train.torch")
     gpu = training.device == "cuda"
     return torch.TorchTrainer(
         _rank,
-        train_loop_config={"training": training, "rows": rows},
+        train_loop_config={"training": training, "rows": rows, "orders": orders},
         torch_config=torch.TorchConfig(backend="cpu:gloo,cuda:nccl" if gpu else "gloo"),
         scaling_config=train.ScalingConfig(
             num_workers=world, use_gpu=gpu, resources_per_worker=bundle(training)
@@ -158,7 +190,7 @@ def _trainer(training: Training, world: int, rows: Any, place: str) -> Any:
 
 
 def _rank(config: dict[str, Any]) -> str:
-    """Be one worker. Returns the last checkpoint, or "" where all saved to make way."""
+    """Be one worker. Returns the last checkpoint, or "" where all saved because they were asked."""
     import torch
 
     from shards.signals import Asked
@@ -179,10 +211,15 @@ def _rank(config: dict[str, Any]) -> str:
         with suppress(Exception):  # who shows it may be gone; the training is not
             rows.put_nowait(row)
 
-    threading.Thread(target=_look_out, args=(train, asked, latest), daemon=True).start()
+    def obey() -> None:
+        with suppress(Exception):  # the driver has ended
+            asked.by = config["orders"].get()
+
+    for work in (lambda: _look_out(train, asked, latest), *([] if ranks.rank else [obey])):
+        threading.Thread(target=work, daemon=True).start()
     try:
         return training.fit(ranks, tell, asked)
-    except SystemExit:
+    except (SystemExit, KeyboardInterrupt):
         return ""
 
 
@@ -200,6 +237,16 @@ def _look_out(train: Any, asked: Asked, latest: dict[str, Any]) -> None:
                 train.report(row)
             if train.get_preemption_info() is not None:
                 asked.by = signal.SIGTERM
+
+
+@contextmanager
+def _queue() -> Generator[Any, None, None]:
+    """Give a queue that every process of the job sees."""
+    queue = importlib.import_module("ray.util.queue").Queue(actor_options={"num_cpus": 0})
+    try:
+        yield queue
+    finally:
+        queue.shutdown()
 
 
 @contextmanager
