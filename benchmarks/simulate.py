@@ -59,7 +59,7 @@ def measure(quick: bool) -> list[Row]:
     sides = (256, 1024) if quick else (256, 512, 1024, 2048)
     rows: list[Row] = []
     for preset in presets:
-        outline = Outline(PRESETS[preset], WEIGHTS)
+        outline = Outline(PRESETS[preset], WEIGHTS, lpips_side=512)
         for side in sides:
             rows += _steps(outline, preset, side)
         rows += _failures(outline.numbers(), preset)
