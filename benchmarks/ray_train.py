@@ -93,8 +93,8 @@ def train_through_kills(folder: Path, *, steps: int) -> list[Row]:
     taken = [json.loads(line)["step"] for line in lines]
     return [
         Row("steps", steps, "steps"),
-        Row("workers killed -9", workers, "processes"),
-        Row("drivers killed -9", drivers, "processes"),
+        Row("workers killed -9", workers, "processes", 2),
+        Row("drivers killed -9", drivers, "processes", 1),
         Row("steps when the driver died", killed, "steps"),
         Row("wall time with all restarts", seconds, "s"),
         Row("lines of metrics lost or doubled", _wrong(taken, steps), "lines", 0, "lower"),
@@ -147,7 +147,7 @@ def measure(quick: bool) -> list[Row]:
     """Train on Ray through killed workers and drivers, and compare with one process."""
     if quick:
         with tempfile.TemporaryDirectory() as name:
-            return train_through_kills(Path(name), steps=40)
+            return train_through_kills(Path(name), steps=100)
     folder = ROOT / "runs" / "ray_train"
     shutil.rmtree(folder, ignore_errors=True)
     return train_through_kills(folder, steps=160)

@@ -281,7 +281,7 @@ class Started:
         while self.at_work and _cpu_seconds(self.ranks[0].pid or 0) < cpu:
             time.sleep(0.002)
         while self.at_work and saving is not None and not _unfinished(saving):
-            time.sleep(0.0005)
+            time.sleep(0.001)
         if not self.at_work:
             return False
         for rank in self.ranks:
