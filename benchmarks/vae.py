@@ -54,16 +54,19 @@ def _memory() -> list[Row]:
                 rows.append(Row(name, kept, "GiB/image", wanted, "lower"))
     with torch.device("meta"):
         x = torch.empty(1, 3, 256, 256, dtype=torch.bfloat16)
-        for name, make in _peers(96).items():
+        for name, make in peers(96).items():
             model = make().to(torch.bfloat16)
             with SavedTensors(model) as saved:
-                _ = _autoencode(model, x)
+                _ = autoencode(model, x)
             rows.append(Row(f"memory: {name} 256 px", saved.bytes / GIB, "GiB/image"))
     return rows
 
 
-def _peers(width: int) -> dict[str, Callable[[], nn.Module]]:
-    """Make diffusers' autoencoders of this width at the finest level; the first has our layout."""
+def peers(width: int) -> dict[str, Callable[[], nn.Module]]:
+    """Return makers of diffusers' autoencoders, `width` channels wide at the finest level.
+
+    The first has our layout.
+    """
     from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
@@ -94,7 +97,8 @@ def _peers(width: int) -> dict[str, Callable[[], nn.Module]]:
     }
 
 
-def _autoencode(model: Any, x: Tensor) -> Tensor:
+def autoencode(model: Any, x: Tensor) -> Tensor:
+    """Reconstruct images (b, 3, h, w) by ours or by one of diffusers', without sampling."""
     if isinstance(model, VAE):
         return model(x)
     return _decode(model, _encode(model, x))
@@ -129,7 +133,7 @@ def _speed(side: int, rounds: int) -> list[Row]:
             with torch.no_grad():
                 z = _encode(model, image)
             parts = {
-                "step": (_autoencode, image),
+                "step": (autoencode, image),
                 "encoder": (_encode, image),
                 "decoder": (_decode, z),
             }
@@ -157,7 +161,7 @@ def _speed(side: int, rounds: int) -> list[Row]:
 
 def _models() -> dict[str, Callable[[], nn.Module]]:
     ours = VAESettings(encoder_width=WIDTH, decoder_width=WIDTH, skip="global")
-    return {"ours": lambda: VAE(ours), **_peers(WIDTH)}
+    return {"ours": lambda: VAE(ours), **peers(WIDTH)}
 
 
 def _sizes(side: int) -> list[Row]:
@@ -165,7 +169,7 @@ def _sizes(side: int) -> list[Row]:
     for name, make in _models().items():
         model = make()
         with FlopCounterMode(display=False) as counter:
-            _step(model, _autoencode, torch.zeros(1, 3, side, side), torch.float32)()
+            _step(model, autoencode, torch.zeros(1, 3, side, side), torch.float32)()
         millions = sum(p.numel() for p in model.parameters()) / 1e6
         work = counter.get_total_flops() / 1e9
         rows.append(Row(f"size: {name}, parameters", millions, "million"))
@@ -192,7 +196,7 @@ def _checkpointed(side: int, rounds: int) -> list[Row]:
     """CPU time of a step that recomputes every block, over that of one that does not."""
     model = _models()["ours"]().to(memory_format=torch.channels_last)
     x = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last)
-    step = _step(model, _autoencode, x, torch.bfloat16)
+    step = _step(model, autoencode, x, torch.bfloat16)
     seconds = {False: float("inf"), True: float("inf")}
     for _ in range(rounds):
         for on in seconds:
