@@ -152,16 +152,18 @@ def publish(folder: Path, documents: Sequence[Path]) -> None:
 
 
 def filled(text: str, folder: Path) -> str:
-    """Fill the tables of a document that lies in `folder`; one never measured stays as it is."""
+    """Fill the tables of a document in `folder`; what was never measured stays as it is."""
 
     def fill(slot: re.Match[str]) -> str:
         page = folder / "measured" / f"{slot[3]}.md"
         if slot[2] == "chart" or not page.exists():
             return slot[0]
         measured = Measured.read(page)
-        table = Table.of(measured.figures, slot[4]).markdown()
+        table = Table.of(measured.figures, slot[4])
+        if not table.rows:
+            return slot[0]
         link = f"[Every row](measured/{page.name})."
-        return f"{slot[1]}{table}\n{measured.made_by} {link}\n{slot[6]}"
+        return f"{slot[1]}{table.markdown()}\n{measured.made_by} {link}\n{slot[6]}"
 
     return SLOT.sub(fill, text)
 

@@ -29,6 +29,9 @@ PAGE = r"""
 <!-- rows never . -->
 as it stood
 <!-- end -->
+<!-- rows pages ^512 px -->
+no row yet
+<!-- end -->
 <!-- chart pages ^256 px (?P<across>en|zh)$ -->
 ![Pages a second](measured/pages.png)
 <!-- end -->
@@ -68,6 +71,7 @@ def test_a_page_gets_tables_with_sizes_across_and_measures_down(published):
     assert "| start | 1.64 | s | ≤ 2 |\n" in page
     assert "A machine, commit abc. [Every row](measured/pages.md)." in page
     assert "as it stood" in page
+    assert "no row yet\n<!-- end -->" in page
     assert (published / "measured" / "pages.png").read_bytes().startswith(b"\x89PNG")
     assert filled(page, published) == page
 
