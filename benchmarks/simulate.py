@@ -10,12 +10,14 @@ import math
 import tempfile
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
 from torch.multiprocessing.spawn import start_processes
 
 from benchmarks._rows import Row, main
+from pipelines.engine.ranks import end_now
 from vae import PRESETS, VAE, Stage
 from vae.curriculum.curriculum import Curriculum
 from vae.objective.losses import Objective, Weights
@@ -188,7 +190,7 @@ def _gloo(worlds: tuple[int, ...]) -> list[Row]:
     return rows
 
 
-def _rank(rank: int, world: int, reduce: Reduce, folder: str) -> None:
+def _rank(rank: int, world: int, reduce: Reduce, folder: str) -> NoReturn:
     """Take some steps of a micro-batch a rank and write down what they took."""
     torch.set_num_threads(1)
     ranks = Ranks.join(rank, world, f"file://{folder}/meeting")
@@ -220,6 +222,7 @@ def _rank(rank: int, world: int, reduce: Reduce, folder: str) -> None:
     }
     (Path(folder) / f"{rank}").write_text(json.dumps(told))
     ranks.leave()
+    end_now(0)
 
 
 def _link(ranks: Ranks) -> float:
