@@ -33,7 +33,7 @@ PRESETS: dict[str, VAESettings] = {
     f32c192   77.7 / 250.4
     small      8.6 /  27.7   f16c64 at a third of its widths, a ninth of its work: for one GPU
     tiny      0.35 /  1.22   all five levels at a twelfth, fewer blocks: comparing skips on a CPU
-                             (a step of 8 crops of 64 px takes one core 0.17 s)
+                             (a step of 8 crops of 64 px takes one core 0.10 s)
     nano      0.02 /  0.11   f16c64 that learns on two cores in minutes: the quickstart's
 
 `nano` has 0.10 more in its learned skip. It is our choice: nearly all of its work is done in the
