@@ -33,8 +33,8 @@ def test_a_stream_may_move_but_not_change(settings, tmp_path, s3):
         train_to(Training(settings, {"general": other}, tmp_path / "run"))
     url = f"{s3}/{tmp_path.name}"
     for file in sorted(first.iterdir()):
-        open_store(url).replace(file.name, file.read_bytes())
-    streams = places_by_name([f"general={url}"], "--stream")
+        open_store(f"{url}/first").replace(file.name, file.read_bytes())
+    streams = places_by_name([f"general={url}/first"], "--stream")
     assert train_to(Training(settings, streams, tmp_path / "run")) == last
     again = train_to(Training(settings, streams, f"{url}/run"))
     assert again == f"{url}/run/{Path(last).name}"
