@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shards.dataset import Dataset
-    from shards.errors import ShardError, StoreError, UnreadableImage, UserError
+    from shards.errors import ShardError, StoreError, Unreadable, UnreadableImage, UserError
     from shards.order import Order
     from shards.reader import ShardReader
     from shards.sample import RGB, Sample, decode, encode, encode_png
@@ -36,6 +36,7 @@ __all__ = [
     "Store",
     "StoreError",
     "Stream",
+    "Unreadable",
     "UnreadableImage",
     "UserError",
     "decode",
