@@ -1,6 +1,7 @@
 """The command line, as a person and as a machine meets it."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -31,6 +32,18 @@ def test_help_lists_every_verb_and_imports_nothing_heavy():
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert all(f"\n  {verb} " in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize("told", [None, "ACTIVE"])
+def test_threads_wait_asleep_unless_the_user_says_otherwise(told):
+    code = "import pipelines, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {} if told is None else {"OMP_WAIT_POLICY": told}
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, text=True, cwd=ROOT, env=environment).split() == [
+        told or "PASSIVE",
+        "False",
+    ]
 
 
 @pytest.mark.parametrize("group", [(), ("shards",)])
