@@ -25,6 +25,9 @@ class Teacher(nn.Module):
 
     The network's last LayerNorm was fitted to the last block and is left out (our choice).
     Without `load` no weights are read: something to count with.
+
+    Raises:
+        UserError: when transformers is not installed, or `source` has no such network.
     """
 
     mean: Tensor
@@ -32,6 +35,14 @@ class Teacher(nn.Module):
 
     def __init__(self, source: str, layer: int | None = None, *, load: bool = True) -> None:
         super().__init__()
+        try:
+            import transformers as _transformers
+        except ImportError as error:
+            raise UserError(
+                "the alignment needs transformers; pip install 'nonpareil[alignment]', or set its "
+                "weight to 0"
+            ) from error
+        del _transformers
         net = _load(source) if load else _bare(source)
         blocks = net.encoder.layer
         depth = len(blocks) // 2 if layer is None else layer

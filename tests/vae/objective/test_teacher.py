@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -53,6 +54,12 @@ def test_pixels_are_normalised_as_for_imagenet(teacher):
     assert white.mean((0, 2, 3)).tolist() == pytest.approx(
         [(1 - m) / s for m, s in zip(MEAN, STD, strict=True)], abs=1e-5
     )
+
+
+def test_a_missing_package_is_named_with_a_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r"pip install 'nonpareil\[alignment\]'"):
+        Teacher("facebook/dinov2-small", load=False)
 
 
 def test_a_teacher_never_learns(teacher, images):
