@@ -52,8 +52,8 @@ def filter_images(
     from pipelines.recipe import load
     from shards.numbers import parse_numbers
 
-    override = [] if images is None else [f"images={str(images.resolve())!r}"]
-    job = load(FilterJob, recipe, [*override, *settings])
+    given = {} if images is None else {"images": images.resolve()}
+    job = load(FilterJob, recipe, settings, given)
     options = RunOptions(engine, workers, parse_numbers(shards, job.count()) if shards else None)
     make_or_plan("filter", job, out, options, dry_run=dry_run, price=price, as_json=as_json)
 

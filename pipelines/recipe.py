@@ -9,9 +9,10 @@ import json
 import os
 import tomllib
 import types
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -31,13 +32,19 @@ PROGRESS = "progress.json"
 """How far a run has come; written before the first shard, so it does not make a folder occupied."""
 
 
-def load(cls: type[S], recipe: str, overrides: Sequence[str] = ()) -> S:
+def load(
+    cls: type[S],
+    recipe: str,
+    overrides: Sequence[str] = (),
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> S:
     """Read a recipe into settings.
 
     Args:
         cls: the settings class.
         recipe: a path, or the name of a file in `pipelines/recipes/` without `.toml`.
         overrides: `a.b=value` strings; values are TOML, or plain text where that does not parse.
+        given: values by the path of their setting, as they are; `overrides` come after them.
 
     Raises:
         UserError: naming the file, the key and what is allowed.
@@ -47,6 +54,8 @@ def load(cls: type[S], recipe: str, overrides: Sequence[str] = ()) -> S:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"recipe {path} cannot be read as TOML: {error}") from error
+    for setting, value in given.items():
+        _put(table, setting, value)
     for override in overrides:
         apply(table, override)
     return validate(cls, table, path.name)
@@ -91,14 +100,18 @@ def apply(table: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         raise UserError(f"--set {override}: write it as a.b=value")
-    *parents, last = path.strip().split(".")
-    place: Any = table
     try:
-        for name in parents:
-            place = place.setdefault(name, {}) if isinstance(place, dict) else place[int(name)]
-        place[last if isinstance(place, dict) else int(last)] = _value(text.strip())
+        _put(table, path.strip(), _value(text.strip()))
     except (IndexError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"--set {override}: {path} leads to no setting of the recipe") from error
+
+
+def _put(table: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    place: Any = table
+    for name in parents:
+        place = place.setdefault(name, {}) if isinstance(place, dict) else place[int(name)]
+    place[last if isinstance(place, dict) else int(last)] = value
 
 
 def validate(cls: type[S], table: dict[str, Any], file: str) -> S:

@@ -57,7 +57,7 @@ def run_tour(out: Path, images: Path | None, corpus: Path | None, settings: Sequ
     Raises:
         UserError: for a folder or corpus that cannot be used, before anything is written.
     """
-    tour = load(Tour, "quickstart", [*_given(images, corpus), *settings])
+    tour = load(Tour, "quickstart", settings, _given(images, corpus))
     jobs: dict[str, Job] = {name: getattr(tour, name) for name in (*RENDERED, *FILTERED)}
     # A missing folder or an empty corpus stops here.
     inputs = {name: job.inputs() for name, job in jobs.items()}
@@ -103,16 +103,15 @@ def choose_streams(out: Path, make: Callable[[str], None]) -> dict[str, Path]:
     return streams
 
 
-def _given(images: Path | None, corpus: Path | None) -> list[str]:
+def _given(images: Path | None, corpus: Path | None) -> dict[str, Path]:
     """Turn the two options into settings of every job."""
-    overrides: list[str] = []
+    given: dict[str, Path] = {}
     if images is not None:
-        folder = repr(str(images.resolve()))
-        overrides += [f"{name}.images={folder}" for name in FILTERED]
-        overrides += [f"{name}.render.photographs={folder}" for name in RENDERED]
+        given |= {f"{name}.images": images.resolve() for name in FILTERED}
+        given |= {f"{name}.render.photographs": images.resolve() for name in RENDERED}
     if corpus is not None:
-        overrides += [f"{name}.render.corpus={str(corpus.resolve())!r}" for name in RENDERED]
-    return overrides
+        given |= {f"{name}.render.corpus": corpus.resolve() for name in RENDERED}
+    return given
 
 
 class Clock:

@@ -118,7 +118,7 @@ def test_bad_folders_and_corpora_are_one_line(tmp_path):
 
 
 def test_one_unreadable_image_among_good_ones_is_counted(tmp_path):
-    images = tmp_path / "images"
+    images = tmp_path / "\u3000a\\b\u202f\u200d\n'\"\"\"'''=\xa0"
     images.mkdir()
     (images / "good.png").write_bytes(encode_png(picture(0, 300, 300)))
     (images / "bad.png").write_bytes(b"\x89PNG broken")

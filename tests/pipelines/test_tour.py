@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.engine.jobs import FilterJob, RenderJob
 from pipelines.recipe import load, names
-from pipelines.tour import Clock, Tour, choose_streams
+from pipelines.tour import Clock, Tour, _given, choose_streams
 from shards import ImageSource, ShardWriter, UserError
 from shards.inspect.check import faults
 from tests.command import mistake, nonpareil
@@ -122,6 +122,14 @@ def test_the_whole_path_and_again(tmp_path, images):
     assert weights == {path: path.read_bytes() for path in out.rglob("*.safetensors")}
     said = mistake("quickstart", "--out", out, *given, *LITTLE, "--set", "train.seed=9")
     assert "recipe.train.seed: 0 → 9" in said
+
+
+def test_folders_reach_every_job_as_they_are_called(tmp_path):
+    given = tmp_path / "\u3000a\\b\n'\"\u202f"
+    tour = load(Tour, "quickstart", ["pages.render.corpus=mine"], _given(given, given))
+    assert tour.photos.images == tour.documents.images == tour.unseen_photos.images == given
+    assert tour.plain.render.photographs == tour.plain.render.corpus == given
+    assert str(tour.pages.render.corpus) == "mine"
 
 
 def test_the_clock_adds_up_interrupted_steps(tmp_path):
