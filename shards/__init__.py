@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shards.dataset import Dataset
     from shards.errors import ShardError, StoreError, Unreadable, UnreadableImage, UserError
+    from shards.image import RGB, decode
     from shards.order import Order
     from shards.reader import ShardReader
-    from shards.sample import RGB, Sample, decode, encode, encode_png
+    from shards.sample import Sample, encode, encode_png
     from shards.settings import Settings, digest
     from shards.sidecar import Entry, Sidecar
     from shards.source import ImageSource
@@ -50,6 +51,7 @@ _MODULES = (
     "errors",
     "settings",
     "store",
+    "image",
     "sample",
     "sidecar",
     "dataset",

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shards.sample import RGB, Sample
+from shards.image import RGB
+from shards.sample import Sample
 
 Window = tuple[int, int, int, int]
 """A box within which something is cut or drawn: (left, top, right, bottom) px."""

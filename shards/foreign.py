@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from shards.ahead import ahead
 from shards.errors import ShardError
+from shards.image import READABLE
 from shards.index import Index, Known
 from shards.store import PARALLEL_READS, Bucket, RandomAccessFile, Store
 
@@ -29,9 +30,6 @@ MAX_HEADER = 2**20
 
 WINDOW = 2**18
 """Bytes read at once while scanning (our choice: ten photographs of 256 px)."""
-
-ALIASES = {"jpeg": "jpg"}
-"""Endings that others use, and ours for the same."""
 
 
 class Member(NamedTuple):
@@ -98,7 +96,7 @@ def key_and_ending(name: str) -> tuple[str, str] | None:
     if parts is None:
         return None
     ending = parts[2].lower()
-    return parts[1], ALIASES.get(ending, ending)
+    return parts[1], READABLE.get(ending, ending)
 
 
 def _headers(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from shards.ahead import ahead, announced
 from shards.dataset import Dataset
 from shards.errors import ShardError, StoreError, UnreadableImage, UserError
+from shards.image import open_bounded, oriented_size
 from shards.index import MAX_SIDE, Index, Place, read_index
-from shards.sample import Sample, open_bounded, oriented_size
+from shards.sample import Sample
 from shards.store import Bucket, RandomAccessFile, Where, open_store
 
 MAX_OPEN = min(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**31 // 4)
@@ -128,7 +129,7 @@ class ShardReader:
             with suppress(UnreadableImage, ShardError):
                 sample = self[i]
                 image = open_bounded(sample.image, sample.key)
-                width, height = oriented_size(image, sample.key)
+                width, height = oriented_size(image)
                 sizes[i] = min(height, MAX_SIDE), min(width, MAX_SIDE)
         return sizes
 

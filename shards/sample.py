@@ -2,7 +2,8 @@
 
 A sample is an encoded image with its text and its metadata. It is written to a WebDataset tar as
 `KEY.png` (or jpg, webp), `KEY.txt` when there is text, and `KEY.json`. Image bytes are stored as
-they came: a VAE must never learn the artefacts of a second compression.
+they came: a VAE must never learn the artefacts of a second compression. Formats that not every
+reader of tars decodes are stored as PNG, of the same pixels.
 """
 
 import io
@@ -13,31 +14,19 @@ from typing import Any, cast
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from shards.errors import ShardError, UnreadableImage
-
-RGB = NDArray[np.uint8]
-"""An image of shape (h, w, 3), uint8, sRGB in [0, 255]."""
-
-FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-"""Pillow's name of each image format we store, and its file ending inside a tar."""
-
-MAX_PIXELS = 100_000_000
-"""Largest image we open, in pixels (our choice: 10,000 x 10,000, 300 MB decoded)."""
-
-ORIENTATION = 0x0112
-"""EXIF tag of the camera's orientation; values from 5 swap width and height."""
+from shards.image import READABLE, RGB, STORED, decode
 
 
 class Sample:
     """An encoded image with what is known about it.
 
     `key` has no dot and no slash, as WebDataset splits names at the first dot; only a key that was
-    read from a foreign tar may have them, so it is no file name. `format` is one of the endings in
-    FORMATS. `meta` holds what JSON can, and dataclasses, named tuples and arrays of numbers,
-    which come back as dictionaries and lists.
+    read from a foreign tar may have them, so it is no file name. `format` is the ending of the
+    image, ours for one of FORMATS; in a shard, one of STORED. `meta` holds what JSON can, and
+    dataclasses, named tuples and arrays of numbers, which come back as dictionaries and lists.
 
     Text and metadata may be given as the bytes of their files. They are decoded when first asked
     for: the boxes of a page cost more to parse than its picture costs to read.
@@ -117,10 +106,20 @@ class Sample:
         Raises:
             UnreadableImage: when no member has a known image ending.
         """
-        for ending in FORMATS.values():
+        for ending in READABLE.values():
             if ending in files:
                 return cls(key, files[ending], ending, files.get("txt", b""), files.get("json"))
         raise UnreadableImage(key, f"no image among {sorted(files)}")
+
+    def stored(self, pixels: RGB) -> "Sample":
+        """Return it as shards hold it, `pixels` being what its image decodes to.
+
+        A format that is not STORED becomes PNG, and the metadata say `stored_from` which.
+        """
+        if self.format in STORED:
+            return self
+        meta = {**self.meta, "stored_from": self.format}
+        return Sample(self.key, encode_png(pixels), "png", self.text, meta)
 
     def pixels(self) -> RGB:
         """Decode to (h, w, 3) uint8 sRGB.
@@ -136,74 +135,6 @@ def _listed(value: object) -> list[Any]:
     if isinstance(value, tuple):
         return list(value)
     raise TypeError(type(value).__name__)
-
-
-def open_bounded(data: bytes, name: str) -> Image.Image:
-    """Read the header of an image and refuse it before any pixel is decoded if it is too large.
-
-    Raises:
-        UnreadableImage: naming `name` and the reason.
-    """
-    try:
-        image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(name, f"larger than {MAX_PIXELS:,} pixels") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UnreadableImage(name, f"not a readable {', '.join(FORMATS)} file") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise UnreadableImage(name, f"{image.width}x{image.height} exceeds {MAX_PIXELS:,} pixels")
-    return image
-
-
-def oriented_size(image: Image.Image, name: str) -> tuple[int, int]:
-    """Return (width, height) in px as a viewer shows it: after the camera's EXIF rotation.
-
-    Raises:
-        UnreadableImage: naming `name`, of a PNG with broken pixels: it is read whole for that.
-    """
-    try:
-        turned = image.getexif().get(ORIENTATION, 1) >= 5
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UnreadableImage(name, "broken or truncated image data") from error
-    return (image.height, image.width) if turned else image.size
-
-
-def decode(data: bytes, name: str) -> RGB:
-    """Decode image bytes to (h, w, 3) uint8 sRGB, turned as the camera says.
-
-    Transparency is laid over white.
-
-    Raises:
-        UnreadableImage: when the bytes are broken or larger than MAX_PIXELS.
-    """
-    image = open_bounded(data, name)
-    if image.format == "JPEG" and image.mode in ("L", "RGB"):
-        upright = image.getexif().get(ORIENTATION, 1) == 1
-        pixels = _decode_jpeg(data) if upright else None
-        if pixels is not None:
-            return pixels
-    try:
-        image = ImageOps.exif_transpose(image)
-        if image.has_transparency_data:
-            image = Image.alpha_composite(
-                Image.new("RGBA", image.size, "white"), image.convert("RGBA")
-            )
-        return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UnreadableImage(name, "broken or truncated image data") from error
-
-
-def _decode_jpeg(data: bytes) -> RGB | None:
-    """Decode grey or coloured JPEG in half the time that Pillow takes, to the same pixels.
-
-    None when anything is odd about it: Pillow then decides.
-    """
-    import simplejpeg
-
-    try:
-        return simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False)
-    except ValueError:
-        return None
 
 
 def encode_png(pixels: RGB) -> bytes:
@@ -257,5 +188,5 @@ ENCODERS = {"png": encode_png, "jpg": encode_jpeg, "webp": encode_webp}
 
 
 def encode(pixels: RGB, ending: str) -> bytes:
-    """Encode (h, w, 3) uint8 sRGB by the ending that its file will have, one of FORMATS."""
+    """Encode (h, w, 3) uint8 sRGB by the ending that its file will have, one of STORED."""
     return ENCODERS[ending](pixels)

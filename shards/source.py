@@ -13,10 +13,11 @@ from typing import Literal
 
 from shards.embedded import installed
 from shards.errors import UnreadableImage, UserError
-from shards.sample import FORMATS, Sample, open_bounded, oriented_size
+from shards.image import READABLE, format_of, open_bounded, oriented_size
+from shards.sample import Sample
 from shards.store import MAX_BYTES
 
-IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+IMAGE_ENDINGS = frozenset(f".{ending}" for ending in READABLE)
 
 Part = Literal["all", "train", "heldout"]
 
@@ -118,7 +119,7 @@ class ImageSource:
 
     @classmethod
     def folder(cls, root: Path) -> "ImageSource":
-        """Take every PNG, JPEG and WebP file below `root`, and those inside its tars.
+        """Take every image file below `root`, and those inside its tars.
 
         Raises:
             UserError: when `root` is missing, is no folder, or holds no image.
@@ -170,7 +171,7 @@ class ImageSource:
         """Read image `i` as it is stored, with its size in the metadata.
 
         Raises:
-            UnreadableImage: when the file is missing, too large or no image we store.
+            UnreadableImage: when the file is missing, too large or no image we read.
         """
         place = self.places[i]
         try:
@@ -182,10 +183,12 @@ class ImageSource:
                 data = file.read(size)
         except OSError as error:
             raise UnreadableImage(place.name, error.strerror or "cannot be read") from error
+        if len(data) < size:
+            raise UnreadableImage(place.name, f"truncated: {len(data):,} of {size:,} bytes")
         image = open_bounded(data, place.name)
-        width, height = oriented_size(image, place.name)
+        width, height = oriented_size(image)
         meta = {"kind": "photo", "source": place.name, "width": width, "height": height}
-        return Sample(f"{i:09d}", data, FORMATS[str(image.format)], meta=meta)
+        return Sample(f"{i:09d}", data, format_of(data, place.name).ending, meta=meta)
 
     def subset(self, keep: Sequence[int]) -> "ImageSource":
         """Return a source of the images at the positions `keep`."""

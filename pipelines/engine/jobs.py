@@ -22,7 +22,6 @@ from pipelines.recipe import atlas_folder, claim
 from render import Renderer, RenderSettings
 from shards import (
     ImageSource,
-    Sample,
     ShardWriter,
     Sidecar,
     Store,
@@ -106,7 +105,7 @@ class FilterJob(Job):
     """Keep the real images that pass every filter; record why the others did not.
 
     `images` is a folder, or none for the photographs that pip brought. Bytes of kept images are
-    stored as they came.
+    stored as they came, or as PNG where shards do not hold their format.
     """
 
     images: Path | None = None
@@ -144,15 +143,16 @@ class FilterJob(Job):
     def _judge(self, i: int, writer: ShardWriter) -> None:
         try:
             sample = self.source.read(i)
-            verdict = self.chain.judge(sample.pixels())
+            pixels = sample.pixels()
         except UnreadableImage as error:
             writer.drop(self.source.name(i), "unreadable", detail=error.reason)
             return
+        verdict = self.chain.judge(pixels)
         if verdict.reason is not None:
             writer.drop(self.source.name(i), verdict.reason, scores=verdict.scores)
             return
-        meta = {**sample.meta, "scores": verdict.scores}
-        writer.write(Sample(sample.key, sample.image, sample.format, meta=meta))
+        sample.meta["scores"] = verdict.scores
+        writer.write(sample.stored(pixels))
 
 
 @cache

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from shards.sample import RGB, encode_png
+from shards.image import RGB
+from shards.sample import encode_png
 
 
 def png_uri(pixels: RGB) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from shards.image import RGB
 from shards.reader import ShardReader
-from shards.sample import RGB
 
 COLUMNS = 6
 """Pictures side by side."""

@@ -36,8 +36,8 @@ def test_unreadable_image_is_named(images):
 
 
 def test_other_formats_and_huge_files_are_refused(images, monkeypatch):
-    (images / "b.png").write_bytes(b"GIF89a\x01\x00\x01\x00\x00\x00\x00;")
-    with pytest.raises(UnreadableImage, match="not a readable PNG, JPEG, WEBP file"):
+    (images / "b.png").write_bytes(b"\0\0\1\0 an icon")
+    with pytest.raises(UnreadableImage, match=r"not a readable PNG, .* file"):
         ImageSource.folder(images).read(0)
     monkeypatch.setattr("shards.source.MAX_BYTES", 3)
     with pytest.raises(UnreadableImage, match="bytes exceed 3"):

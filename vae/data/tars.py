@@ -13,10 +13,10 @@ from typing import Any, Self, cast
 
 from shards import Sample, UnreadableImage
 from shards.foreign import key_and_ending
-from shards.sample import FORMATS
+from shards.image import READABLE
 from shards.store import MAX_BYTES
 
-READ = {*FORMATS.values(), "txt", "json"}
+READ = {*READABLE.values(), "txt", "json"}
 """Endings of the files that make a sample."""
 
 MAX_HEADER = 2**16

@@ -20,7 +20,7 @@ from zlib import crc32
 import numpy as np
 
 from shards import Sample, ShardError, ShardReader, UnreadableImage, UserError
-from shards.sample import open_bounded, oriented_size
+from shards.image import open_bounded, oriented_size
 from shards.store import Where
 from shards.stream import TRIES
 from vae.data.batch import Replaced
@@ -158,7 +158,7 @@ class Reading:
                 continue
             try:
                 # The header tells, in a hundredth of the time.
-                width, height = oriented_size(open_bounded(taken.image, taken.key), taken.key)
+                width, height = oriented_size(open_bounded(taken.image, taken.key))
                 if height < shape[0] or width < shape[1]:
                     self.too_small += 1
                     continue

@@ -148,7 +148,7 @@ def test_what_breaks_is_named_and_the_rest_is_read(web):
     assert gone == {
         "0001.tar": "breaks off: unexpected end of data",
         "0003.tar": "the command that fetches it ended with 22",
-        "x": "not a readable PNG, JPEG, WEBP file",
+        "x": "not a readable PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF file",
         "y": "no image among ['cls']",
     }
     kept = {key for batch in loaded for key in batch.keys}
