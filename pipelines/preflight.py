@@ -38,8 +38,9 @@ from pipelines.engine.cluster import (
     seen_by_nodes,
     working_nodes,
 )
+from pipelines.engine.trial import try_out
 from pipelines.options import JsonOption, places_by_name
-from shards.console import print_json, print_table, run_command
+from shards.console import in_one_line, print_json, print_table, run_command
 from shards.errors import UserError
 from shards.store import open_store
 
@@ -185,6 +186,10 @@ def _check(name: str, bad: Literal["warning", "fault"], look: Callable[[], str])
         return Check(name, "ok", look())
     except UserError as error:
         return Check(name, bad, str(error))
+    except OSError as error:
+        if not (reason := in_one_line(error)):
+            raise
+        return Check(name, bad, reason)
 
 
 def _ray_here() -> str:
@@ -272,8 +277,10 @@ def _working_dir(folder: Path) -> str:
 
 
 def _output(out: str) -> str:
-    require_shared(open_store(out))
-    return out
+    store = open_store(out)
+    require_shared(store)
+    try_out(store)
+    return f"{out}: created, replaced, read and removed a file"
 
 
 def _heads() -> str:

@@ -165,8 +165,8 @@ def folder_for(out: Store) -> Generator[None, None, None]:
     """
     path = out.path if isinstance(out, Folder) else None
     made = [] if path is None else [it for it in (path, *path.parents) if not it.exists()]
-    out.make()
     try:
+        out.make()
         yield
     finally:
         with suppress(OSError):

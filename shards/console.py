@@ -74,15 +74,22 @@ def run(app: typer.Typer) -> None:
     except UserError as error:
         fail(str(error), code=error.exit_code)
     except OSError as error:
-        if error.errno in REFUSED and error.filename:
-            fail(f"{error.filename}: {error.strerror}; give another path or change its permissions")
-        full = FULL_DISK.get(error.errno or 0)
-        if full is None:
+        if not (reason := in_one_line(error)):
             raise
-        fail(
-            f"{full[0]} ({error.filename or 'while writing'}); {full[1]} and run the same command "
-            "again: what is finished is kept"
-        )
+        fail(reason)
+
+
+def in_one_line(error: OSError) -> str:
+    """Say what the operating system refused and what to do; nothing where the fault may be ours."""
+    if error.errno in REFUSED and error.filename:
+        return f"{error.filename}: {error.strerror}; give another path or change its permissions"
+    if error.errno not in FULL_DISK:
+        return ""
+    full, remedy = FULL_DISK[error.errno]
+    return (
+        f"{full} ({error.filename or 'while writing'}); {remedy} and run the same command again: "
+        "what is finished is kept"
+    )
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

@@ -7,7 +7,6 @@ that make the same shard one commits it and the other finds that the bytes agree
 """
 
 import hashlib
-import os
 import re
 import tarfile
 import zlib
@@ -20,6 +19,7 @@ from shards.errors import ShardError, UserError
 from shards.sample import Sample
 from shards.sidecar import KEY, Dropped, Entry, Sidecar, read_sidecar, shard_name
 from shards.store import Where, open_store
+from shards.store.commit import flush
 
 
 class ShardWriter:
@@ -139,7 +139,7 @@ class ShardWriter:
         tail = 2 * tarfile.BLOCKSIZE
         self._put(bytes(tail + -(self._offset + tail) % tarfile.RECORDSIZE))
         self._file.flush()
-        os.fsync(self._file.fileno())
+        flush(self._file.fileno())
         self.sidecar = Sidecar.of(
             self._entries,
             self._dropped,

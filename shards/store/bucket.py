@@ -211,13 +211,15 @@ class _RemoteFile:
 
 @contextmanager
 def _answers(url: str) -> Generator[None, None, None]:
-    """Turn an error of the object store into one line; a missing file stays what it is."""
+    """Turn an error of the object store into one line; a missing file stays what it is.
+
+    A missing bucket is none: what is written there has no place to go.
+    """
     try:
         yield
-    except FileNotFoundError:
-        raise
     except Exception as error:
-        if not type(error).__module__.startswith("obstore"):
+        no_bucket = isinstance(error, FileNotFoundError) and "NoSuchBucket" in str(error)
+        if not (no_bucket or type(error).__module__.startswith("obstore")):
             raise
         # obstore's message is a tree over many lines; what the server itself said is the point.
         said = re.search(r"<Message>(.*?)</Message>", str(error))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shards.errors import UserError
 from shards.store.base import RandomAccessFile, Store, plain
+from shards.store.commit import flush, name_if_free
 from shards.store.staging import abandoned_in, hidden
 
 
@@ -82,16 +83,13 @@ class Folder(Store):
             temporary.unlink(missing_ok=True)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file under a hidden name and link it: unlike a rename, that never overwrites."""
+        """Write a file under a hidden name, then give it its name if that is free."""
         temporary = self.staging(name)
         try:
             _write_durably(temporary, data)
-            os.link(temporary, self.path / name)
-        except FileExistsError:
-            return False
+            return name_if_free(temporary, self.path / name)
         finally:
             temporary.unlink(missing_ok=True)
-        return True
 
     def staging(self, name: str) -> Path:
         """Return a hidden path in the folder itself, from which a rename is atomic."""
@@ -151,13 +149,12 @@ class _LocalFile:
 def _write_durably(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno())
 
 
 def _flush(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        flush(handle)
     finally:
         os.close(handle)

@@ -14,8 +14,18 @@ without a pause, sample by sample)."""
 
 def hidden(path: Path) -> Path:
     """Name the file that becomes `path`: hidden, beside it, and this thread's own."""
-    owner = f"{platform.node()}.{os.getpid()}.{threading.get_ident()}"
-    return path.with_name(f".{path.name}.{owner}.tmp")
+    return path.with_name(f".{path.name}.{owner()}.tmp")
+
+
+def owner() -> str:
+    """Name this thread among those of all machines."""
+    return f"{platform.node()}.{os.getpid()}.{threading.get_ident()}"
+
+
+def is_gone(named: str) -> bool:
+    """Is this owner, as `owner` names it, of a process of this machine that lives no more?"""
+    here = re.fullmatch(rf"{re.escape(platform.node())}\.(\d+)\.\d+", named)
+    return here is not None and not alive(int(here[1]))
 
 
 def abandoned_in(folder: Path) -> list[Path]:
@@ -31,8 +41,8 @@ def abandoned_in(folder: Path) -> list[Path]:
 
 
 def _is_abandoned(path: Path) -> bool:
-    here = re.fullmatch(rf"\..*\.{re.escape(platform.node())}\.(\d+)\.\d+\.tmp", path.name)
-    if here and not alive(int(here[1])):
+    here = re.fullmatch(rf"\..*\.({re.escape(platform.node())}\.\d+\.\d+)\.tmp", path.name)
+    if here and is_gone(here[1]):
         return True
     return time.time() - path.stat().st_mtime > STALE_SECONDS
 

@@ -123,9 +123,29 @@ def test_the_repository_is_far_below_the_limit_and_more_is_refused(monkeypatch, 
 def test_an_output_must_mean_the_same_everywhere():
     for good in ("/data/pages", "s3://bucket/pages", "file:///data/pages"):
         require_shared(open_store(good))
-        assert found("output", out=good).verdict == "ok"
     with pytest.raises(UserError, match="absolute path that every node sees"):
         require_shared(Folder(Path("runs/pages")))
+
+
+def test_an_output_is_tried_and_left_as_it_was(s3, tmp_path):
+    (tmp_path / "file").write_text("")
+    for good in (f"{tmp_path}/a/b", f"file://{tmp_path}/c", f"{s3}/tried"):
+        assert found("output", out=good).verdict == "ok"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert open_store(f"{s3}/tried").names() == []
+    for bad, said in {
+        "/proc/nowhere/x": "/proc/nowhere: No such file or directory; give another path",
+        f"{tmp_path}/file/x": "is a file; give a folder",
+        "s3://nobucket/x": "The specified bucket does not exist",
+    }.items():
+        check = found("output", out=bad)
+        assert (check.verdict, said in check.note) == ("fault", True), check
+
+
+def test_an_output_that_overwrites_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(Folder, "create", lambda *given: Folder.replace(*given) or True)
+    assert "writes over a file where it should refuse to" in found("output", out=str(tmp_path)).note
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_heads_are_a_warning(monkeypatch):
