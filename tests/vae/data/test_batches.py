@@ -202,13 +202,14 @@ def test_a_broken_image_is_replaced_by_the_one_its_draw_has_an_epoch_later(tmp_p
     batches = batches_of({"s": folder}, {"s": 1.0})
     reader, order = batches.readers["s"], Order(10, 0)
     expected = []
+    reason = "not a readable PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF file"
     for at in places(batches):
         batch = batches[at]
         assert not batch.images.any()
         for key, draw in zip(batch.keys, batches.curriculum.draws(at[0]), strict=True):
             later = next(i for i in range(9) if reader[order[draw.number + 10 * i]].key != "bad0")
             assert key == f"s/{reader[order[draw.number + 10 * later]].key}"
-            expected += later * [Replaced("s", "bad0", "not a readable PNG, JPEG, WEBP file")]
+            expected += later * [Replaced("s", "bad0", reason)]
     assert [gone for at in places(batches) for gone in batches[at].replaced] == expected
     assert len(expected) > 1
 

@@ -1,0 +1,197 @@
+"""Files of other people's making, spoilt at random: each gives what it holds or a reason.
+
+A kind of file is a row of KINDS: whole files of our own making, what reads them, and the one class
+of errors that may come of it. Mutant n of a kind is always the same, so a failure can be repeated:
+`fuzz("png", [1234])`; for a long campaign, give many numbers.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import cache
+from time import process_time
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from filters import Chain, Clarity, Compression, Resolution
+from shards import UnreadableImage, UserError, decode
+from shards.image import open_bounded, oriented_size
+from tests.conftest import picture
+
+MUTANTS = 100
+"""Mutants of each kind that are tried here: a second or so of one core."""
+
+LIMIT = 10.0
+"""Seconds of CPU time that one mutant may take: far more than any needs, far less than for ever."""
+
+LARGE = 2**22
+"""Pixels above which an image is not decoded here: that would take a second."""
+
+EDGES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+"""Numbers at which counts, lengths and offsets go wrong."""
+
+
+class Kind(NamedTuple):
+    """What is spoilt: whole files, their reader and its errors, and what restores checksums."""
+
+    wholes: Callable[[], list[bytes]]
+    read: Callable[[bytes], None]
+    errors: type[UserError]
+    mend: Callable[[bytes], bytes] | None = None
+
+
+def fuzz(name: str, numbers: Iterable[int]) -> None:
+    """Read mutants of a kind; what they raise beside its errors names the mutant."""
+    kind = KINDS[name]
+    for number in numbers:
+        data = mutant(name, number)
+        start = process_time()
+        try:
+            with suppress(kind.errors):
+                kind.read(data)
+            assert process_time() - start < LIMIT
+        except BaseException as error:
+            error.add_note(f'fuzz("{name}", [{number}])')
+            raise
+
+
+def mutant(name: str, number: int) -> bytes:
+    """Spoil one of the whole files of a kind in one to four ways, half of them in their head."""
+    kind, rng = KINDS[name], np.random.default_rng([number, *name.encode()])
+    wholes = all_wholes(name)
+    data = bytearray(wholes[number % len(wholes)])
+    for _ in range(rng.integers(1, 5)):
+        reach = len(data) if rng.random() < 0.5 else min(len(data), 200)
+        at = int(rng.integers(reach + 1))
+        end = min(len(data), at + int(rng.geometric(0.02)))
+        match rng.integers(8):
+            case 0:
+                data[at:end] = rng.bytes(end - at)
+            case 1:
+                for place in rng.integers(0, len(data), 8) if data else ():
+                    data[place] ^= 1 << int(rng.integers(8))
+            case 2:
+                del data[at:end]
+            case 3:
+                data[at:at] = data[at:end]
+            case 4:
+                del data[max(at, len(data) // 8) :]
+            case 5:
+                other = wholes[rng.integers(len(wholes))]
+                data[at:end] = other[at:end]
+            case _:
+                code = str(rng.choice(["B", ">H", "<H", ">I", "<I"]))
+                room = struct.calcsize(code)
+                if at + room <= len(data):
+                    struct.pack_into(code, data, at, int(rng.choice(EDGES)) % 256**room)
+    spoilt = bytes(data)
+    return kind.mend(spoilt) if kind.mend and rng.random() < 0.7 else spoilt
+
+
+@cache
+def all_wholes(name: str) -> list[bytes]:
+    return KINDS[name].wholes()
+
+
+# Images.
+
+
+def images(form: str, *choices: dict[str, object], modes: str = "RGB") -> list[bytes]:
+    """Save small pictures, some with an alpha channel, a palette or EXIF, in a format of Pillow."""
+    page = Image.fromarray(picture(0, 48, 64))
+    ImageDraw.Draw(page).ellipse((8, 4, 60, 40), "white")
+    saved: list[bytes] = []
+    for mode in modes.split():
+        for options in choices or ({},):
+            buffer = io.BytesIO()
+            second = {"append_images": [page.rotate(180)]} if "save_all" in options else {}
+            page.convert(mode).save(buffer, form, **options, **second)
+            saved.append(buffer.getvalue())
+    return saved
+
+
+def exif() -> bytes:
+    tags = Image.Exif()
+    tags[0x0112], tags[0x010F], tags[0x011A] = 6, "camera", 72.0
+    return tags.tobytes()
+
+
+def read_image(data: bytes) -> None:
+    size = oriented_size(open_bounded(data, "x"))
+    if size[0] * size[1] > LARGE:
+        return
+    pixels = decode(data, "x")
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (*size[::-1], 3)
+    CHEAP.judge(pixels)
+
+
+CHEAP = Chain([Resolution(minimum=1), Compression(maximum=99), Clarity()])
+
+
+def with_checksums(png: bytes) -> bytes:
+    """Correct the CRC-32 of every chunk, so that what was spoilt in it is looked at."""
+    return png[:8] + b"".join(
+        png[at : at + 8 + size] + struct.pack(">I", zlib.crc32(png[at + 4 : at + 8 + size]))
+        for at, size in chunks(png)
+    )
+
+
+def chunks(png: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each chunk of a PNG begins, and how many bytes it holds."""
+    at = 8
+    while at + 8 <= len(png):
+        size = int.from_bytes(png[at : at + 4], "big")
+        yield at, size
+        at += size + 12
+
+
+FRAMES = {"save_all": True}
+"""Two pictures in one file."""
+
+KINDS = {
+    "png": Kind(
+        lambda: images("PNG", {}, {"exif": exif(), **FRAMES}, modes="1 L LA P RGB RGBA I;16"),
+        *(read_image, UnreadableImage, with_checksums),
+    ),
+    "jpeg": Kind(
+        lambda: images("JPEG", {"exif": exif()}, {"progressive": True}, modes="L RGB CMYK"),
+        *(read_image, UnreadableImage),
+    ),
+    "mpo": Kind(lambda: images("MPO", FRAMES), read_image, UnreadableImage),
+    "webp": Kind(
+        lambda: images("WEBP", {"exif": exif(), **FRAMES}, {"lossless": True}, modes="RGB RGBA"),
+        *(read_image, UnreadableImage),
+    ),
+    "tiff": Kind(
+        lambda: images(
+            "TIFF",
+            *({}, {"exif": exif(), "big_tiff": True}, {"compression": "tiff_lzw", **FRAMES}),
+            *({"compression": "jpeg"}, {"compression": "tiff_adobe_deflate"}),
+            modes="L RGB CMYK",
+        ),
+        *(read_image, UnreadableImage),
+    ),
+    "gif": Kind(
+        lambda: images("GIF", {"interlace": 1}, {"transparency": 3, **FRAMES}, modes="L P"),
+        *(read_image, UnreadableImage),
+    ),
+    "bmp": Kind(lambda: images("BMP", modes="1 L P RGB RGBA"), read_image, UnreadableImage),
+    "avif": Kind(
+        lambda: images("AVIF", {"exif": exif()}, modes="L RGB RGBA") + images("AVIF", FRAMES),
+        *(read_image, UnreadableImage),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.timeout(120)
+def test_whatever_is_spoilt_gives_what_it_holds_or_a_reason(kind):
+    for whole in all_wholes(kind):
+        KINDS[kind].read(whole)
+    fuzz(kind, range(MUTANTS))
