@@ -78,7 +78,8 @@ def evaluate_to(
     from pipelines.recipe import claim
     from shards import ShardReader
     from shards.dataset import Dataset
-    from shards.store import write_atomically
+    from shards.store import open_store, write_atomically
+    from shards.text import read_json
     from vae.training.checkpoint import newest
 
     step = newest(checkpoint)
@@ -90,7 +91,7 @@ def evaluate_to(
     claim(out, {"kind": "Scores", "recipe": recipe, "weights": step.header.weights})
     note = out / "scores.json"
     if note.exists():
-        return json.loads(note.read_text())
+        return read_json(open_store(out), note.name, "delete it, and it is made again")
     reader = Recognizer(threads=os.cpu_count() or 1) if ocr else None
     with progress_bar() as bar:
         counts = (Dataset(place).totals().samples for place in data.values())

@@ -4,7 +4,6 @@ Finalizing again replaces it; a run that makes a shard removes it, since it woul
 lies there.
 """
 
-import json
 from typing import Annotated
 
 import typer
@@ -17,6 +16,7 @@ from shards.errors import UserError
 from shards.manifest import MANIFEST, Manifest
 from shards.numbers import write_numbers
 from shards.store import Store, Where, open_store
+from shards.text import read_table
 from shards.totals import in_words
 
 
@@ -84,15 +84,15 @@ def describe_dataset(out: Where, *, allow_missing: bool = False) -> Manifest:
 
 def _recipe(store: Store) -> str:
     try:
-        return str(json.loads(store.read(NOTE))["digest"])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError) as error:
+        return str(read_table(store, NOTE, "put back what it held")["digest"])
+    except (FileNotFoundError, NotADirectoryError, KeyError) as error:
         raise UserError(f"{store} holds no {NOTE}; give the --out of a run") from error
 
 
 def _planned(store: Store) -> int:
     """Return how many shards the last run had in view; 0 where no run has told."""
     try:
-        return int(json.loads(store.read(PROGRESS))["total"])
+        return int(read_table(store, PROGRESS, "delete it or run again")["total"])
     except FileNotFoundError:
         return 0
     except (ValueError, KeyError, TypeError) as error:

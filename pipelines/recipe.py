@@ -7,6 +7,8 @@ beside every output as `recipe.json`, with a digest that names it.
 import difflib
 import json
 import os
+import re
+import reprlib
 import tomllib
 import types
 from collections.abc import Generator, Mapping, Sequence
@@ -17,9 +19,10 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from shards.errors import UserError
+from shards.errors import Unreadable, UserError, foreign
 from shards.settings import Settings, differences, digest
 from shards.store import Folder, Store, Where, open_store
+from shards.text import plain_text, read_table
 
 FOLDER = Path(__file__).parent / "recipes"
 
@@ -27,6 +30,14 @@ S = TypeVar("S", bound=Settings)
 
 NOTE = "recipe.json"
 """The resolved recipe beside the shards it makes."""
+
+LARGEST_BYTES = 2**20
+"""Most bytes of a recipe (our choice: ours have 3,000)."""
+
+MOST_PARTS = 100
+"""Most parts of a dotted key (our choice: ours have four)."""
+
+_BETWEEN_KEYS = re.compile(r"(?:^[ \t]*#.*$|[={,\n])+", re.M)
 
 PROGRESS = "progress.json"
 """How far a run has come; written before the first shard, so it does not make a folder occupied."""
@@ -50,15 +61,27 @@ def load(
         UserError: naming the file, the key and what is allowed.
     """
     path = find(recipe)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"recipe {path} cannot be read as TOML: {error}") from error
+    table = _read(path)
     for setting, value in given.items():
         _put(table, setting, value)
     for override in overrides:
         apply(table, override)
     return validate(cls, table, path.name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with foreign(f"recipe {path}", "no TOML that can be read; write it anew", Unreadable):
+        try:
+            size = path.stat().st_size
+            if size > LARGEST_BYTES:
+                raise ValueError(f"{size:,} bytes are more than {LARGEST_BYTES:,}")
+            text = plain_text(path.read_bytes())
+            # tomllib takes the square of a key's parts in time and memory.
+            if any(part.count(".") > MOST_PARTS for part in _BETWEEN_KEYS.split(text)):
+                raise ValueError(f"a key of more than {MOST_PARTS} parts")
+            return tomllib.loads(text)
+        except (OSError, ValueError) as error:
+            raise UserError(f"recipe {path} cannot be read as TOML: {error}") from error
 
 
 def find(recipe: str) -> Path:
@@ -68,7 +91,8 @@ def find(recipe: str) -> Path:
         if path.is_file():
             return path
         raise UserError(
-            f"recipe {recipe} does not exist; give a .toml file or one of {', '.join(names())}"
+            f"recipe {recipe} {'is no file' if path.exists() else 'does not exist'}; give a .toml "
+            f"file or one of {', '.join(names())}"
         )
     if recipe not in names():
         raise UserError(
@@ -132,7 +156,7 @@ def validate(cls: type[S], table: dict[str, Any], file: str) -> S:
             near = difflib.get_close_matches(str(fault["loc"][-1]), allowed, 1)
             message += f" (did you mean {near[0]}?)" if near else ""
         elif not isinstance(fault["input"], dict | list):
-            message += f" (given: {fault['input']!r})"
+            message += f" (given: {reprlib.repr(fault['input'])})"
         raise UserError(message) from error
 
 
@@ -182,7 +206,8 @@ def claimed(out: Store, identity: dict[str, Any]) -> dict[str, Any] | None:
     """
     # A recipe.json alone is left by a run that failed before it made anything.
     occupied = any(name not in (NOTE, PROGRESS) for name in out.names())
-    held = json.loads(out.read(NOTE)) if out.exists(NOTE) else None
+    remedy = "give a new --out folder, or put back what it held"
+    held = read_table(out, NOTE, remedy) if out.exists(NOTE) else None
     if occupied and not held:
         raise UserError(f"{out} is not empty and holds no recipe.json; give a new --out folder")
     if occupied and held and held.get("digest") != digest(identity):
@@ -202,7 +227,7 @@ def _resolved(identity: dict[str, Any]) -> dict[str, Any]:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

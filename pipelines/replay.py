@@ -72,6 +72,7 @@ def replay_to(run: Where, n: int, streams: Mapping[str, Where], *, device: str =
     """
     from pipelines.engine.progress import progress_bar
     from shards.store import open_store
+    from shards.text import read_settings
     from vae import TrainSettings
     from vae.training import replay as training
     from vae.training.output import SETTINGS
@@ -81,7 +82,7 @@ def replay_to(run: Where, n: int, streams: Mapping[str, Where], *, device: str =
         raise UserError(
             f"{run} is no training run (it has no {SETTINGS} of one); give its --out folder"
         )
-    settings = TrainSettings.model_validate_json(store.read(SETTINGS))
+    settings = read_settings(TrainSettings, store, SETTINGS, "put back what the run wrote")
     bar = progress_bar()
     task = bar.add_task("replay", total=None, note="")
 

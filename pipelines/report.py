@@ -5,7 +5,6 @@ What a quickstart made is shown here, a training run by pipelines/training_repor
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,15 +64,17 @@ def report_on(run: Path) -> Path:
     from pipelines.evaluation.pictures import kept, preview
     from shards import encode_png
     from shards.inspect.page import write_page
-    from shards.store import write_atomically
+    from shards.store import open_store, write_atomically
+    from shards.text import read_json, read_rows, read_table
 
     for needed in ("recipe.json", "pages", "train/metrics.jsonl", "scores/scores.json"):
         if not (run / needed).exists():
             raise UserError(
                 f"{run} has no {needed}; give the --out folder of a training or quickstart run"
             )
-    log = [json.loads(line) for line in (run / "train/metrics.jsonl").read_text().splitlines()]
-    recipe = json.loads((run / "recipe.json").read_text())
+    store, remedy = open_store(run), "make the run again in a new folder"
+    log = read_rows(store, "train/metrics.jsonl", remedy)
+    recipe = read_table(store, "recipe.json", remedy)
     stages = recipe["recipe"]["train"]["stages"]
     course = Course.of(log, stages)
     examples = list(kept(run / "scores"))
@@ -82,7 +83,7 @@ def report_on(run: Path) -> Path:
         run=run.name,
         recipe=recipe,
         stages=stages,
-        times=json.loads((run / "times.json").read_text()),
+        times=read_table(store, "times.json", remedy),
         sets=[_set(run / name) for name in SETS if (run / name / "recipe.json").exists()],
         pages=list(_pages(run / "pages")),
         kept={name: list(_kept(run / name)) for name in ("photos", "documents")},
@@ -90,7 +91,7 @@ def report_on(run: Path) -> Path:
         loss=loss_curve(log, course),
         curriculum=shares_curve(log, stages, course),
         last=log[-1],
-        scores=json.loads((run / "scores/scores.json").read_text()),
+        scores=read_json(store, "scores/scores.json", remedy),
         examples=[_figures(example) for example in examples],
     )
     (run / "preview.png").write_bytes(encode_png(preview(examples)))
@@ -142,8 +143,10 @@ def _rejected(folder: Path) -> dict[str, list[dict[str, Any]]]:
     from pipelines.engine.jobs import FilterJob
     from shards import UnreadableImage
     from shards.dataset import Dataset
+    from shards.store import open_store
+    from shards.text import read_table
 
-    note = json.loads((folder / "recipe.json").read_text())
+    note = read_table(open_store(folder), "recipe.json", "filter again into a new folder")
     source = FilterJob.model_validate(note["recipe"]).source
     position = {source.name(i): i for i in range(len(source))}
     by_reason: dict[str, list[dict[str, Any]]] = {}

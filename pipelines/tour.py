@@ -24,7 +24,8 @@ from shards import UserError
 from shards.console import print_table
 from shards.dataset import Dataset
 from shards.settings import Settings
-from shards.store import write_atomically
+from shards.store import open_store, write_atomically
+from shards.text import read_table
 from vae import TrainSettings
 
 
@@ -120,7 +121,10 @@ class Clock:
     def __init__(self, path: Path) -> None:
         """Continue the file at `path` if there is one."""
         self.path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        self.seconds: dict[str, float] = {}
+        if path.exists():
+            remedy = "delete it; the clock then starts anew"
+            self.seconds = read_table(open_store(path.parent), path.name, remedy)
 
     def run(self, step: str, work: Callable[[], Any]) -> Any:
         """Do `work`, and count its seconds for `step` also when it is interrupted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.curves import Course, line, loss_curve, over_n, shares_curve
 from shards.errors import UserError
+from shards.text import read_rows, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +58,7 @@ def report_on_training(run: Store) -> str:
     log = rows(run, "metrics.jsonl")
     if not log:
         raise UserError(f"{run} has logged nothing yet; wait for the first log_every steps")
-    settings = json.loads(run.read(SETTINGS))
+    settings = read_table(run, SETTINGS, "put back what the run wrote")
     stages = settings["stages"]
     watched, skipped = rows(run, "watch.jsonl"), rows(run, "skipped.jsonl")
     dropped = Counter(row.get("stream", "?") for row in rows(run, "dropped.jsonl"))
@@ -98,8 +98,7 @@ def rows(run: Store, name: str) -> list[dict[str, Any]]:
     """
     if not run.exists(name):
         return []
-    whole, _, _ = run.read(name).decode().rpartition("\n")
-    return [json.loads(text) for text in whole.splitlines()]
+    return read_rows(run, name, "take the line out")
 
 
 Chart = tuple[str, str]

@@ -34,6 +34,7 @@ from render.type.placing import Placed, SetText, place
 from render.warp import Warp
 from shards import RGB, ImageSource, Sample, UserError, digest, encode
 from shards.sample import png_encoder
+from shards.settings import LARGEST_SEED
 
 ATTEMPTS = 4
 """Layouts started on one page before another layout is taken (our choice)."""
@@ -56,8 +57,8 @@ class Renderer:
         Raises:
             UserError: naming what is missing, where, and what to do.
         """
-        if seed < 0:
-            raise UserError(f"seed {seed} must be at least 0")
+        if not 0 <= seed <= LARGEST_SEED:
+            raise UserError(f"seed {seed} must be at least 0 and below 2^64")
         self.seed = seed
         fonts = Fonts.folder(settings.fonts) if settings.fonts else Fonts.embedded(atlas)
         drawable, languages = fonts.characters(), settings.spoken()

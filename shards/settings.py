@@ -7,15 +7,39 @@ misspelt option can never be silently ignored.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+
+LARGEST_SEED = 2**64 - 1
+"""Largest seed: what JSON, torch and `shards.Order` hold."""
+
+
+def _seed(seed: int) -> int:
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ValueError("a seed is a whole number from 0 to 2^64 - 1")
+    return seed
+
+
+Seed = Annotated[int, AfterValidator(_seed)]
+"""What random numbers start from."""
 
 
 class Settings(BaseModel):
-    """Immutable, strict about names, comparable by value."""
+    """Immutable, strict about names, comparable by value; its numbers are finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> Self:
+        """Refuse what no library takes: they would fail later, each in its own way."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, int) and not -(2**63) <= value <= LARGEST_SEED:
+                raise ValueError(f"{name} fits no 64 bits")
+        return self
 
 
 def canonical_json(value: Mapping[str, Any]) -> str:

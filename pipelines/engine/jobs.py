@@ -10,9 +10,9 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 import filters
 import render
@@ -29,9 +29,12 @@ from shards import (
     digest,
 )
 from shards.dataset import Dataset
-from shards.settings import Settings
+from shards.settings import Seed, Settings
 from shards.sidecar import Summary
 from shards.source import Part
+
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+"""Shards, or samples of one: multiplied they stay within what `shards.Order` shuffles."""
 
 
 class Job(Settings):
@@ -66,9 +69,9 @@ class Job(Settings):
 class RenderJob(Job):
     """Render text pages: shard i holds the samples i·n … (i+1)·n - 1."""
 
-    seed: int = 0
-    shards: PositiveInt = 8
-    samples_per_shard: PositiveInt = 256
+    seed: Seed = 0
+    shards: Count = 8
+    samples_per_shard: Count = 256
     render: RenderSettings = RenderSettings()
 
     @cached_property
@@ -110,7 +113,7 @@ class FilterJob(Job):
 
     images: Path | None = None
     part: Part = "all"
-    images_per_shard: PositiveInt = 64
+    images_per_shard: Count = 64
     filter: tuple[FilterSettings, ...] = Field(min_length=1)
 
     @cached_property

@@ -6,9 +6,12 @@ the last one.
 
 import json
 
+from pydantic import TypeAdapter, ValidationError
+
 from shards.errors import UserError
 from shards.settings import Settings
 from shards.store import Store
+from shards.text import read_json
 
 FILE = "quarantine.json"
 
@@ -20,6 +23,9 @@ class Failure(Settings):
     attempts: int
     error: str
     traceback: str = ""
+
+
+_FAILURES = TypeAdapter(list[Failure])
 
 
 class Quarantined(UserError):
@@ -34,8 +40,12 @@ class Quarantine:
     def __init__(self, out: Store) -> None:
         """Read those that earlier runs left in `out`."""
         self.out = out
-        rows = json.loads(out.read(FILE)) if out.exists(FILE) else []
-        failures = [Failure.model_validate(row) for row in rows]
+        remedy = "delete it; the next run notes what fails then"
+        rows = read_json(out, FILE, remedy) if out.exists(FILE) else []
+        try:
+            failures = _FAILURES.validate_python(rows)
+        except ValidationError as error:
+            raise UserError(f"{out}/{FILE} is no list of failures; {remedy}") from error
         self.failures = {failure.shard: failure for failure in failures}
 
     def add(self, failure: Failure) -> None:

@@ -1,13 +1,15 @@
 """Recipes: where settings come from, and what a mistake in them says."""
 
 import json
+import os
 
 import pytest
 from pydantic import Field
 
+from pipelines.engine.quarantine import Quarantine
 from pipelines.recipe import apply, claim, load, names
-from shards import Settings, UserError
-from shards.settings import differences
+from shards import Settings, UserError, open_store
+from shards.settings import Seed, differences
 
 
 class Inner(Settings):
@@ -16,7 +18,9 @@ class Inner(Settings):
 
 
 class Outer(Settings):
-    seed: int = 0
+    seed: Seed = 0
+    share: float = 1.0
+    count: int = 1
     inner: Inner = Inner()
     rows: tuple[Inner, ...] = ()
 
@@ -39,17 +43,72 @@ def test_file_overrides_defaults_and_set_overrides_the_file(recipe):
     [
         ("inner.sise=1", "unknown key inner.sise; allowed: name, size .did you mean size"),
         ("rows.0.nam=1", "unknown key rows.0.nam; allowed: name, size"),
-        ("nothing=1", "allowed: inner, rows, seed"),
+        ("nothing=1", "allowed: count, inner, rows, seed, share"),
         ("inner.size=0", r"inner.size: .*greater than or equal to 1 .given: 0"),
         ("inner.size=big", r"inner.size: .*integer.*given: 'big'"),
         ("inner.size", "write it as a.b=value"),
         ("rows.7.size=1", "leads to no setting"),
         ("seed.deep=1", "leads to no setting"),
+        (f"seed={2**64}", "seed: a seed is a whole number from 0 to 2.64 - 1 .given: 1844"),
+        ("seed=-1", "seed: a seed is a whole number from 0"),
+        (f"seed={'9' * 5000}", "seed: .*exceeded maximum size .given: '999"),
+        ("share=nan", "share: .*finite number .given: nan"),
+        ("share=-inf", "share: .*finite number .given: -inf"),
+        (f"count={10**30}", "count fits no 64 bits"),
+        (f"share={'[' * 9999}", "share: .*valid number"),
     ],
 )
 def test_mistakes_name_key_and_remedy(recipe, override, message):
     with pytest.raises(UserError, match=message):
         load(Outer, recipe, [override])
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16"])
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path, codec):
+    (tmp_path / "mine.toml").write_bytes("seed = 5\r\n[inner]\r\nsize = 7\r\n".encode(codec))
+    assert load(Outer, str(tmp_path / "mine.toml")).inner.size == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed = 1\nseed = 2", "Cannot overwrite a value"),
+        ("seed = " + "9" * 5000, "4300 digits"),
+        ("a = " + "[" * 99999, "no TOML that can be read"),
+        ("a = " + "{a=" * 99999, "no TOML that can be read"),
+        ("a." * 50000 + "b = 1", "a key of more than 100 parts"),
+        ("#" * (2**20 + 1), "1,048,577 bytes are more than"),
+        ("seed = '\udce9'", "codec can't decode"),
+    ],
+)
+def test_no_recipe_takes_long_or_ends_in_a_traceback(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UserError, match=rf"mine\.toml.*{message}"):
+        load(Outer, str(path))
+
+
+def test_a_comment_may_hold_a_rule_of_dots(tmp_path):
+    (tmp_path / "mine.toml").write_text(f"# {'.' * 200}\nseed = 5\n")
+    assert load(Outer, str(tmp_path / "mine.toml")).seed == 5
+
+
+def test_a_recipe_that_is_no_file_is_named(tmp_path):
+    (tmp_path / "folder.toml").mkdir()
+    os.mkfifo(tmp_path / "pipe.toml")
+    for name in ("folder.toml", "pipe.toml"):
+        with pytest.raises(UserError, match=f"{name} is no file; give a .toml file"):
+            load(Outer, str(tmp_path / name))
+
+
+@pytest.mark.parametrize("data", [b"{", b"[1]", b"\xff"])
+def test_an_output_with_a_broken_recipe_is_refused_by_name(tmp_path, data):
+    (tmp_path / "recipe.json").write_bytes(data)
+    with pytest.raises(UserError, match=r"recipe\.json .*; give a new --out folder"):
+        claim(tmp_path, {"kind": "x", "recipe": {}})
+    (tmp_path / "quarantine.json").write_bytes(data)
+    with pytest.raises(UserError, match=r"quarantine\.json .*; delete it"):
+        Quarantine(open_store(tmp_path))
 
 
 def test_missing_and_broken_files_are_named(tmp_path):

@@ -304,7 +304,7 @@ def test_every_difficulty_is_a_range(name):
         ({"layouts": {"vertical": 1}}, "can be set in 'en'; add one, or set the share"),
         ({"layouts": {"vertical": 1, "web": 0}, "languages": {"mixed": 1}}, "set in 'mixed'"),
         ({"flat_share": 2}, "less than or equal to 1"),
-        ({"flat_share": float("nan")}, "less than or equal to 1"),
+        ({"flat_share": float("nan")}, "finite number"),
         ({"contrast_floor": 0.9}, "greater than or equal to 1"),
         ({"contrast_floor": 15.1}, "less than or equal to 15"),
         ({"outline_share": -1}, "greater than or equal to 0"),

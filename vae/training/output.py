@@ -26,6 +26,7 @@ from shards import StoreError, UserError
 from shards.settings import differences
 from shards.store import Folder, Where, open_store
 from shards.store.lock import LOCK, Lock
+from shards.text import read_table
 from vae.training.checkpoint import (
     Checkpoint,
     Header,
@@ -208,10 +209,10 @@ class Output:
     def _check(self, header: Header) -> None:
         """Raise UserError when another recipe or other samples made a checkpoint."""
         if header.recipe != self.settings.recipe:
-            pair = self.store.read(SETTINGS), self.settings.model_dump_json()
+            before = read_table(self.store, SETTINGS, "give another --out")
             changes = [
                 change
-                for change in differences(*map(json.loads, pair))
+                for change in differences(before, json.loads(self.settings.model_dump_json()))
                 if change.partition(":")[0].partition(".")[0] not in MOVES_NOTHING
             ]
             raise UserError(

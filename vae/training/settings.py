@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 from pydantic import Field, field_validator, model_validator
 
 from shards import Settings, UserError
-from shards.settings import digest
+from shards.settings import Seed, digest
 from vae.curriculum.buckets import Sizes, shapes
 from vae.curriculum.curriculum import Curriculum
 from vae.curriculum.schedule import Rate
@@ -63,7 +63,7 @@ class TrainSettings(Settings):
     train: Learning = "all"
     stages: tuple[Stage, ...]
     resized: tuple[str, ...] = ("general",)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     max_epochs: float | None = Field(default=None, gt=0)
     weights: Weights = Weights()
     alignment: AlignmentSettings = AlignmentSettings()
