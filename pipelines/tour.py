@@ -59,10 +59,18 @@ def run_tour(out: Path, images: Path | None, corpus: Path | None, settings: Sequ
         UserError: for a folder or corpus that cannot be used, before anything is written.
     """
     tour = load(Tour, "quickstart", settings, _given(images, corpus))
-    jobs: dict[str, Job] = {name: getattr(tour, name) for name in (*RENDERED, *FILTERED)}
+    filtered: dict[str, FilterJob] = {name: getattr(tour, name) for name in FILTERED}
+    rendered: dict[str, Job] = {name: getattr(tour, name) for name in RENDERED}
+    jobs = {**rendered, **filtered}
     # A missing folder or an empty corpus stops here.
     inputs = {name: job.inputs() for name, job in jobs.items()}
     claim(out, {"kind": "Tour", "recipe": tour.model_dump(mode="json"), "inputs": inputs})
+    for name, job in filtered.items():
+        if len(job.source) < len(job.offered):
+            typer.echo(
+                f"{name}: a sample of {len(job.source):,} of {len(job.offered):,} images, to end "
+                f"in minutes; --set {name}.at_most=N takes more"
+            )
     clock = Clock(out / "times.json")
 
     def make(*names: str) -> None:

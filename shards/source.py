@@ -194,6 +194,15 @@ class ImageSource:
         """Return a source of the images at the positions `keep`."""
         return ImageSource(self.root, [self.places[i] for i in keep])
 
+    def at_most(self, count: int) -> "ImageSource":
+        """Return `count` of the images, or all where there are no more.
+
+        The digests of the names choose, so it is the same choice on every machine, and a smaller
+        count chooses among the same images.
+        """
+        ranks = sorted((_rank(self.name(i)), i) for i in range(len(self)))
+        return self.subset([i for _, i in ranks[:count]])
+
     def part(self, name: Part) -> "ImageSource":
         """Return the images for training, the held-out fifth, or all of them.
 

@@ -55,9 +55,10 @@ class Job(Settings):
     def identity(self) -> dict[str, Any]:
         """Return everything the bytes of a shard depend on.
 
-        The number of shards is left out: more of them may be added to an output later.
+        The number of shards is left out: more of them may be added to an output later. Which
+        images are judged is seen in the inputs.
         """
-        recipe = self.model_dump(mode="json", exclude={"shards"})
+        recipe = self.model_dump(mode="json", exclude={"shards", "at_most"})
         return {"kind": type(self).__name__, "recipe": recipe, "inputs": self.inputs()}
 
     @cached_property
@@ -108,18 +109,25 @@ class FilterJob(Job):
     """Keep the real images that pass every filter; record why the others did not.
 
     `images` is a folder, or none for the photographs that pip brought. Bytes of kept images are
-    stored as they came, or as PNG where shards do not hold their format.
+    stored as they came, or as PNG where shards do not hold their format. With `at_most` no more
+    are judged, chosen by the digests of their names: a sample of a large folder.
     """
 
     images: Path | None = None
     part: Part = "all"
+    at_most: Count | None = None
     images_per_shard: Count = 64
     filter: tuple[FilterSettings, ...] = Field(min_length=1)
 
     @cached_property
-    def source(self) -> ImageSource:
-        """List the images."""
+    def offered(self) -> ImageSource:
+        """List the images that there are."""
         return ImageSource.named(self.images, self.part)
+
+    @cached_property
+    def source(self) -> ImageSource:
+        """List the images that are judged."""
+        return self.offered if self.at_most is None else self.offered.at_most(self.at_most)
 
     @cached_property
     def chain(self) -> Chain:

@@ -12,6 +12,7 @@ from pipelines.engine.jobs import FilterJob, RenderJob
 from pipelines.recipe import load, names
 from pipelines.tour import Clock, Tour, _given, choose_streams
 from shards import ImageSource, ShardWriter, UserError
+from shards.dataset import Dataset
 from shards.inspect.check import faults
 from tests.command import mistake, nonpareil
 from tests.conftest import make_sample
@@ -22,6 +23,7 @@ KINDS = {"render": RenderJob, "filter": FilterJob, "train": TrainSettings, "quic
 
 LITTLE = [
     *("--set", "pages.shards=1", "--set", "pages.samples_per_shard=4"),
+    *("--set", "documents.at_most=4"),
     *("--set", "plain.shards=1", "--set", "plain.samples_per_shard=2"),
     *("--set", "unseen_plain.samples_per_shard=2", "--set", "unseen_pages.samples_per_shard=2"),
     *("--set", "scoring.images=2", "--set", "train.skip_start=2"),
@@ -98,6 +100,9 @@ def test_the_whole_path_and_again(tmp_path, images):
     out, given = tmp_path / "run", ("--images", images)
     done = nonpareil("quickstart", "--out", out, *given, *LITTLE)
     assert "Images the model never saw" in done.stdout
+    assert "documents: a sample of 4 of 5 images" in done.stdout
+    judged = Dataset(out / "documents").totals()
+    assert judged.samples + judged.dropped.total() == 4
     for name in ("pages", "photos", "documents", "unseen_pages", "unseen_plain", "unseen_photos"):
         assert list(faults(out / name)) == []
     assert load_model(out / "train").settings.factor == 16

@@ -1,5 +1,7 @@
 """Where real images come from."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,6 +75,21 @@ def test_both_parts_hold_something_and_membership_is_by_name(names):
     if min(ranks) < HELD_OUT_FROM <= max(ranks):
         kept = [_rank(train.name(i)) for i in range(len(train))]
         assert max(kept) < HELD_OUT_FROM
+
+
+@given(st.sets(st.text("abcdef", min_size=1, max_size=6), min_size=1, max_size=9))
+def test_a_sample_is_chosen_by_name_and_a_smaller_one_within_it(names):
+    from pathlib import Path
+
+    def sample(names, count):
+        places = [Place(name, Path("/r") / name) for name in names]
+        return {place.name for place in ImageSource(Path("/r"), places).at_most(count).places}
+
+    samples = [sample(names, count) for count in range(1, len(names) + 2)]
+    assert [len(each) for each in samples] == [*range(1, len(names) + 1), len(names)]
+    assert all(less <= more for less, more in pairwise(samples))
+    gone = min(names)
+    assert sample(names, 3) - {gone} <= sample(names - {gone}, 3)
 
 
 def test_one_image_cannot_be_divided(tmp_path):
