@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any
+from zlib import crc32
 
+import numpy as np
 from pydantic import Field
 
 import filters
@@ -21,12 +23,15 @@ from filters import Chain, FilterSettings, build
 from pipelines.recipe import atlas_folder, claim
 from render import Renderer, RenderSettings
 from shards import (
+    RGB,
     ImageSource,
+    Sample,
     ShardWriter,
     Sidecar,
     Store,
     UnreadableImage,
     digest,
+    encode_png,
 )
 from shards.dataset import Dataset
 from shards.settings import Seed, Settings
@@ -110,12 +115,15 @@ class FilterJob(Job):
 
     `images` is a folder, or none for the photographs that pip brought. Bytes of kept images are
     stored as they came, or as PNG where shards do not hold their format. With `at_most` no more
-    are judged, chosen by the digests of their names: a sample of a large folder.
+    are judged, chosen by the digests of their names: a sample of a large folder. With `piece` no
+    more than a square of so many px of each is kept, at its own scale and as PNG, for a run that
+    draws more crops than it has time to decode whole photographs for.
     """
 
     images: Path | None = None
     part: Part = "all"
     at_most: Count | None = None
+    piece: Annotated[int, Field(ge=256, lt=2**31)] | None = None
     images_per_shard: Count = 64
     filter: tuple[FilterSettings, ...] = Field(min_length=1)
 
@@ -163,7 +171,20 @@ class FilterJob(Job):
             writer.drop(self.source.name(i), verdict.reason, scores=verdict.scores)
             return
         sample.meta["scores"] = verdict.scores
-        writer.write(sample.stored(pixels))
+        if self.piece is None or max(pixels.shape) <= self.piece:
+            writer.write(sample.stored(pixels))
+        else:
+            writer.write(_piece(sample, pixels, self.piece))
+
+
+def _piece(sample: Sample, pixels: RGB, side: int) -> Sample:
+    """Cut a square, or less where the image ends, at a place that follows from its name."""
+    rng = np.random.default_rng(crc32(sample.meta["source"].encode("utf-8", "surrogateescape")))
+    top, left = (int(rng.integers(max(0, have - side) + 1)) for have in pixels.shape[:2])
+    piece = pixels[top : top + side, left : left + side]
+    size = {"width": piece.shape[1], "height": piece.shape[0]}
+    meta = {**sample.meta, **size, "piece": [left, top]}
+    return Sample(sample.key, encode_png(piece), "png", meta=meta)
 
 
 @cache
