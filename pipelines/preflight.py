@@ -248,7 +248,7 @@ def _token() -> str:
     if token := os.environ.get("RAY_AUTH_TOKEN", ""):
         return token
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    return path.read_text().strip() if path.is_file() else ""
+    return path.read_text("utf-8").strip() if path.is_file() else ""
 
 
 def _working_dir(folder: Path) -> str:

@@ -18,6 +18,7 @@ import typer
 
 from shards.errors import UserError
 from shards.signals import INTERRUPTED, TERMINATED
+from shards.terminal import adapt, speaks_unicode
 
 FULL_DISK = {
     errno.ENOSPC: ("the disk is full", "free some space"),
@@ -63,6 +64,7 @@ def run_command(function: Callable[..., None]) -> None:
 def run(app: typer.Typer) -> None:
     """Run an application; turn a user's mistake into one line and exit code 2."""
     threading.excepthook = _thread_failed
+    adapt()
     try:
         app()
     except SystemExit as stop:
@@ -108,7 +110,7 @@ def fail(message: str, *, code: int = 2) -> None:
 def print_json(*rows: Mapping[str, Any]) -> None:
     """Print each row as one line of JSON."""
     for row in rows:
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(row, ensure_ascii=not speaks_unicode()) + "\n")
     sys.stdout.flush()
 
 

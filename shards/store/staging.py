@@ -56,7 +56,7 @@ def alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     try:
-        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        status = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except OSError:
         return True  # no such folder on this system
     # A process that was killed answers signals until its parent has taken note.
