@@ -6,85 +6,83 @@ a key.
 """
 
 import re
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from io import RawIOBase
-from itertools import groupby
-from typing import Any, NamedTuple, cast
+from itertools import groupby, pairwise
+from operator import attrgetter
+from typing import NamedTuple
 
 from shards.ahead import ahead
-from shards.errors import ShardError
+from shards.errors import OUR_HOST, ShardError
 from shards.image import READABLE
-from shards.index import Index, Known
-from shards.store import PARALLEL_READS, Bucket, RandomAccessFile, Store
+from shards.index import MAX_SPAN, Index, Known
+from shards.members import Member, members
+from shards.skipped import Skip, Skips
+from shards.store import MAX_BYTES, PARALLEL_READS, Bucket, Store
 
-MAX_MEMBERS = 4_000_000
-"""Members of one tar (our choice: a million samples; img2dataset writes 30,000)."""
+NO_SAMPLE = "file of no sample"
+"""Why WebDataset readers pass over a file: its name has no ending, or nothing before it."""
 
-MAX_NAME = 1024
-"""Characters of a member's name (our choice; Linux allows paths of 4,096 bytes)."""
-
-MAX_HEADER = 2**20
-"""Bytes of one extended header (our choice): it is read whole before it is understood."""
-
-WINDOW = 2**18
-"""Bytes read at once while scanning (our choice: ten photographs of 256 px)."""
+TWICE = "file that its sample has already"
+APART = "sample whose files overlap or lie far apart"
 
 
-class Member(NamedTuple):
-    """A file in a tar: the sample it belongs to, its ending, and where it lies, in bytes."""
+class File(NamedTuple):
+    """A file of a sample: (archive, key) of the sample, its ending, where it lies in its tar."""
 
-    key: str
+    sample: tuple[int, str]
     ending: str
-    offset: int
-    size: int
+    member: Member
 
 
-def scan(store: Store) -> Index:
+def scan(store: Store, *, strict: bool) -> Index:
     """Index every tar of a folder or bucket, in order of name.
 
     Raises:
         UserError: when there is no such folder.
-        ShardError: at the first archive that is broken or hostile; it names archive and member.
+        ShardError: where `strict`, at the first thing that has to be left out, with its name;
+            without it all of them are in the index's `skips`.
     """
 
-    def samples(name: str) -> tuple[str, int, list[Known]]:
-        with closing(store.open(name)) as file:
-            return name, file.size, list(_samples(f"{store}/{name}", file))
+    def samples(name: str) -> tuple[str, int, list[Known], Skips]:
+        skips = Skips()
+
+        def note(skip: Skip) -> None:
+            if strict and skip.reason != NO_SAMPLE:
+                raise ShardError(
+                    f"{store}/{name} is refused: {skip.reason}: {skip.name}; fetch it again, or "
+                    "give on_error='skip'"
+                )
+            skips.add(skip._replace(name=f"{name}/{skip.name}"))
+
+        try:
+            with closing(store.open(name)) as file:
+                known = list(_samples(files_of(members(file), note), note))
+                return name, file.size, known, skips
+        except OSError as error:
+            if error.errno in OUR_HOST:
+                raise
+            note(Skip("", (error.strerror or "cannot be read").lower()))
+            return name, 0, [], skips
 
     index = Index()
     names = [name for name in store.names() if name.endswith(".tar")]
-    for scanned in ahead(samples, names, PARALLEL_READS if isinstance(store, Bucket) else 0):
-        index.add_tar(*scanned)
+    window = PARALLEL_READS if isinstance(store, Bucket) else 0
+    for name, size, known, skips in ahead(samples, names, window):
+        index.add_tar(name, size, known)
+        index.skips.merge(skips)
     return index
 
 
-def _samples(tar: str, file: RandomAccessFile) -> Iterator[Known]:
-    for key, members in groupby(_members(tar, file), key=lambda member: member.key):
-        files: dict[str, tuple[int, int]] = {}
-        for member in members:
-            if member.ending in files:
-                raise ShardError(f"{tar}: sample {key!r} has two files {member.ending}")
-            files[member.ending] = member.offset, member.size
-        yield key, files, 0, (0, 0)
-
-
-def _members(tar: str, file: RandomAccessFile) -> Iterator[Member]:
-    """Yield the files that belong to a sample; folders and files without ending do not."""
-    try:
-        archive = tarfile.open(fileobj=_Window(file), mode="r:")  # noqa: SIM115
-        for number, member in enumerate(_headers(archive)):
-            fault = _fault(member, file.size)
-            if number == MAX_MEMBERS:
-                fault = f"more than {MAX_MEMBERS:,} members"
-            if fault:
-                raise ShardError(f"{tar} is refused: {fault}")
-            name = key_and_ending(member.name) if member.isfile() else None
-            if name:
-                yield Member(*name, member.offset_data, member.size)
-    except (tarfile.TarError, RecursionError, ValueError, OverflowError) as error:
-        raise ShardError(f"{tar} is not a whole tar: {error}; fetch it again") from error
+def files_of(entries: Iterable[Member | Skip], note: Callable[[Skip], None]) -> Iterator[File]:
+    """Yield the files that belong to samples; tell `note` of everything else."""
+    for entry in entries:
+        if isinstance(entry, Skip):
+            note(entry)
+        elif split := key_and_ending(entry.name):
+            yield File((entry.archive, split[0]), split[1], entry)
+        else:
+            note(Skip(entry.name, NO_SAMPLE))
 
 
 def key_and_ending(name: str) -> tuple[str, str] | None:
@@ -92,66 +90,31 @@ def key_and_ending(name: str) -> tuple[str, str] | None:
 
     The ending is in small letters, and ours where others write it in another way.
     """
-    parts = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]+)", name)
+    parts = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]+)", name, re.DOTALL)
     if parts is None:
         return None
     ending = parts[2].lower()
     return parts[1], READABLE.get(ending, ending)
 
 
-def _headers(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    while (member := archive.next()) is not None:
-        yield member
-        cast(Any, archive).members.clear()  # tarfile keeps every header it has read
-    # It also takes a broken header for the end, which is two blocks of zeros.
-    file = archive.fileobj
-    assert file is not None
-    file.seek(archive.offset)
-    if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
-        raise tarfile.ReadError(f"broken header at byte {archive.offset:,}")
+def _samples(files: Iterable[File], note: Callable[[Skip], None]) -> Iterator[Known]:
+    for (_, key), group in groupby(files, attrgetter("sample")):
+        held: dict[str, tuple[int, int]] = {}
+        for file in group:
+            if file.ending in held:
+                note(Skip(file.member.name, TWICE))
+            else:
+                held[file.ending] = file.member.offset, file.member.size
+        # Links may lead anywhere; a sample is read in one piece.
+        held = dict(sorted(held.items(), key=lambda item: item[1]))
+        if _apart([*held.values()]):
+            note(Skip(key, APART))
+        else:
+            yield key, held, 0, (0, 0)
 
 
-def _fault(member: tarfile.TarInfo, size: int) -> str:
-    """Say why an archive with this member is not read, or return an empty string."""
-    name = member.name
-    short = ascii(name[:80])
-    if len(name) > MAX_NAME:
-        return f"the name {short}… is longer than {MAX_NAME:,} characters"
-    if not name.isprintable() or "\\" in name:
-        return f"the name {short} holds control characters, backslashes or is not UTF-8"
-    if name.startswith("/") or ".." in name.split("/"):
-        return f"{short} leads out of the archive"
-    if member.isdir():
-        return ""
-    if not member.isfile() or member.issparse():
-        return f"{short} is no plain file; links, devices and sparse files have no place here"
-    if member.size < 0 or member.offset_data + member.size > size:
-        return f"{short} ends beyond the archive; fetch it again"
-    return ""
-
-
-class _Window(RawIOBase):
-    """A file for `tarfile` over positional reads; it refuses to read more than MAX_HEADER."""
-
-    def __init__(self, file: RandomAccessFile) -> None:
-        self._file, self._at = file, 0
-        self._start, self._data = 0, b""
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        if whence:
-            raise ValueError("only seeks from the start")
-        self._at = offset
-        return offset
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= MAX_HEADER:
-            raise ValueError(f"a header of {size:,} bytes exceeds {MAX_HEADER:,}")
-        end = self._at + size
-        if not self._start <= self._at <= end <= self._start + len(self._data):
-            self._start, self._data = self._at, self._file.read(self._at, max(size, WINDOW))
-        data = self._data[self._at - self._start : end - self._start]
-        self._at += len(data)
-        return data
+def _apart(places: Sequence[tuple[int, int]]) -> bool:
+    """Whether files, in order, overlap, or have more between them than is read for one sample."""
+    overlap = any(offset + size > after for (offset, size), (after, _) in pairwise(places))
+    span = sum(places[-1]) - places[0][0]
+    return overlap or span >= min(MAX_SPAN, sum(size for _, size in places) + MAX_BYTES)

@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 
 from shards.errors import ShardError
 from shards.sidecar import KEY, Ending, not_a_sidecar, require_own, sidecar_names
+from shards.skipped import Skips
 from shards.store import Store
 
 MAX_SPAN = 2**32
@@ -58,7 +59,8 @@ class Index:
     """The samples of some tars, numbered from 0 in the order in which they were added."""
 
     def __init__(self) -> None:
-        """Begin without tars."""
+        """Begin without tars. `skips` counts what in the tars of others is no sample."""
+        self.skips = Skips()
         self.tars: list[str] = []
         self._ends: list[int] = []
         self._starts, self._bounds, self._bound_ends = array("q"), array("I"), array("q", [0])

@@ -89,15 +89,18 @@ class ShardReader:
     def foreign(cls, where: Where, *, on_error: OnError = "raise") -> Self:
         """Open WebDataset tars that others made, without sidecars, by scanning their headers.
 
+        What cannot be read (a damaged header, a link that leads nowhere, a device, a path that
+        leads out) raises, or is counted in `index.skips` where `on_error` is skip. Files that
+        belong to no sample are always counted there.
+
         Raises:
             UserError: when the folder is missing or holds no sample.
-            ShardError: when an archive is broken or holds what no data set needs: links, devices,
-                paths that lead out, sizes beyond its end.
+            ShardError: at the first thing that cannot be read, unless `on_error` is skip.
         """
         from shards.foreign import scan
 
         store = open_store(where)
-        return cls(store, on_error=on_error, index=scan(store))
+        return cls(store, on_error=on_error, index=scan(store, strict=on_error == "raise"))
 
     def __len__(self) -> int:
         """Count the samples."""

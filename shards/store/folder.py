@@ -1,7 +1,9 @@
 """Folder: a store on the local or a shared file system."""
 
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
@@ -133,8 +135,12 @@ class _Sizes(Mapping[str, int]):
 
 class _LocalFile:
     def __init__(self, path: Path) -> None:
-        self._handle = os.open(path, os.O_RDONLY)
-        self.size = os.fstat(self._handle).st_size
+        self._handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # of a pipe, do not wait
+        status = os.fstat(self._handle)
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise OSError(errno.EINVAL, "no plain file", str(path))
+        self.size = status.st_size
 
     def read(self, start: int, length: int) -> bytes:
         return os.pread(self._handle, length, start)

@@ -1,87 +1,109 @@
 """Tars as they arrive, from front to back and within bounds: nobody vouches for them.
 
-Of a sample the picture, the text and the label are read, up to MAX_BYTES together; a larger one is
-passed over. A long header, which tarfile reads whole, and a sparse file, whose map may have no end,
-break the tar off. What a picture decodes to is bounded where it is opened (shards/sample.py).
+They are read by the one scanner of tars (shards/members.py), which goes on behind damage. A stream
+never goes back, so a link in it is left out. Of a sample the picture, the text and the label are
+read, up to MAX_BYTES together; a larger one is passed over. What a picture decodes to is bounded
+where it is opened (shards/image.py).
 """
 
-import tarfile
 from collections.abc import Iterator
 from itertools import groupby
+from operator import attrgetter
 from subprocess import TimeoutExpired
-from typing import Any, Self, cast
+from typing import Any
 
 from shards import Sample, UnreadableImage
-from shards.foreign import key_and_ending
+from shards.errors import foreign
+from shards.foreign import NO_SAMPLE, TWICE, File, files_of
 from shards.image import READABLE
+from shards.members import CUT, WINDOW, Link, scan
+from shards.skipped import Skip
 from shards.store import MAX_BYTES
 
 READ = {*READABLE.values(), "txt", "json"}
 """Endings of the files that make a sample."""
 
-MAX_HEADER = 2**16
-"""Bytes of a header that holds a long name or attributes (our choice: a path of Linux has 4,096;
-tarfile may hold a thousand of them, one inside the other)."""
-
-LONG = (
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-)
-"""Types of such headers."""
-
 NAMED = 8
 """Endings of other files that are remembered, to say what is there in place of an image."""
+
+LINK = "link, which a stream cannot follow"
 
 Taken = Sample | UnreadableImage
 """A sample, or what is wrong with one or with the rest of a tar."""
 
-File = tuple[str, str, tarfile.TarInfo]
-"""The key of the sample that a file belongs to, its ending, its header."""
-
 
 def unpacked(tar: str) -> Iterator[Taken]:
-    """Yield the samples of one tar as it arrives; where it breaks off, why, and no more."""
+    """Yield the samples of one tar as it arrives, and what is wrong with it or with one of them."""
     from webdataset.gopen import gopen
 
-    stream: Any = None
+    name, stream, is_cut = _short(tar), None, False
     try:
-        stream = gopen(tar)
-        archive = tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Header)  # noqa: SIM115
-        for key, files in groupby(_files(archive), key=lambda file: file[0]):
-            yield _sample(archive, key, files)
-        # Only at its very end does a command tell whether it succeeded.
-        while stream.read(2**20):
-            pass
-        stream.close()
-    except Exception as error:  # webdataset passes on whatever happens
-        yield UnreadableImage(_short(tar), _ended(stream) or _reason(error))
+        with foreign(name, "cannot be fetched"):  # webdataset passes on whatever happens
+            stream = gopen(tar)
+            for taken in _samples(name, Forward(stream)):
+                if isinstance(taken, UnreadableImage) and taken.reason == CUT:
+                    is_cut = True  # perhaps by the command, which tells at its very end
+                else:
+                    yield taken
+            failure = _ended(stream)
+            if failure or is_cut:
+                yield UnreadableImage(name, failure or CUT)
+            if not failure:  # or webdataset raises it
+                stream.close()
+    except UnreadableImage as error:
+        yield UnreadableImage(name, _ended(stream) or _reason(error))
 
 
-class _Header(tarfile.TarInfo):
-    """A header that is refused before what belongs to it is read, if that may be too large."""
+class Forward:
+    """A stream as the scanner of tars reads it: by position, but never back.
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        header = super().frombuf(buf, encoding, errors)
-        if header.type in LONG and header.size > MAX_HEADER:
-            raise tarfile.ReadError(f"a header of {header.size:,} bytes exceeds {MAX_HEADER:,}")
-        if header.type == tarfile.GNUTYPE_SPARSE:
-            raise tarfile.ReadError("a sparse file")
-        return header
+    A position that lies behind is an error of ours, and raises ValueError.
+    """
 
-    def _proc_gnusparse_10(self, *_: object) -> None:  # tarfile's own name for reading such a map
-        raise tarfile.ReadError("a sparse file")
+    size = 2**63 - 1
+
+    def __init__(self, stream: Any) -> None:
+        # webdataset's own `read` of a command raises at its failure, before what it printed.
+        self._stream = getattr(stream, "stream", stream)
+        self._start, self._data, self._ended = 0, b"", False
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start`, passing over what lies before; fewer at the end."""
+        if start < self._start:
+            raise ValueError("a stream does not go back")
+        while not self._ended and start > self._start + len(self._data):
+            self._start += len(self._data)
+            self._data = self._next(min(WINDOW, start - self._start))
+        begin = start - self._start
+        if begin + length > len(self._data):
+            parts, missing = [self._data[begin:]], length
+            while (missing := missing - len(parts[-1])) and not self._ended:
+                parts.append(self._next(missing))
+            self._start, self._data, begin = start, b"".join(parts), 0
+        return self._data[begin : begin + length]
+
+    def _next(self, length: int) -> bytes:
+        data: bytes = self._stream.read(length)
+        self._ended = not data
+        return data
 
 
-def _files(archive: tarfile.TarFile) -> Iterator[File]:
-    while (member := archive.next()) is not None:
-        name = key_and_ending(member.name) if member.isfile() else None
-        if name:
-            yield *name, member
-        cast(Any, archive).members.clear()  # tarfile keeps every header it has read
+def _samples(tar: str, file: Forward) -> Iterator[Taken]:
+    wrong: list[UnreadableImage] = []
+
+    def note(skip: Skip) -> None:
+        if skip.reason != NO_SAMPLE:
+            wrong.append(UnreadableImage(f"{tar}/{skip.name}", skip.reason))
+
+    entries = (Skip(it.name, LINK) if isinstance(it, Link) else it for it in scan(file))
+    for (_, key), files in groupby(files_of(entries, note), attrgetter("sample")):
+        yield _sample(file, key, files)
+        yield from wrong
+        wrong.clear()
+    yield from wrong
 
 
-def _sample(archive: tarfile.TarFile, key: str, files: Iterator[File]) -> Taken:
+def _sample(stream: Forward, key: str, files: Iterator[File]) -> Taken:
     held: dict[str, bytes] = {}
     size = 0
     for _, ending, member in files:
@@ -90,13 +112,13 @@ def _sample(archive: tarfile.TarFile, key: str, files: Iterator[File]) -> Taken:
                 held[ending] = b""
             continue
         if ending in held:
-            return UnreadableImage(key, f"two files {ending}")
+            return UnreadableImage(key, f"{TWICE}: {ending}")
         size += member.size
         if size > MAX_BYTES:
             return UnreadableImage(key, f"{size:,} bytes exceed {MAX_BYTES:,}")
-        file = archive.extractfile(member)
-        assert file is not None, "a plain file has bytes"
-        held[ending] = file.read()
+        held[ending] = stream.read(member.offset, member.size)
+        if len(held[ending]) < member.size:
+            return UnreadableImage(key, CUT)
     try:
         return Sample.of_files(key, held)
     except UnreadableImage as error:
@@ -117,12 +139,12 @@ def _ended(stream: Any) -> str:
         status = process.wait(10)
     except TimeoutExpired:
         return ""
-    return f"the command that fetches it ended with {status}" if status else ""
+    failed = status not in stream.ignore_status
+    return f"the command that fetches it ended with {status}" if failed else ""
 
 
-def _reason(error: Exception) -> str:
-    """Say in a few words why a tar broke off; webdataset's message may hold a token."""
-    said = str(error.args[0]) if error.args else type(error).__name__
-    if isinstance(error, OSError) and not isinstance(error, tarfile.TarError):
-        return f"cannot be fetched: {error.strerror or type(error).__name__}"
-    return f"breaks off: {said.partition(' @ ')[0]}"
+def _reason(error: UnreadableImage) -> str:
+    """Say in a few words why a tar broke off; webdataset's own message may hold a token."""
+    cause = error.__cause__
+    said = cause.strerror if isinstance(cause, OSError) else ""
+    return f"{error.reason}: {said or type(cause).__name__}"

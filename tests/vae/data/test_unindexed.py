@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from shards import Sample, ShardError, UnreadableImage, UserError, encode
+from tests.tar_files import header, member, packed
 from vae import Stage, fit
 from vae.curriculum.curriculum import Curriculum
 from vae.data.batches import Batches, open_streams, sizes_of
 from vae.data.loader import load
-from vae.data.tars import unpacked
+from vae.data.tars import Forward, unpacked
 from vae.data.unindexed import Unindexed, is_unindexed, open_stream
 
 
@@ -146,7 +147,7 @@ def test_what_breaks_is_named_and_the_rest_is_read(web):
     loaded = [batches[at] for at in places(batches)]
     gone = {sample.key: sample.reason for batch in loaded for sample in batch.replaced}
     assert gone == {
-        "0001.tar": "breaks off: unexpected end of data",
+        "0001.tar": "cut short",
         "0003.tar": "the command that fetches it ended with 22",
         "x": "not a readable PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF file",
         "y": "no image among ['cls']",
@@ -187,36 +188,39 @@ def test_a_sample_that_is_too_large_is_passed_over_unread(web, monkeypatch):
     assert [str(bad) for bad in taken if isinstance(bad, UnreadableImage)] == [
         "b: 6,000 bytes exceed 5,000",
         f"c: {6000 + len(small):,} bytes exceed 5,000",
-        "e: two files jpg",
+        "e: file that its sample has already: jpg",
     ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "pax", "said"),
-    [
-        (tarfile.GNUTYPE_LONGNAME, {}, "a header of 1,099,511,627,776 bytes exceeds 65,536"),
-        (tarfile.XHDTYPE, {}, "a header of 1,099,511,627,776 bytes exceeds 65,536"),
-        (tarfile.GNUTYPE_SPARSE, {}, "a sparse file"),
-        (
-            tarfile.REGTYPE,
-            {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
-            "a sparse file",
-        ),
-    ],
-)
-def test_a_header_that_would_fill_the_memory_breaks_a_tar_off(web, kind, pax, said):
+def test_damage_links_and_joined_tars_cost_a_stream_no_other_sample(web):
     folder, url = web
-    write_tar(folder / "a.tar", [("a.jpg", image(0)), ("b.jpg", b"")])
-    header = tarfile.TarInfo("c.jpg")
-    header.type, header.size, header.pax_headers = kind, 2**40, pax
-    with (folder / "a.tar").open("r+b") as file:
-        file.seek(-(-(1024 + len(image(0))) // 512) * 512)
-        file.write(header.tobuf(tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT))
-        file.write(b"9" * 600 + bytes(10240))
-        file.truncate()
-    sample, broken = unpacked(f"{url}/a.tar")
-    assert sample.key == "a"
-    assert str(broken) == f"a.tar: breaks off: {said}"
+    parts = [member(f"{i}.jpg", image(i, side=60)) for i in range(4)]
+    whole, first = packed(*parts), packed(parts[0])
+    second = whole.index(b"1.jpg")
+    huge = header(b"x", b"x", b"\x80" + bytes(7) + b"\xff" * 4)
+    sparse = header(b"s.jpg", b"S") + bytes(1024)
+    link = packed(member("l.jpg", kind=tarfile.SYMTYPE, linkname="0.jpg"))[:512]
+    data = whole[: second + 1] + b"?" + whole[second + 2 :]
+    (folder / "a.tar").write_bytes(sparse + huge + link + data + first)
+    taken = list(unpacked(f"{url}/a.tar"))
+    assert [it.key for it in taken if isinstance(it, Sample)] == ["0", "2", "3", "0"]
+    assert [str(it) for it in taken if isinstance(it, UnreadableImage)] == [
+        "a.tar/s.jpg: sparse file",
+        "a.tar/byte 1,536: header longer than 1,048,576 bytes",
+        "a.tar/l.jpg: link, which a stream cannot follow",
+        f"a.tar/byte {2560 + second:,}: broken header",
+    ]
+
+
+def test_a_stream_is_read_in_pieces_and_never_back():
+    stream = Forward(io.BytesIO(bytes(range(100)) * 9000))
+    assert stream.read(3, 2) == b"\3\4"
+    assert stream.read(4, 300_000) == (bytes(range(100)) * 3001)[4:300_004]
+    assert stream.read(800_001, 2) == b"\1\2"
+    assert stream.read(899_999, 9) == b"c"
+    assert stream.read(2**60, 9) == b""
+    with pytest.raises(ValueError, match="does not go back"):
+        stream.read(0, 1)
 
 
 def test_large_samples_are_shuffled_among_fewer(web, monkeypatch):
