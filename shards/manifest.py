@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, Literal, Self
 
+from pydantic import Field
+
 from shards.dataset import Dataset
 from shards.errors import ShardError, UserError
 from shards.numbers import runs
@@ -45,9 +47,9 @@ class Manifest(Settings):
     """What `dataset.json` holds.
 
     `urls` are patterns for WebDataset, relative to the folder or bucket: more than one only where
-    shards are `missing`. `bytes`, `dropped` and `unreadable` are as in `Totals`; the last is left
-    out of the file where it is 0. `versions` lists, by library, every version that made a shard;
-    one each is what to expect.
+    shards are `missing`. `bytes`, `dropped`, `unreadable` and `skipped` are as in `Totals`; the
+    last two are left out of the file where there are none. `versions` lists, by library, every
+    version that made a shard; one each is what to expect.
     """
 
     version: Literal[1] = 1
@@ -61,6 +63,7 @@ class Manifest(Settings):
     languages: dict[str, int]
     dropped: dict[str, int]
     unreadable: int = 0
+    skipped: dict[str, int] = Field(default={})
     versions: dict[str, list[str]]
 
     @classmethod
@@ -113,7 +116,8 @@ class Manifest(Settings):
 
     def row(self) -> dict[str, Any]:
         """Return what the file holds."""
-        return self.model_dump(exclude=None if self.unreadable else {"unreadable"})
+        nothing = {name for name in ("unreadable", "skipped") if not getattr(self, name)}
+        return self.model_dump(exclude=nothing)
 
 
 def _flawless(dataset: Dataset, recipe: str) -> Iterator[Sidecar]:

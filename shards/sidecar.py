@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from shards.errors import ShardError
 from shards.settings import Settings
+from shards.skipped import Skipped
 from shards.store import Store
 
 VERSION = 2
@@ -71,16 +72,20 @@ class Sums(Settings):
     """What the samples and the dropped images of one shard add up to, as its sidecar holds it.
 
     Reasons are counted in `dropped`, except that unreadable files are named: several shards of
-    pages may meet the same broken photograph. `Totals` add these up.
+    pages may meet the same broken photograph. `skipped` counts what the source holds beside images.
+    `Totals` add these up.
     """
 
     samples: NonNegativeInt
     characters: NonNegativeInt
     dropped: dict[str, NonNegativeInt]
     unreadable: tuple[str, ...]
+    skipped: dict[str, PositiveInt] = Field(default={})
 
     @classmethod
-    def of(cls, entries: Sequence[Entry], dropped: Sequence[Dropped]) -> Self:
+    def of(
+        cls, entries: Sequence[Entry], dropped: Sequence[Dropped], skipped: Sequence[Skipped]
+    ) -> Self:
         """Add up one shard."""
         return cls(
             samples=len(entries),
@@ -89,6 +94,7 @@ class Sums(Settings):
             unreadable=tuple(
                 sorted({drop.source for drop in dropped if drop.reason == UNREADABLE})
             ),
+            skipped={skip.reason: skip.count for skip in skipped},
         )
 
 
@@ -111,30 +117,48 @@ class Summary(Settings):
 
 
 class Sidecar(Summary):
-    """What is known of one shard."""
+    """What is known of one shard.
+
+    `skipped` is what a source holds beside images. The first shard tells it for the whole source.
+    """
 
     entries: tuple[Entry, ...]
     dropped: tuple[Dropped, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     @classmethod
-    def of(cls, entries: Sequence[Entry], dropped: Sequence[Dropped] = (), **rest: Any) -> Self:
+    def of(
+        cls,
+        entries: Sequence[Entry],
+        dropped: Sequence[Dropped] = (),
+        skipped: Sequence[Skipped] = (),
+        **rest: Any,
+    ) -> Self:
         """Take what is in a shard, add it up, and the rest of the summary as it is."""
-        sums = Sums.of(entries, dropped)
-        return cls(entries=tuple(entries), dropped=tuple(dropped), sums=sums, **rest)
+        return cls(
+            entries=tuple(entries),
+            dropped=tuple(dropped),
+            skipped=tuple(skipped),
+            sums=Sums.of(entries, dropped, skipped),
+            **rest,
+        )
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        if self.sums != Sums.of(self.entries, self.dropped):
+        if self.sums != Sums.of(self.entries, self.dropped, self.skipped):
             raise ValueError("its sums are not those of its entries")
         return self
 
     def text(self) -> str:
         """Write it readably for a person, the summary last.
 
-        A resumed run reads the last bytes only: a file that was cut has lost them.
+        A resumed run reads the last bytes only: a file that was cut has lost them. Where nothing
+        was skipped, nothing is said of it.
         """
         rest = self.model_dump(mode="json")
-        samples = {name: rest.pop(name) for name in ("entries", "dropped")}
+        samples = {name: rest.pop(name) for name in ("entries", "dropped", "skipped")}
+        if not self.skipped:
+            del samples["skipped"], rest["sums"]["skipped"]
         return json.dumps(samples | rest, indent=1, ensure_ascii=False) + "\n"
 
 

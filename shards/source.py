@@ -5,19 +5,21 @@ every worker. Nothing is decoded here beyond the header.
 """
 
 import hashlib
-import tarfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import stat
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
 from shards.embedded import installed
 from shards.errors import UnreadableImage, UserError
 from shards.image import READABLE, format_of, open_bounded, oriented_size
+from shards.listing import Place, in_folder, in_list, in_tar
+from shards.members import SPECIAL
 from shards.sample import Sample
+from shards.skipped import Skips, readable, skipped_in_words
 from shards.store import MAX_BYTES
-
-IMAGE_ENDINGS = frozenset(f".{ending}" for ending in READABLE)
 
 Part = Literal["all", "train", "heldout"]
 
@@ -49,22 +51,6 @@ DOCUMENTS = {"skimage": ("data/page.png", "data/text.png")}
 """Photographed and scanned text inside the scikit-image wheel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one image lies: a file, or `size` bytes at `offset` of a tar."""
-
-    name: str
-    file: Path
-    offset: int = 0
-    size: int | None = None
-
-    def bytes(self) -> int:
-        """Return the size of the image in bytes, -1 when its file is gone."""
-        if self.size is not None:
-            return self.size
-        return self.file.stat().st_size if self.file.exists() else -1
-
-
 class ImageSource:
     """Images in a fixed order.
 
@@ -72,10 +58,19 @@ class ImageSource:
     to `root`, and for the members of a tar its path, a slash and their own.
     """
 
-    def __init__(self, root: Path, places: Sequence[Place]) -> None:
-        """Hold `places` sorted by name; `root` is what the user gave, for messages."""
-        self.root = root
-        self.places = sorted(places, key=lambda place: place.name)
+    def __init__(self, root: Path, places: Iterable[Place], skips: Skips | None = None) -> None:
+        """Hold `places` sorted by name; `root` is what the user gave, for messages.
+
+        `skips` counts what else lies there. Of images that share a name, as in tars that were
+        joined, the second is called `NAME#2`, and so on.
+        """
+        self.root, self.skips = root, skips or Skips()
+        named = groupby(sorted(places, key=attrgetter("name")), attrgetter("name"))
+        self.places = [
+            place._replace(name=f"{name}#{number}") if number > 1 else place
+            for name, same in named
+            for number, place in enumerate(same, 1)
+        ]
 
     @classmethod
     def at(cls, root: Path) -> "ImageSource":
@@ -91,21 +86,14 @@ class ImageSource:
                 f"images: {root} is not a folder; give a folder of {_endings()} or .tar files, "
                 "a .tar, or a .txt that lists them"
             )
-        if root.suffix == ".tar":
-            return cls._filled(root, _members(root, root.name))
-        if root.suffix != ".txt":
+        skips, ending = Skips(), root.suffix.lower()
+        if ending == ".tar":
+            return cls._filled(root, in_tar(root, readable(root.name), skips), skips)
+        if ending != ".txt":
             raise UserError(
                 f"images: {root} is neither .tar nor .txt; give a folder or one of them"
             )
-        listed = [line.strip() for line in _lines(root) if line.strip()]
-        files = [(line, root.parent / line) for line in dict.fromkeys(listed)]
-        missing = [name for name, file in files if not file.is_file()]
-        if missing:
-            raise UserError(
-                f"images: {root} lists {missing[0]}, which does not exist ({len(missing)} of "
-                f"{len(files)} are missing); list paths relative to its folder, one a line"
-            )
-        return cls._filled(root, [place for name, file in files for place in _within(name, file)])
+        return cls._filled(root, in_list(root, skips), skips)
 
     @classmethod
     def named(cls, root: Path | None, part: Part) -> "ImageSource":
@@ -126,23 +114,19 @@ class ImageSource:
         """
         if not root.is_dir():
             raise UserError(f"images: {root} is not a folder; give a folder of {_endings()} files")
-        root = root.resolve()
-        files = [
-            file
-            for file in root.rglob("*")
-            if file.suffix.lower() in {*IMAGE_ENDINGS, ".tar"} and file.is_file()
-        ]
-        names = [file.relative_to(root).as_posix() for file in files]
-        places = [
-            place for name, file in zip(names, files, strict=True) for place in _within(name, file)
-        ]
-        return cls._filled(root, places)
+        skips = Skips()
+        return cls._filled(root, in_folder(root.resolve(), skips), skips)
 
     @classmethod
-    def _filled(cls, root: Path, places: Sequence[Place]) -> "ImageSource":
-        if not places:
-            raise UserError(f"images: {root} holds no {_endings()} file; give a folder that does")
-        return cls(root, places)
+    def _filled(cls, root: Path, places: Iterable[Place], skips: Skips) -> "ImageSource":
+        source = cls(root, places, skips)
+        if not source.places:
+            others = skipped_in_words(skips.counts)
+            raise UserError(
+                f"images: {root} holds no {_endings()} file{others and f' (but {others})'}; give a "
+                "folder that does"
+            )
+        return source
 
     @classmethod
     def embedded(cls, *, documents: bool = False) -> "ImageSource":
@@ -175,7 +159,10 @@ class ImageSource:
         """
         place = self.places[i]
         try:
-            size = place.file.stat().st_size if place.size is None else place.size
+            status = place.file.stat()
+            if not stat.S_ISREG(status.st_mode):  # nothing else is ever opened
+                raise UnreadableImage(place.name, SPECIAL)
+            size = status.st_size if place.size is None else place.size
             if size > MAX_BYTES:
                 raise UnreadableImage(place.name, f"{size:,} bytes exceed {MAX_BYTES:,}")
             with place.file.open("rb") as file:
@@ -192,7 +179,7 @@ class ImageSource:
 
     def subset(self, keep: Sequence[int]) -> "ImageSource":
         """Return a source of the images at the positions `keep`."""
-        return ImageSource(self.root, [self.places[i] for i in keep])
+        return ImageSource(self.root, [self.places[i] for i in keep], self.skips)
 
     def at_most(self, count: int) -> "ImageSource":
         """Return `count` of the images, or all where there are no more.
@@ -235,39 +222,6 @@ class ImageSource:
         return state.hexdigest()
 
 
-def _within(name: str, file: Path) -> list[Place]:
-    """Return the images in a file: the file itself, or those inside a tar."""
-    return _members(file, name) if file.suffix.lower() == ".tar" else [Place(name, file)]
-
-
-def _members(tar: Path, name: str) -> list[Place]:
-    """List the images inside a plain tar, as WebDataset and img2dataset write them.
-
-    Raises:
-        UserError: when it is broken or compressed.
-    """
-    try:
-        with tarfile.open(tar, "r:") as archive:
-            return [
-                Place(f"{name}/{member.name}", tar, member.offset_data, member.size)
-                for member in archive
-                if member.isreg() and Path(member.name).suffix.lower() in IMAGE_ENDINGS
-            ]
-    except (tarfile.TarError, OSError) as error:
-        raise UserError(
-            f"images: {tar} is no plain tar that can be read ({error}); unpack or remake it"
-        ) from error
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"images: {path} is larger than {MAX_BYTES:,} bytes; split the list")
-        return path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"images: {path} is no UTF-8 text that can be read ({error})") from error
-
-
 def _rank(name: str) -> float:
     digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
@@ -281,4 +235,4 @@ def _package_folder(package: str) -> Path:
 
 
 def _endings() -> str:
-    return ", ".join(sorted(IMAGE_ENDINGS))
+    return ", ".join(sorted(f".{ending}" for ending in READABLE))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from shards.sidecar import UNREADABLE, Summary
+from shards.skipped import by_count, skipped_in_words
 
 
 @dataclass(slots=True)
@@ -14,7 +15,8 @@ class Totals:
 
     `dropped` counts by reason the images that were left out, in every shard that met one.
     `unreadable` holds the names of the files that could not be opened: several shards of pages may
-    meet the same broken photograph, which is then dropped as often and unreadable once.
+    meet the same broken photograph, which is then dropped as often and unreadable once. `skipped`
+    counts by reason what lies beside images where they come from.
     """
 
     shards: int = 0
@@ -23,6 +25,7 @@ class Totals:
     characters: int = 0
     dropped: Counter[str] = field(default_factory=Counter[str])
     unreadable: set[str] = field(default_factory=set[str])
+    skipped: Counter[str] = field(default_factory=Counter[str])
 
     @classmethod
     def of(cls, summaries: Iterable[Summary]) -> Self:
@@ -44,6 +47,8 @@ class Totals:
         if sums.unreadable:
             self.dropped[UNREADABLE] += len(sums.unreadable)
             self.unreadable.update(sums.unreadable)
+        if sums.skipped:
+            self.skipped.update(sums.skipped)
 
     def __iadd__(self, other: "Totals") -> Self:
         """Add the shards of other totals."""
@@ -53,11 +58,12 @@ class Totals:
         self.characters += other.characters
         self.dropped.update(other.dropped)
         self.unreadable |= other.unreadable
+        self.skipped.update(other.skipped)
         return self
 
     def reasons(self) -> dict[str, int]:
         """Return `dropped`, the most frequent reason first."""
-        return dict(sorted(self.dropped.items(), key=lambda pair: (-pair[1], pair[0])))
+        return by_count(self.dropped)
 
     def row(self) -> dict[str, Any]:
         """Return the sums as JSON can hold them."""
@@ -68,6 +74,7 @@ class Totals:
             "characters": self.characters,
             "dropped": self.reasons(),
             "unreadable": len(self.unreadable),
+            "skipped": by_count(self.skipped),
         }
 
 
@@ -75,8 +82,12 @@ def in_words(row: Mapping[str, Any]) -> str:
     """Write a `Totals.row` for a person."""
     dropped: dict[str, int] = row["dropped"]
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in dropped.items())
+    skipped: dict[str, int] = row.get("skipped", {})
+    beside = (
+        f", {sum(skipped.values()):,} left out ({skipped_in_words(skipped)})" if skipped else ""
+    )
     return (
         f"{row['shards']:,} shards, {row['samples']:,} samples, {row['bytes'] / 1e6:,.1f} MB, "
         f"{sum(dropped.values()):,} dropped{f' ({reasons})' if reasons else ''}, "
-        f"{row['unreadable']:,} unreadable"
+        f"{row['unreadable']:,} unreadable{beside}"
     )

@@ -18,6 +18,7 @@ from typing import Self
 from shards.errors import ShardError, UserError
 from shards.sample import Sample
 from shards.sidecar import KEY, Dropped, Entry, Sidecar, read_sidecar, shard_name
+from shards.skipped import Skipped, Skips
 from shards.store import Where, open_store
 from shards.store.commit import flush
 
@@ -51,6 +52,7 @@ class ShardWriter:
         self._temporary = self.store.staging(self.tar)
         self._entries: list[Entry] = []
         self._dropped: list[Dropped] = []
+        self._skipped: tuple[Skipped, ...] = ()
 
     def __enter__(self) -> Self:
         """Open the temporary tar."""
@@ -102,6 +104,10 @@ class ShardWriter:
             Dropped(source=source, reason=reason, detail=detail, scores=scores or {})
         )
 
+    def skip(self, skips: Skips) -> None:
+        """Record what the source holds beside images; one shard does so for all."""
+        self._skipped = skips.rows()
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -143,6 +149,7 @@ class ShardWriter:
         self.sidecar = Sidecar.of(
             self._entries,
             self._dropped,
+            self._skipped,
             tar=self.tar,
             shard=self.shard,
             sha256=self._sha256.hexdigest(),

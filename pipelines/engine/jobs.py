@@ -104,6 +104,8 @@ class RenderJob(Job):
                 writer.write(sample)
             for name in sorted(broken):
                 writer.drop(name, "unreadable", detail=self.renderer.unreadable[name])
+            if not index:
+                writer.skip(self.renderer.source.skips)
             # Before the shard appears: whoever is interrupted meanwhile has not yet to count it.
             self.renderer.material.atlas.save()
         assert writer.sidecar is not None
@@ -156,6 +158,8 @@ class FilterJob(Job):
         with ShardWriter(out, index, recipe=self.digest, versions=provenance()) as writer:
             for i in range(first, min(first + self.images_per_shard, len(self.source))):
                 self._judge(i, writer)
+            if not index:
+                writer.skip(self.source.skips)
         assert writer.sidecar is not None
         return writer.sidecar
 

@@ -29,6 +29,7 @@ from pipelines.engine.workers import Made, Run
 from pipelines.recipe import PROGRESS
 from shards import StoreError
 from shards.signals import interrupted_at_once
+from shards.skipped import by_count
 from shards.store import Store, Where
 from shards.totals import Totals, in_words
 
@@ -75,6 +76,7 @@ class Watch:
             bytes=self.totals.bytes,
             dropped=self.totals.reasons(),
             unreadable=len(self.totals.unreadable),
+            skipped=by_count(self.totals.skipped),
             samples_per_second=round(self.made.samples / seconds, 1),
             bytes_per_second=round(self.made.bytes / seconds, 1),
             eta_seconds=round(seconds / ended * left, 1) if ended else None,

@@ -11,9 +11,9 @@ class Status(Settings):
     """How far a job has come; what `progress.json` holds.
 
     `done`, `total` and `failed` count shards, of them `failed` given up by this run; `samples`,
-    `bytes`, `dropped` and `unreadable` are the `Totals` of all finished shards; rates and
-    `eta_seconds` (until this run ends) are from this run alone. Times are UTC, ISO 8601. A driver
-    that was killed leaves `running` with an old `updated`.
+    `bytes`, `dropped`, `unreadable` and `skipped` are the `Totals` of all finished shards; rates
+    and `eta_seconds` (until this run ends) are from this run alone. Times are UTC, ISO 8601. A
+    driver that was killed leaves `running` with an old `updated`.
     """
 
     state: State
@@ -24,6 +24,7 @@ class Status(Settings):
     bytes: int
     dropped: dict[str, int]
     unreadable: int
+    skipped: dict[str, int]
     samples_per_second: float
     bytes_per_second: float
     eta_seconds: float | None

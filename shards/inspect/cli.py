@@ -151,7 +151,8 @@ def stats(path: Where, *, as_json: Json = False) -> None:
 
 
 def _draw_stats(counted: Stats) -> None:
-    for title, counts in (("language", counted.languages), ("dropped", counted.totals.dropped)):
+    totals, languages = counted.totals, ("language", counted.languages)
+    for title, counts in (languages, ("dropped", totals.dropped), ("left out", totals.skipped)):
         if counts:
             _draw(title, [(name, count) for name, count in counts.most_common()])
     for title, histogram in counted.histograms():

@@ -16,6 +16,7 @@ from shards.dataset import Dataset
 from shards.inspect.check import RERUN, Advance, Fault, unfinished
 from shards.inspect.stats import Stats
 from shards.sidecar import Dropped, Sidecar, shard_name, shard_number
+from shards.skipped import Skipped
 from shards.store import PARALLEL_READS, Store, Where
 from shards.totals import Totals
 
@@ -36,7 +37,8 @@ class Contents:
     `stats` count the whole shards; `numbers` has the index of each, `ends` the samples up to its
     end, `rows` what a table says of the first ROWS. `faults` have the fields of `Fault.row`.
     `rejects` maps a reason to at most REJECTS images: those whose names have the smallest digests,
-    which is a fair sample and the same every time.
+    which is a fair sample and the same every time. `skipped` is what lies beside
+    the images where they come from, at most ROWS reasons.
     """
 
     store: Store
@@ -45,6 +47,7 @@ class Contents:
     ends: list[int] = field(default_factory=list[int])
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     faults: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    skipped: list[Skipped] = field(default_factory=list[Skipped])
     rejects: dict[str, dict[bytes, Dropped]] = field(
         default_factory=dict[str, dict[bytes, Dropped]]
     )
@@ -86,6 +89,7 @@ class Contents:
         if len(self.rows) < ROWS:
             named = {"shard": sidecar.shard, "tar": sidecar.tar, "sha256": sidecar.sha256}
             self.rows.append(Totals.of([sidecar]).row() | named)
+        self.skipped += sidecar.skipped[: ROWS - len(self.skipped)]
         for drop in sidecar.dropped:
             kept = self.rejects.setdefault(drop.reason, {})
             kept[hashlib.sha256(drop.source.encode()).digest()] = drop

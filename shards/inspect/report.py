@@ -240,6 +240,7 @@ def _page(*, contents: Contents, recipe: Any, **rest: Any) -> str:
         plot={"width": WIDTH, "height": HEIGHT},
         rows=contents.rows,
         faults=contents.faults,
+        skipped=contents.skipped,
         most_rows=ROWS,
         most_facts=FACTS,
         versions=sorted(stats.versions.items())[:ROWS],

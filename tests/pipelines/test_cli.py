@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shards import encode_png
+from shards import Dataset, encode_png
 from tests.command import COLUMNS, mistake, nonpareil, run_module
 from tests.conftest import picture
 
@@ -122,12 +122,24 @@ def test_one_unreadable_image_among_good_ones_is_counted(tmp_path):
     images.mkdir()
     (images / "good.png").write_bytes(encode_png(picture(0, 300, 300)))
     (images / "bad.png").write_bytes(b"\x89PNG broken")
+    for name in ("good.json", "bad.json", "notes.txt"):
+        (images / name).write_text("beside")
     only_size = ("--set", 'filter=[{kind="resolution", minimum=64}]', "--engine", "inline")
-    done = nonpareil(
-        "filter", "filter_photos", "--images", images, "--out", tmp_path / "o", *only_size, "--json"
-    )
-    summary = json.loads(done.stdout)
+    arguments = ("filter", "filter_photos", "--images", images, "--out", tmp_path / "o", *only_size)
+    summary = json.loads(nonpareil(*arguments, "--json").stdout)
     assert (summary["samples"], summary["dropped"]) == (1, {"unreadable": 1})
+    assert summary["skipped"] == {".json": 2, ".txt": 1}
+    again = nonpareil(*arguments).stdout
+    assert (
+        "1 dropped (unreadable 1), 1 unreadable, 3 left out (2 .json, 1 .txt), 0 samples/s" in again
+    )
+    (sidecar,) = Dataset(tmp_path / "o").sidecars()
+    assert [(row.reason, row.names) for row in sidecar.skipped] == [
+        (".json", ("bad.json", "good.json")),
+        (".txt", ("notes.txt",)),
+    ]
+    nonpareil("finalize", tmp_path / "o")
+    assert json.loads((tmp_path / "o/dataset.json").read_text())["skipped"] == summary["skipped"]
 
 
 def test_wrong_words_are_one_line(tmp_path):

@@ -1,15 +1,27 @@
-"""Where real images come from."""
+"""Where real images come from, and what lies beside them."""
 
+import errno
+import os
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards import ImageSource, UnreadableImage, UserError, encode_png
+from shards import (
+    ImageSource,
+    ShardReader,
+    ShardWriter,
+    UnreadableImage,
+    UserError,
+    encode_png,
+)
+from shards.skipped import Skips, by_ending, skipped_in_words
 from shards.source import HELD_OUT_FROM, MAX_BYTES, Place, _rank
 from tests.conftest import picture
+from tests.tar_files import member, write
 
 
 @pytest.fixture
@@ -64,8 +76,6 @@ def test_parts_divide_the_embedded_images():
 
 @given(st.sets(st.text("abcdef", min_size=1, max_size=6), min_size=2, max_size=9))
 def test_both_parts_hold_something_and_membership_is_by_name(names):
-    from pathlib import Path
-
     source = ImageSource(Path("/r"), [Place(name, Path("/r") / name) for name in names])
     train, held_out = source.part("train"), source.part("heldout")
     assert len(train) + len(held_out) == len(names)
@@ -106,17 +116,14 @@ def test_fingerprint_follows_the_content(images):
 
 def tar_of(path, names):
     """Write a tar as img2dataset does: image, text and JSON of each key."""
-    import io
-    import tarfile
-
-    with tarfile.open(path, "w") as archive:
-        for number, name in enumerate(names):
-            for ending, data in (("jpg", None), ("txt", b"caption"), ("json", b"{}")):
-                data = encode_png(picture(number)) if data is None else data
-                member = tarfile.TarInfo(f"{name}.{ending}")
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-    return path
+    return write(
+        path,
+        *(
+            member(f"{name}.{ending}", data or encode_png(picture(number)))
+            for number, name in enumerate(names)
+            for ending, data in (("jpg", b""), ("txt", b"caption"), ("json", b"{}"))
+        ),
+    )
 
 
 def test_images_inside_tars_are_read_in_place(tmp_path):
@@ -136,20 +143,124 @@ def test_a_list_names_images_and_tars_beside_it(tmp_path):
     tar_of(tmp_path / "sub" / "b.tar", ["x"])
     (tmp_path / "a.png").write_bytes(encode_png(picture(3)))
     (tmp_path / "other.png").write_bytes(encode_png(picture(4)))
-    (tmp_path / "list.txt").write_text("sub/b.tar\n\na.png\na.png\n")
+    (tmp_path / "list.txt").write_bytes(
+        b"\xef\xbb\xbfsub/b.tar\r\n\r\na.png\r\n a.png\nsub\ngone.png\n\xd5.png\npipe"
+    )
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / os.fsdecode(b"\xd5.png")).write_bytes(encode_png(picture(5)))
     source = ImageSource.at(tmp_path / "list.txt")
-    assert [source.name(i) for i in range(len(source))] == ["a.png", "sub/b.tar/x.jpg"]
+    assert names_of(source) == [r"\xd5.png", "a.png", "sub/b.tar/x.jpg"]
+    assert np.array_equal(source.read(0).pixels(), picture(5))
+    assert reasons(source) == {
+        "listed twice": ["a.png"],
+        "listed folder": ["sub"],
+        "listed but not there": ["gone.png"],
+        "pipe, socket or device": ["pipe"],
+        ".txt": ["sub/b.tar/x.txt"],
+        ".json": ["sub/b.tar/x.json"],
+    }
+
+
+def names_of(source):
+    return [source.name(i) for i in range(len(source))]
+
+
+def reasons(source):
+    return {row.reason: [*row.names] for row in source.skips.rows()}
+
+
+def test_what_a_folder_holds_beside_images_is_counted(tmp_path, monkeypatch):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for path in ("root/a.png", "root/z/d.gif", "outside/b.png", "outside/deep/c.png"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(encode_png(picture(0)))
+    for name in ("notes.txt", "a.json", "b.json", "c.HEIC", "README", "._a.png"):
+        (root / name).write_bytes(b"x")
+    for name, target in {
+        "file.png": outside / "b.png",
+        "gone.png": "nowhere",
+        "round.png": "round.png",
+        "circle": ".",
+        "first": outside,
+        "second": outside / "deep",
+        "up": tmp_path,
+    }.items():
+        (root / name).symlink_to(target)
+    os.mkfifo(root / "pipe.png")
+    (root / "locked").mkdir()
+    listing = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    source = ImageSource.at(root)
+    names = ["a.png", "file.png", "first/b.png", "first/deep/c.png", "z/d.gif"]
+    assert names_of(source) == names
+    assert all(np.array_equal(source.read(i).pixels(), picture(0)) for i in range(5))
+    found = {reason: sorted(names) for reason, names in reasons(source).items()}
+    assert found == {
+        ".txt": ["notes.txt"],
+        ".json": ["a.json", "b.json"],
+        ".heic": ["c.HEIC"],
+        "of other kinds": ["README"],
+        "hidden": ["._a.png"],
+        "broken link": ["gone.png", "round.png"],
+        "linked folder met before": ["circle/", "second/", "up/outside/", "up/root/"],
+        "pipe, socket or device": ["pipe.png"],
+        "permission denied": ["locked/"],
+    }
+    assert next(iter(source.skips.counts)) in found
+
+
+def test_a_damaged_tar_gives_its_other_images_and_says_what_it_lost(tmp_path):
+    whole = tar_of(tmp_path / "b.tar", ["0", "1", "2"]).read_bytes()
+    second = whole.index(b"1.jpg")
+    (tmp_path / "b.tar").write_bytes(whole[:second] + b"?" + whole[second + 1 :] + whole)
+    source = ImageSource.at(tmp_path)
+    images = [f"b.tar/{name}" for name in ("0.jpg", "0.jpg#2", "1.jpg", "2.jpg", "2.jpg#2")]
+    assert names_of(source) == images
+    assert np.array_equal(source.read(2).pixels(), picture(1))
+    assert reasons(source)["broken header"] == [f"b.tar/byte {second:,}"]
+
+
+def test_names_are_text_that_json_can_hold(tmp_path):
+    names = [b"\xd5\xd5\xc6\xac.png", b"a\\b\n'\".png", "\u3000\u202f.png".encode()]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(encode_png(picture(0)))
+    source = ImageSource.at(tmp_path)
+    readable = [r"\xd5\xd5Ƭ.png", "a\\b\n'\".png", "\u3000\u202f.png"]
+    assert names_of(source) == readable
+    assert len(source.fingerprint()) == 64
+    assert len(source.part("train")) + len(source.part("heldout")) == 3
+    with ShardWriter(tmp_path, 0, recipe="r") as writer:
+        writer.extend(source.read(i) for i in range(3))
+        writer.drop(readable[0], "blurry")
+    assert [sample.meta["source"] for sample in ShardReader(tmp_path)] == readable
+
+
+def test_reasons_and_names_are_bounded():
+    skips = Skips()
+    skips.extend(by_ending(f"{i}.{i}") for i in range(1000))
+    skips.extend(by_ending(f"{i}.json") for i in range(1000))
+    rows = skips.rows()
+    assert sum(row.count for row in rows) == 2000
+    assert len(rows) < 70
+    assert all(len(row.names) <= 8 for row in rows)
+    assert skipped_in_words({".heic": 3, ".json": 1200}) == "1,200 .json, 3 .heic"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("gone.txt", None, "is not a folder"),
-        ("list.txt", b"gone.png\n", r"lists gone\.png, which does not exist \(1 of 1"),
+        ("list.txt", b"gone.png\n", r"lists gone\.png, which does not exist \(all of 1 "),
         ("list.txt", b"\xff\xfe\x00", "no UTF-8 text"),
         ("list.txt", b"", "holds no"),
         ("photo.jpg", b"x", "neither .tar nor .txt"),
-        ("broken.tar", b"no tar at all" * 99, "no plain tar that can be read"),
+        ("broken.tar", b"no tar at all" * 99, "holds no .* file .but 1 broken header"),
     ],
 )
 def test_a_source_that_cannot_be_listed_is_refused_by_name(tmp_path, name, content, message):

@@ -17,6 +17,7 @@ from shards.inspect import contents
 from shards.inspect.charts import chart
 from shards.inspect.report import LARGEST_SIDE, PIXELS, write_report
 from shards.inspect.stats import Histogram
+from shards.skipped import Skip, Skips
 from tests.conftest import picture
 from tests.shards.browser import Browser, find_browser
 from tests.shards.inspect.test_cli import shards
@@ -44,6 +45,10 @@ def sample(i):
     return Sample(key, encode_png(picture(i)), "png", text=text, meta=meta)
 
 
+SKIPS = Skips()
+SKIPS.add(Skip(f"beside {HOSTILE}", ".json"))
+
+
 def fill(folder, *, recipe="r" * 64):
     folder.mkdir(parents=True, exist_ok=True)
     for shard in range(SHARDS):
@@ -51,6 +56,8 @@ def fill(folder, *, recipe="r" * 64):
             writer.extend(sample(i) for i in range(shard * EACH, (shard + 1) * EACH))
             writer.drop(f"photo{shard}.png", REASON, scores={"sharpness": shard / 10})
             writer.drop(HOSTILE, "unreadable", detail=HOSTILE)
+            if shard == 0:
+                writer.skip(SKIPS)
     return folder
 
 
@@ -141,6 +148,7 @@ def test_hostile_keys_text_and_reasons_stay_text(dataset, tmp_path):
     assert HOSTILE in words  # the text of sample 5
     assert REASON in words
     assert "<u>key" in words
+    assert f"beside {HOSTILE}" in words
 
 
 def test_the_same_shards_give_the_same_bytes(dataset, tmp_path):
