@@ -17,6 +17,7 @@ import typer
 
 from pipelines.options import JsonOption, RecipeArgument, SetOption
 from shards.console import print_json, run_command
+from shards.places import here
 
 if TYPE_CHECKING:
     from render import Renderer
@@ -32,6 +33,7 @@ def atlas(
         Path | None,
         typer.Option(
             "--folder",
+            parser=here("--folder"),
             metavar="DIR",
             help="Where the glyphs are kept. Default: nonpareil/atlas in your cache folder.",
         ),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.options import JsonOption, OutOption, places_by_name
 from shards.console import print_json, print_table, run_command
+from shards.errors import UserError
+from shards.places import checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,39 +60,46 @@ def evaluate(
     print_json(*rows) if as_json else print_table(str(checkpoint), rows)
 
 
+SCORES = "scores.json"
+
+
 def evaluate_to(
-    out: Path,
+    out: Where,
     checkpoint: Where,
     data: Mapping[str, Where],
     settings: ScoringSettings,
     *,
     ocr: bool = True,
 ) -> list[dict[str, Any]]:
-    """Score behind a progress bar into `scores.json`; one that is there already is returned.
+    """Score behind a progress bar into SCORES of `out`; what is there already is returned.
 
     Raises:
-        UserError: when there is no checkpoint, or `out` holds scores of other weights or data.
+        UserError: when there is no checkpoint, a data set has no plain name, or `out` holds scores
+            of other weights or data.
     """
     from filters import Recognizer
     from pipelines.engine.progress import progress_bar
     from pipelines.evaluation.scoring import codecs, score
-    from pipelines.recipe import claim
+    from pipelines.recipe import NOTE, claim
     from shards import ShardReader
     from shards.dataset import Dataset
-    from shards.store import open_store, write_atomically
+    from shards.store import open_store
     from shards.text import read_json
     from vae.training.checkpoint import newest
 
+    for name in data:
+        if checked_name(name) in (NOTE, SCORES):
+            raise UserError(f"{name} is a file of the scores; give the data set another name")
+    store = open_store(out)
     step = newest(checkpoint)
     recipe = {
         "settings": settings.model_dump(mode="json"),
         "data": {name: ShardReader(place).fingerprint for name, place in data.items()},
         "ocr": ocr,
     }
-    claim(out, {"kind": "Scores", "recipe": recipe, "weights": step.header.weights})
-    note = out / "scores.json"
-    if note.exists():
-        return read_json(open_store(out), note.name, "delete it, and it is made again")
+    claim(store, {"kind": "Scores", "recipe": recipe, "weights": step.header.weights})
+    if store.exists(SCORES):
+        return read_json(store, SCORES, "delete it, and it is made again")
     reader = Recognizer(threads=os.cpu_count() or 1) if ocr else None
     with progress_bar() as bar:
         counts = (Dataset(place).totals().samples for place in data.values())
@@ -100,12 +108,12 @@ def evaluate_to(
         rows = score(
             codecs(step.store),
             data,
-            out,
+            store,
             settings,
             reader=reader,
             progress=lambda name: bar.update(task, advance=1, note=name),
         )
-    write_atomically(note, json.dumps(rows, indent=1) + "\n")
+    store.replace(SCORES, (json.dumps(rows, indent=1) + "\n").encode())
     return rows
 
 

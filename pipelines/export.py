@@ -16,7 +16,7 @@ from shards.console import run_command
 from shards.errors import UserError
 
 if TYPE_CHECKING:
-    from shards.store import Where
+    from shards.store import Store, Where
     from vae import VAE
     from vae.training.checkpoint import Checkpoint, Header
 
@@ -60,16 +60,17 @@ def export(
     typer.echo(f"{export_to(out, run, to, license)}")
 
 
-def export_to(out: Path, run: Where, to: str, license: str = "") -> Path:
-    """Write the export of a run, or of one step, into `out` and return `out`.
+def export_to(out: Where, run: Where, to: str, license: str = "") -> Store:
+    """Write the export of a run, or of one step, into `out` and return that.
 
-    The files are made beside `out` and moved when all are there, NOTE last.
+    The files are made beside `out`, or for a bucket on this machine, and put in place when all are
+    there, NOTE last.
 
     Raises:
         UserError: for an unknown format, a licence that is no plain name, an `out` that holds
             other things, no good checkpoint, or a package that is missing. `out` is untouched then.
     """
-    from shards.store import sha256_of, write_atomically
+    from shards.store import Folder, open_store, sha256_of
     from vae import load_model
     from vae.training.checkpoint import newest
 
@@ -80,24 +81,27 @@ def export_to(out: Path, run: Where, to: str, license: str = "") -> Path:
             f"--license {license!r} is no name of a licence; give letters, digits, dots and "
             "hyphens, such as apache-2.0"
         )
-    old = _exported(out)
+    store = open_store(out)
+    old = _exported(store)
     step = newest(run)
     model = load_model(step.store)
     facts = _facts(step, model, to, license)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as place:
+    above, name = store.above()
+    above.make()
+    beside = above.path if isinstance(above, Folder) else None
+    with TemporaryDirectory(prefix=f".{name}.", suffix=".tmp", dir=beside) as place:
         made = Path(place)
         FORMATS[to](model, step.header, made)
         (made / CARD).write_text(_card(facts), encoding="utf-8")
         files = sorted(path.name for path in made.iterdir())
         facts["sha256"] = {name: sha256_of(made / name) for name in files}
-        out.mkdir(exist_ok=True)
+        store.make()
         for name in old - {*files}:
-            (out / name).unlink(missing_ok=True)
+            store.delete(name)
         for name in files:
-            (made / name).replace(out / name)
-        write_atomically(out / NOTE, json.dumps(facts, indent=1) + "\n")
-    return out
+            store.put(made / name, name)
+        store.replace(NOTE, (json.dumps(facts, indent=1) + "\n").encode())
+    return store
 
 
 def _to_nonpareil(model: VAE, header: Header, folder: Path) -> None:
@@ -135,21 +139,26 @@ FORMATS: dict[str, Callable[[VAE, Header, Path], None]] = {
 """What writes a model into an empty folder, by the name that --to takes."""
 
 
-def _exported(out: Path) -> set[str]:
+def _exported(out: Store) -> set[str]:
     """Return the files of the export that lies in `out`; none where it is empty or not there.
 
     Raises:
         UserError: when `out` is a file, or holds something that is no export.
     """
+    from shards.store import Folder
     from shards.store.base import plain
 
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise UserError(f"--out {out} is no folder; give the name of a new or empty one")
-    if not out.exists() or not any(out.iterdir()):
+    if isinstance(out, Folder):
+        path = out.path
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise UserError(f"--out {path} is no folder; give the name of a new or empty one")
+        if not path.exists() or not any(path.iterdir()):
+            return set()
+    elif not out.names():
         return set()
     try:
         # Names from a file are not trusted to stay in the folder.
-        return {plain(name) for name in json.loads((out / NOTE).read_text("utf-8"))["sha256"]}
+        return {plain(name) for name in json.loads(out.read(NOTE))["sha256"]}
     except (OSError, ValueError, KeyError, TypeError, UserError) as error:
         raise UserError(
             f"--out {out} is not empty and holds no {NOTE} of an export; give a new folder"

@@ -9,23 +9,25 @@ from pipelines.options import (
     DryRunOption,
     EngineOption,
     JsonOption,
+    OutOption,
     PriceOption,
     RecipeArgument,
     SetOption,
     ShardsOption,
-    StoreOption,
     WorkersOption,
 )
 from shards.console import run_command
+from shards.places import here
 
 
 def filter_images(
     recipe: RecipeArgument,
     *,
-    out: StoreOption,
+    out: OutOption,
     images: Annotated[
         Path | None,
         typer.Option(
+            parser=here("--images"),
             metavar="DIR",
             help="Folder of images. Default: the photographs that pip brought.",
             show_default=False,
@@ -52,7 +54,7 @@ def filter_images(
     from pipelines.recipe import load
     from shards.numbers import parse_numbers
 
-    given = {} if images is None else {"images": images.resolve()}
+    given = {} if images is None else {"images": images}
     job = load(FilterJob, recipe, settings, given)
     options = RunOptions(engine, workers, parse_numbers(shards, job.count()) if shards else None)
     make_or_plan("filter", job, out, options, dry_run=dry_run, price=price, as_json=as_json)

@@ -15,15 +15,17 @@ from shards.dataset import Dataset
 from shards.errors import UserError
 from shards.manifest import MANIFEST, Manifest
 from shards.numbers import write_numbers
-from shards.store import Store, Where, open_store
+from shards.places import anywhere
+from shards.store import Store, Where
 from shards.text import read_table
 from shards.totals import in_words
 
 
 def finalize(
     out: Annotated[
-        str,
+        Store,
         typer.Argument(
+            parser=anywhere(),
             metavar="DIR|URL",
             help="The --out folder or URL of a render or filter run.",
             show_default=False,
@@ -47,7 +49,7 @@ def finalize(
     Example: nonpareil finalize runs/pages
     """
     manifest = describe_dataset(out, allow_missing=allow_missing)
-    open_store(out).replace(MANIFEST, manifest.text().encode())
+    out.replace(MANIFEST, manifest.text().encode())
     row = manifest.row() | {"shards": len(manifest.shards), "unreadable": manifest.unreadable}
     if as_json:
         print_json(row)

@@ -16,16 +16,16 @@ from pipelines.engine.progress import progress_bar
 from render import DIFFICULTY, versions
 from render.gallery import TIMES, Gallery
 from render.variations import variations
-from shards import UserError
 from shards.inspect.page import write_page
 from shards.inspect.sheet import lay_out
-from shards.store import write_atomically
+from shards.places import file_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pipelines.engine.jobs import RenderJob
     from render.gallery import Crop
+    from shards.store import Where
 
 COLUMNS = 5
 """Pages side by side on the contact sheet."""
@@ -33,33 +33,27 @@ COLUMNS = 5
 T = TypeVar("T")
 
 
-def preview_recipe(job: RenderJob, recipe: str, file: Path) -> dict[str, Any]:
+def preview_recipe(job: RenderJob, recipe: str, file: Where) -> dict[str, Any]:
     """Draw what a recipe makes and return what was written: file, pages, bytes, seconds.
 
     Args:
         job: the recipe as read.
         recipe: its name or path; the name alone is shown.
-        file: a .html for the whole gallery, a .png for a contact sheet.
+        file: a .html for the whole gallery, a .png for a contact sheet; here or in a bucket.
 
     Raises:
         UserError: when the file has another ending or cannot be written, before anything is drawn.
     """
-    make = MAKERS.get(file.suffix.lower())
-    if make is None:
-        raise UserError(f"--preview {file} ends in none of {', '.join(MAKERS)}; name such a file")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"--preview {file}: {file.parent} is a file; give a folder") from error
-    if file.is_dir():
-        raise UserError(f"--preview {file} is a folder; give the name of a file")
+    above, name = file_at(file, "--preview", MAKERS)
     start = time.monotonic()
-    pages = make(job, Path(recipe).stem, file)
+    pages, data = MAKERS[Path(name).suffix.lower()](job, Path(recipe).stem)
+    above.replace(name, data)
     seconds = round(time.monotonic() - start, 1)
-    return {"file": str(file), "pages": pages, "bytes": file.stat().st_size, "seconds": seconds}
+    return {"file": str(file), "pages": pages, "bytes": len(data), "seconds": seconds}
 
 
-def _write_html(job: RenderJob, name: str, file: Path) -> int:
+def _html(job: RenderJob, name: str) -> tuple[int, bytes]:
+    """Return how many pages are shown, and the HTML."""
     gallery = _gallery(job)
     total = len(gallery.pairs) + len(gallery.compared) * (len(DIFFICULTY) + 1)
     with progress_bar() as bar:
@@ -87,11 +81,10 @@ def _write_html(job: RenderJob, name: str, file: Path) -> int:
         variations=varied,
         times=TIMES,
     )
-    write_atomically(file, text)
-    return len(pages) + sum(card.page is not None for card in sizes)
+    return len(pages) + sum(card.page is not None for card in sizes), text.encode()
 
 
-def _write_png(job: RenderJob, name: str, file: Path) -> int:
+def _png(job: RenderJob, name: str) -> tuple[int, bytes]:
     """Lay a crop of every layout out in a grid, and below it details of the smallest lines."""
     del name
     gallery = _gallery(job)
@@ -108,12 +101,11 @@ def _write_png(job: RenderJob, name: str, file: Path) -> int:
     rows.append([(crop.detail, crop.caption) for crop in smallest])
     stream = io.BytesIO()
     Image.fromarray(lay_out(rows)).save(stream, "PNG", optimize=True)
-    file.write_bytes(stream.getvalue())
-    return len(shown)
+    return len(shown), stream.getvalue()
 
 
 def _gallery(job: RenderJob) -> Gallery:
     return Gallery.of(job.render, job.seed, lambda: job.renderer)
 
 
-MAKERS = {".html": _write_html, ".png": _write_png}
+MAKERS = {".html": _html, ".png": _png}

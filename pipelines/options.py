@@ -1,12 +1,13 @@
 """Command-line options that several verbs share; nothing heavy is imported here."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shards.errors import UserError
+from shards.places import anywhere, checked_name
+from shards.store import Store
 
 RecipeArgument = Annotated[
     str,
@@ -24,17 +25,14 @@ SetOption = Annotated[
         help="Override one setting of the recipe, as seed=1. May be given again.",
     ),
 ]
-OutOption = Annotated[
-    Path, typer.Option(metavar="DIR", help="Folder to write to.", show_default=False)
-]
-StoreOption = Annotated[
-    str,
-    typer.Option(
-        metavar="DIR|URL",
-        help="Where to write: a folder, or s3://BUCKET/PREFIX.",
-        show_default=False,
-    ),
-]
+_OUT = typer.Option(
+    parser=anywhere("--out"),
+    metavar="DIR|URL",
+    help="Where to write: a folder, or s3://BUCKET/PREFIX.",
+    show_default=False,
+)
+OutOption = Annotated[Store, _OUT]
+MaybeOutOption = Annotated[Store | None, _OUT]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 EngineOption = Annotated[
     str,
@@ -77,13 +75,17 @@ def places_by_name(pairs: Sequence[str], option: str) -> dict[str, str]:
     """Read the NAME=DIR|URL pairs of an option; the places are what `open_store` takes.
 
     Raises:
-        UserError: for a pair without '=', or a name that is given twice.
+        UserError: for a pair without '=', a name that is none, or one that is given twice.
     """
     places: dict[str, str] = {}
     for pair in pairs:
         name, equals, place = pair.partition("=")
         if not (name and equals and place):
             raise UserError(f"{option} {pair}: write it as NAME=DIR or NAME=URL")
+        try:
+            checked_name(name)
+        except UserError as error:
+            raise UserError(f"{option} {pair}: {error}") from error
         if name in places:
             raise UserError(f"{option} {pair}: {name} is given twice; give every name once")
         places[name] = place

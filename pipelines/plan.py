@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +12,8 @@ import typer
 from pipelines.options import JsonOption, RecipeArgument, SetOption, places_by_name
 from shards.console import print_table, run_command
 from shards.errors import UserError
+from shards.places import anywhere, file_at
+from shards.store import Store
 
 if TYPE_CHECKING:
     from shards.store import Where
@@ -55,9 +57,10 @@ def plan(
         ),
     ] = 0.5,
     picture: Annotated[
-        Path | None,
+        Store | None,
         typer.Option(
-            metavar="FILE",
+            parser=anywhere("--picture"),
+            metavar="FILE|URL",
             help="Draw what the curriculum decides, over the samples seen, into a .svg or .png.",
             show_default=False,
         ),
@@ -252,18 +255,19 @@ class Outlook:
         for stretch, mode in zip(plan.stretches, modes, strict=True):
             check_fits(stretch, mode, gpu.memory)
 
-    def draw(self, path: Path) -> None:
-        """Draw every knob over n into a file.
+    def draw(self, file: Where) -> None:
+        """Draw every knob over n into a file, here or in a bucket.
 
         Raises:
             UserError: when it is neither .svg nor .png.
         """
-        if path.suffix not in (".svg", ".png"):
-            raise UserError(f"--picture {path}: give a name that ends in .svg or .png")
         from pipelines.knobs import draw_knobs
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draw_knobs(self.plan.curriculum).savefig(path, dpi=110)
+        above, name = file_at(file, "--picture", (".svg", ".png"))
+        drawn = io.BytesIO()
+        ending = name.rpartition(".")[2].lower()
+        draw_knobs(self.plan.curriculum).savefig(drawn, dpi=110, format=ending)
+        above.replace(name, drawn.getvalue())
 
 
 def _name(mode: Mode) -> str:

@@ -42,7 +42,8 @@ from pipelines.engine.trial import try_out
 from pipelines.options import JsonOption, places_by_name
 from shards.console import in_one_line, print_json, print_table, run_command
 from shards.errors import UserError
-from shards.store import open_store
+from shards.places import anywhere, here
+from shards.store import Store, open_store
 
 JOB_SERVER = "http://127.0.0.1:8265"
 """Where `ray start --head` puts the job server unless told otherwise."""
@@ -67,11 +68,20 @@ def preflight(
         str, typer.Option(metavar="URL", help="The job server, as for ray job submit.")
     ] = JOB_SERVER,
     working_dir: Annotated[
-        Path, typer.Option(metavar="DIR", help="The working directory of the job.")
+        Path,
+        typer.Option(
+            parser=here("--working-dir"), metavar="DIR", help="The working directory of the job."
+        ),
     ] = Path(),
     out: Annotated[
-        str, typer.Option(metavar="URL", help="The --out of the job.", show_default=False)
-    ] = "",
+        Store | None,
+        typer.Option(
+            parser=anywhere("--out"),
+            metavar="DIR|URL",
+            help="The --out of the job.",
+            show_default=False,
+        ),
+    ] = None,
     stream: Annotated[
         list[str],
         typer.Option(
@@ -100,7 +110,8 @@ def preflight(
     else:
         results = list(checks(address, working_dir, out))
         if streams and not any(check.verdict == "fault" for check in results):
-            command = ["--inside", "--json", "--out", out, "--device", device]
+            command = ["--inside", "--json", "--device", device]
+            command += [] if out is None else [f"--out={out}"]
             command += [f"--stream={pair}" for pair in stream]
             results += submitted(address, working_dir, command)
     rows = [asdict(check) for check in results]
@@ -108,18 +119,18 @@ def preflight(
     raise typer.Exit(1 if any(check.verdict == "fault" for check in results) else 0)
 
 
-def checks(address: str, working_dir: Path, out: str) -> Iterator[Check]:
+def checks(address: str, working_dir: Path, out: Store | None) -> Iterator[Check]:
     """Look at everything that can be seen from the shell that submits."""
     yield _check("ray", "fault", _ray_here)
     yield _check("python on the PATH", "fault", _python_on_path)
     yield _check("job server", "fault", lambda: _job_server(address))
     yield _check("working directory", "fault", lambda: _working_dir(working_dir))
-    if out:
+    if out is not None:
         yield _check("output", "fault", lambda: _output(out))
     yield _check("other heads", "warning", _heads)
 
 
-def checks_inside(out: str, streams: Mapping[str, str], device: str) -> Iterator[Check]:
+def checks_inside(out: Store | None, streams: Mapping[str, str], device: str) -> Iterator[Check]:
     """Look from every node of the cluster that this process is a driver of."""
     ray: Any = importlib.import_module("ray")
     if not ray.is_initialized():
@@ -135,16 +146,15 @@ def checks_inside(out: str, streams: Mapping[str, str], device: str) -> Iterator
         require_nodes(ray, needs)
         return f"{len(nodes)} nodes"
 
-    def see_output() -> str:
-        store = open_store(out)
+    def see_output(store: Store) -> str:
         require_shared(store)
         with seen_by_nodes(ray, store):
             return f"{len(working_nodes(ray))} nodes"
 
     for name, place in streams.items():
         yield _check(f"stream {name}", "fault", lambda place=place: ask(Needs(_shards_in(place))))
-    if out:
-        yield _check("output on every node", "fault", see_output)
+    if out is not None:
+        yield _check("output on every node", "fault", lambda: see_output(out))
     yield _check("torch", "fault", lambda: ask(Needs({}, torch=version("torch"))))
     if gpu:
         yield _check("GPU", "fault", lambda: ask(Needs({}, gpu=True)))
@@ -276,10 +286,9 @@ def _working_dir(folder: Path) -> str:
     return f"{size / 2**20:,.1f} MiB zipped, limit {limit / 2**20:,.0f}"
 
 
-def _output(out: str) -> str:
-    store = open_store(out)
-    require_shared(store)
-    try_out(store)
+def _output(out: Store) -> str:
+    require_shared(out)
+    try_out(out)
     return f"{out}: created, replaced, read and removed a file"
 
 

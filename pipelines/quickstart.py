@@ -5,19 +5,29 @@ from typing import Annotated
 
 import typer
 
-from pipelines.options import OutOption, SetOption
+from pipelines.options import SetOption
 from shards.console import run_command
+from shards.places import here
 
 
 def quickstart(
     *,
-    out: OutOption = Path("runs/quickstart"),
+    out: Annotated[
+        Path, typer.Option(parser=here("--out"), metavar="DIR", help="Folder to write to.")
+    ] = Path("runs/quickstart"),
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of your photographs and documents.")
+        Path | None,
+        typer.Option(
+            parser=here("--images"), metavar="DIR", help="Folder of your photographs and documents."
+        ),
     ] = None,
     corpus: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="File or folder of your UTF-8 text (.txt, .md)."),
+        typer.Option(
+            parser=here("--corpus"),
+            metavar="PATH",
+            help="File or folder of your UTF-8 text (.txt, .md).",
+        ),
     ] = None,
     settings: SetOption = [],  # noqa: B006 - typer copies defaults
 ) -> None:

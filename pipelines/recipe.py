@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from shards.errors import Unreadable, UserError, foreign
 from shards.settings import Settings, differences, digest
-from shards.store import Folder, Store, Where, open_store
+from shards.store import Folder, Store, Where, local_path, open_store
 from shards.text import plain_text, read_table
 
 FOLDER = Path(__file__).parent / "recipes"
@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def find(recipe: str) -> Path:
     """Return the file of a recipe given by path or by name."""
-    path = Path(recipe)
+    path = local_path(recipe) if recipe.endswith(".toml") else Path(recipe)
     if path.suffix == ".toml":
         if path.is_file():
             return path
@@ -116,7 +116,7 @@ def names() -> list[str]:
 
 
 def apply(table: dict[str, Any], override: str) -> None:
-    """Put one `a.b=value` into a table; a number in the path is a position in a list.
+    """Put one `a.b=value` into a table, as `put` does.
 
     Raises:
         UserError: when the text has no '=' or the path leads nowhere.
@@ -127,7 +127,7 @@ def apply(table: dict[str, Any], override: str) -> None:
     try:
         _put(table, path.strip(), _value(text.strip()))
     except (IndexError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"--set {override}: {path} leads to no setting of the recipe") from error
+        raise UserError(f"--set {path}: it leads to no setting of the recipe") from error
 
 
 def _put(table: dict[str, Any], path: str, value: Any) -> None:

@@ -1,6 +1,5 @@
 """`nonpareil render`, also `python -m pipelines.render`: text pages into shards."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,27 +8,30 @@ from pipelines.options import (
     DryRunOption,
     EngineOption,
     JsonOption,
+    MaybeOutOption,
     PriceOption,
     RecipeArgument,
     SetOption,
     ShardsOption,
-    StoreOption,
     WorkersOption,
 )
 from shards.console import print_json, run_command
 from shards.errors import UserError
+from shards.places import anywhere
+from shards.store import Store
 
 
 def render(
     recipe: RecipeArgument,
     *,
-    out: StoreOption = "",
+    out: MaybeOutOption = None,
     preview: Annotated[
-        Path | None,
+        Store | None,
         typer.Option(
+            parser=anywhere("--preview"),
             help="Make no shards, only show their pages: FILE.html is a gallery, FILE.png a "
             "contact sheet.",
-            metavar="FILE",
+            metavar="FILE|URL",
             show_default=False,
         ),
     ] = None,

@@ -10,6 +10,8 @@ import typer
 from pipelines.options import JsonOption, places_by_name
 from shards.console import print_json, print_table, run_command
 from shards.errors import UserError
+from shards.places import anywhere
+from shards.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def replay(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A training run, folder or URL.")],
+    run: Annotated[
+        Store,
+        typer.Argument(parser=anywhere(), metavar="RUN", help="A training run, folder or URL."),
+    ],
     n: Annotated[
         int,
         typer.Argument(

@@ -13,6 +13,8 @@ import typer
 
 from shards.console import run_command
 from shards.errors import UserError
+from shards.places import anywhere
+from shards.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +31,9 @@ THUMBNAILS = 8
 
 def report(
     run: Annotated[
-        str,
+        Store,
         typer.Argument(
+            parser=anywhere(),
             metavar="RUN",
             help="The --out of a training run, also of one at work, or of a quickstart.",
             show_default=False,
@@ -48,10 +51,17 @@ def report(
     Example: nonpareil report runs/nano
     """
     from pipelines.training_report import is_training, report_on_training
-    from shards.store import open_store
+    from shards.store import Folder
 
-    store = open_store(run)
-    typer.echo(report_on_training(store) if is_training(store) else f"{report_on(Path(run))}")
+    if is_training(run):
+        typer.echo(report_on_training(run))
+    elif isinstance(run, Folder):
+        typer.echo(f"{report_on(run.path)}")
+    else:
+        raise UserError(
+            f"{run} holds no training run that has logged a step; give the --out of one, or the "
+            "folder of a quickstart"
+        )
 
 
 def report_on(run: Path) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.options import RecipeArgument, SetOption, StoreOption, places_by_name
+from pipelines.options import OutOption, RecipeArgument, SetOption, places_by_name
 from shards.console import run_command
 from shards.errors import UserError
 
@@ -25,7 +25,7 @@ def train(
             "https://, hf:// or pipe:. Give it once for each.",
         ),
     ],
-    out: StoreOption,
+    out: OutOption,
     watch: Annotated[
         list[str],
         typer.Option(

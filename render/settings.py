@@ -1,7 +1,6 @@
 """RenderSettings: what pages look like. Shares are relative weights; 0 means never."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, create_model, model_validator
@@ -12,6 +11,7 @@ from render.page import MARGIN_PX
 from render.picture.effects import EFFECTS
 from render.plan import Blending, HanVariant, Hinting, Language
 from shards import Settings
+from shards.places import LocalPlace
 
 SMALLEST_PX, LARGEST_PX = 4, 64
 
@@ -110,10 +110,10 @@ class RenderSettings(Settings):
     tilt: float = Field(default=0.05, ge=0.0, le=0.2)
     effects: Annotated[dict[str, float], AfterValidator(_effects)] = Field(default={})
     format: Literal["png", "jpg", "webp"] = "png"
-    photographs: Path | None = None
+    photographs: LocalPlace | None = None
     part: Literal["all", "train", "heldout"] = "all"
-    corpus: Path | None = None
-    fonts: Path | None = None
+    corpus: LocalPlace | None = None
+    fonts: LocalPlace | None = None
 
     @property
     def sizes(self) -> Mapping[int, float]:

@@ -34,6 +34,7 @@ from shards import (
     encode_png,
 )
 from shards.dataset import Dataset
+from shards.places import LocalPlace
 from shards.settings import Seed, Settings
 from shards.sidecar import Summary
 from shards.source import Part
@@ -122,7 +123,7 @@ class FilterJob(Job):
     draws more crops than it has time to decode whole photographs for.
     """
 
-    images: Path | None = None
+    images: LocalPlace | None = None
     part: Part = "all"
     at_most: Count | None = None
     piece: Annotated[int, Field(ge=256, lt=2**31)] | None = None

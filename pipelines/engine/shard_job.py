@@ -6,12 +6,13 @@ from pipelines.engine.jobs import Job
 from pipelines.engine.run_options import RunOptions
 from shards.console import print_json
 from shards.errors import UserError
+from shards.store import Store
 
 
 def make_or_plan(
     title: str,
     job: Job,
-    out: str,
+    out: Store,
     options: RunOptions,
     *,
     dry_run: bool,

@@ -11,6 +11,7 @@ import numpy as np
 
 from shards import RGB, decode, encode_png
 from shards.boxes import cut
+from shards.store import Store
 
 DETAIL = 64
 """Side in px of a detail. The page enlarges it four times without smoothing, since a reader wants
@@ -28,11 +29,11 @@ class Example:
     outputs: dict[str, RGB]
 
 
-def keep(folder: Path, original: RGB, outputs: Mapping[str, RGB]) -> None:
-    """Write the pictures of one image into `folder`, out/DATA/KEY."""
-    folder.mkdir(parents=True, exist_ok=True)
+def keep(store: Store, original: RGB, outputs: Mapping[str, RGB]) -> None:
+    """Write the pictures of one image into `store`, out/DATA/KEY."""
+    store.make()
     for name, pixels in {ORIGINAL: original, **outputs}.items():
-        (folder / f"{name}.png").write_bytes(encode_png(pixels))
+        store.replace(f"{name}.png", encode_png(pixels))
 
 
 def kept(out: Path) -> Iterator[Example]:

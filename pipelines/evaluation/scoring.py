@@ -8,7 +8,6 @@ and counted.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 from zlib import crc32
@@ -21,7 +20,7 @@ from filters import Reader, Recognizer
 from pipelines.evaluation.pictures import keep
 from shards import RGB, Sample, Settings, ShardReader
 from shards.boxes import Window
-from shards.store import Where
+from shards.store import Where, open_store
 from vae import METRICS, DCTCodec, Mean, load_model, ned, size_class, to_image, to_pixels
 
 
@@ -52,7 +51,7 @@ def codecs(checkpoint: Where) -> dict[str, nn.Module]:
 def score(
     named: Mapping[str, Codec],
     data: Mapping[str, Where],
-    out: Path,
+    out: Where,
     settings: ScoringSettings,
     *,
     reader: Reader | None = None,
@@ -63,7 +62,7 @@ def score(
     Args:
         named: codecs by name.
         data: folders or buckets of shards by the name of the data set.
-        out: folder of the pictures.
+        out: folder or bucket of the pictures.
         settings: how much.
         reader: the OCR engine; None leaves NED out.
         progress: called with a name before each image.
@@ -71,7 +70,8 @@ def score(
     Returns:
         One row for each (data set, codec): means, and how many images each mean holds.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    store = open_store(out)
+    store.make()
     rows: list[dict[str, Any]] = []
     for data_name, shards in data.items():
         means = {codec: _means() for codec in named}
@@ -84,7 +84,7 @@ def score(
                 _update(means[codec_name], pixels, output, reading, reader)
                 outputs[codec_name] = output
             if i < settings.pictures:
-                keep(out / data_name / sample.key, pixels, outputs)
+                keep(store.inside(data_name).inside(sample.key), pixels, outputs)
         rows += [{"data": data_name, "codec": codec, **_row(mean)} for codec, mean in means.items()]
     return rows
 

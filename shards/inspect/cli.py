@@ -15,6 +15,8 @@ import typer
 
 from shards.console import bar, new_app, print_json, print_rows, print_table, progress
 from shards.errors import ShardError, UserError
+from shards.places import anywhere, here
+from shards.store import Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,9 +35,12 @@ app = new_app(
 )
 
 Where = Annotated[
-    str,
+    Store,
     typer.Argument(
-        metavar="DIR|URL", help="Where part-*.tar and part-*.json are.", show_default=False
+        parser=anywhere(),
+        metavar="DIR|URL",
+        help="Where part-*.tar and part-*.json are.",
+        show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
@@ -43,6 +48,10 @@ Deep = Annotated[
     bool,
     typer.Option("--deep", help="Open every sample: headers, CRC-32, pictures, metadata."),
 ]
+
+
+SHEET, REPORT = open_store("sheet.png"), open_store("report.html")
+"""What is written unless --out names another file."""
 
 
 @app.command("ls")
@@ -183,9 +192,10 @@ def show(
     ],
     *,
     out: Annotated[
-        Path | None,
+        Store | None,
         typer.Option(
-            metavar="FILE|DIR",
+            parser=anywhere("--out"),
+            metavar="FILE|DIR|URL",
             help="File or folder for the picture. Default: KEY.ENDING here, unless that is taken.",
         ),
     ] = None,
@@ -200,6 +210,7 @@ def show(
     """
     from shards.boxes import draw_boxes
     from shards.inspect.extract import select, write_new
+    from shards.places import file_at
     from shards.sample import Sample, encode_png
 
     _, files = next(select(path, [key]))
@@ -210,14 +221,16 @@ def show(
             image, ending = encode_png(draw_boxes(sample)), "png"
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ShardError(f"sample {key}: its boxes cannot be drawn; omit --boxes") from error
-    if out is None or out.is_dir():
-        target = (out or Path()) / f"{key}.{ending}"
-        write_new(target, image)
+    place = open_store(Path()) if out is None else out
+    if out is None or _is_folder(out):
+        name = f"{key}.{ending}"
+        write_new(place, name, image)
     else:
-        target = out
-        target.write_bytes(image)
+        place, name = file_at(out, "--out")
+        place.replace(name, image)
+    target = f"{place}/{name}".removeprefix("./")
     if as_json:
-        print_json({"key": key, "picture": str(target), "text": sample.text, **sample.meta})
+        print_json({"key": key, "picture": target, "text": sample.text, **sample.meta})
         return
     brief = {
         name: value for name, value in sample.meta.items() if not isinstance(value, list | dict)
@@ -229,13 +242,23 @@ def show(
     )
 
 
+def _is_folder(place: Store) -> bool:
+    """Say whether a picture goes into a place, under its key; a file in a bucket has an ending."""
+    from shards.store import Folder
+
+    if isinstance(place, Folder):
+        return place.path.is_dir()
+    return not Path(str(place)).suffix
+
+
 @app.command()
 def sheet(
     path: Where,
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The PNG to write.")] = Path(
-        "sheet.png"
-    ),
+    out: Annotated[
+        Store,
+        typer.Option(parser=anywhere("--out"), metavar="FILE|URL", help="The PNG to write."),
+    ] = SHEET,
     count: Annotated[
         int, typer.Option(min=1, max=600, metavar="N", help="Pictures on the sheet.")
     ] = 24,
@@ -260,15 +283,17 @@ def sheet(
     import numpy as np
 
     from shards.inspect.sheet import choose, contact_sheet
+    from shards.places import file_at
     from shards.reader import ShardReader
     from shards.sample import encode_png
 
     rng = None if seed is None else np.random.default_rng(seed)
+    above, name = file_at(out, "--out")
     with ShardReader(path) as reader:
         chosen = choose(len(reader), count, rng=rng)
         if not chosen:
             raise UserError(f"{path} holds no sample; nonpareil shards stats says what was dropped")
-        out.write_bytes(encode_png(contact_sheet(reader, chosen, cell)))
+        above.replace(name, encode_png(contact_sheet(reader, chosen, cell)))
         made = {"sheet": str(out), "pictures": len(chosen), "samples": len(reader)}
     print_json(made) if as_json else typer.echo(
         f"{out}: {made['pictures']:,} of {made['samples']:,} samples"
@@ -279,13 +304,15 @@ def sheet(
 def report(
     path: Where,
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The .html to write.")] = Path(
-        "report.html"
-    ),
+    out: Annotated[
+        Store,
+        typer.Option(parser=anywhere("--out"), metavar="FILE|URL", help="The .html to write."),
+    ] = REPORT,
     samples: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Samples shown.")] = 64,
     images: Annotated[
         Path | None,
         typer.Option(
+            parser=here("--images"),
             metavar="DIR",
             help="Where the images of a filter run are. Default: as its recipe.json says.",
             show_default=False,
@@ -330,7 +357,7 @@ def verify(path: Where, *, deep: Deep = False, as_json: Json = False) -> None:
             if as_json:
                 print_json(fault.row())
     if not as_json:
-        _say_faults(path, faults, deep)
+        _say_faults(str(path), faults, deep)
     raise typer.Exit(1 if faults else 0)
 
 
@@ -387,7 +414,9 @@ def repair(
     if not actions:
         typer.echo(f"{path}: nothing to repair")
         return
-    print_table(path, [{"file": row.file, "done": row.done, "why": row.why} for row in actions])
+    print_table(
+        str(path), [{"file": row.file, "done": row.done, "why": row.why} for row in actions]
+    )
     remade = {action.remade for action in actions if action.remade is not None}
     if remade:
         from shards.numbers import write_numbers
@@ -404,7 +433,12 @@ def extract(
     ] = None,
     *,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder to write to; no file in it is replaced.")
+        Store,
+        typer.Option(
+            parser=anywhere("--out"),
+            metavar="DIR|URL",
+            help="Where to write: a folder, or s3://BUCKET/PREFIX. No file there is replaced.",
+        ),
     ],
     shard: Annotated[
         list[int] | None,
@@ -426,10 +460,10 @@ def extract(
 
     chosen = select(path, keys or (), shards=shard or ())
     samples = files = size = 0
-    for paths in write(islice(chosen, limit), out):
+    for written in write(islice(chosen, limit), out):
         samples += 1
-        files += len(paths)
-        size += sum(path.stat().st_size for path in paths)
+        files += len(written)
+        size += sum(written.values())
     more = next(chosen, None) is not None
     if as_json:
         print_json({"samples": samples, "files": files, "bytes": size, "more": more})

@@ -1,13 +1,12 @@
 """Extract: samples out of their tars, as plain files that never take the place of others."""
 
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, closing
-from pathlib import Path
+from contextlib import closing
 
 from shards.dataset import Dataset
 from shards.errors import ShardError, UserError
 from shards.sidecar import Entry, read_sidecar, sidecar_name
-from shards.store import MAX_BYTES, RandomAccessFile, Where, open_store
+from shards.store import MAX_BYTES, RandomAccessFile, Store, Where, open_store
 
 Stored = tuple[str, dict[str, bytes]]
 """A sample as it is stored: its key, and its files by ending."""
@@ -63,36 +62,33 @@ def read_files(tar: RandomAccessFile, entry: Entry) -> dict[str, bytes]:
     return files
 
 
-def extract(samples: Iterable[Stored], folder: Path) -> Iterator[list[Path]]:
-    """Write samples into a folder, made if need be, and yield the files of each.
+def extract(samples: Iterable[Stored], out: Where) -> Iterator[dict[str, int]]:
+    """Write samples into a folder or bucket and yield the files of each, with their bytes.
 
     Keys and endings hold no slash (`shards.sidecar`), so no name leads out of the folder.
 
     Raises:
         UserError: when a file is there already and holds something else.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    store = open_store(out)
+    store.make()
     for key, files in samples:
-        paths = [folder / f"{key}.{ending}" for ending in files]
-        for path, data in zip(paths, files.values(), strict=True):
-            write_new(path, data)
-        yield paths
+        for ending, data in files.items():
+            write_new(store, f"{key}.{ending}", data)
+        yield {f"{key}.{ending}": len(data) for ending, data in files.items()}
 
 
-def write_new(path: Path, data: bytes) -> None:
+def write_new(store: Store, name: str, data: bytes) -> None:
     """Write a file that is not there yet; one that holds the same bytes may be.
 
     Raises:
-        UserError: when another file is in its place. It stays, and no link is followed.
+        UserError: when another file is in its place, which stays.
     """
-    try:
-        file = path.open("xb")
-    except FileExistsError as error:
-        if path.is_symlink() or not path.is_file() or path.read_bytes() != data:
-            raise UserError(f"{path} is there already; give another place to write to") from error
+    if store.create(name, data):
         return
-    with file, ExitStack() as undo:
-        undo.callback(path.unlink)  # a full disk leaves no part of a file
-        file.write(data)
-        file.flush()
-        undo.pop_all()
+    try:
+        same = store.read(name) == data
+    except OSError:  # a folder, or a link to nowhere
+        same = False
+    if not same:
+        raise UserError(f"{store}/{name} is there already; give another place to write to")

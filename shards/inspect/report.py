@@ -25,6 +25,7 @@ from shards.inspect.extract import read_files
 from shards.inspect.page import SHARED, write_page
 from shards.inspect.pictures import jpeg_uri, shrunk
 from shards.inspect.sheet import choose
+from shards.places import file_at
 from shards.sample import Sample
 from shards.sidecar import (
     Dropped,
@@ -34,7 +35,7 @@ from shards.sidecar import (
     sidecar_name,
 )
 from shards.source import ImageSource
-from shards.store import Folder, Store, Where, write_atomically
+from shards.store import Folder, Store, Where
 
 SAMPLES, MOST_SAMPLES = 64, 1000
 """Samples shown unless asked otherwise, and the most that may be asked for."""
@@ -57,13 +58,13 @@ TEXT, FACTS, VALUE = 4000, 40, 200
 
 
 def write_report(
-    where: Where, file: Path, *, samples: int = SAMPLES, images: Path | None = None
+    where: Where, file: Where, *, samples: int = SAMPLES, images: Path | None = None
 ) -> dict[str, Any]:
     """Write the report of a folder or bucket and return what was written.
 
     Args:
         where: the shards.
-        file: a .html.
+        file: a .html, here or in a bucket.
         samples: how many samples to show, 1 to MOST_SAMPLES, spread evenly over all.
         images: where the images of a filter run are; by default where its recipe.json says, as
             long as they are what they were then.
@@ -76,7 +77,7 @@ def write_report(
     """
     if not 1 <= samples <= MOST_SAMPLES:
         raise UserError(f"a report of {samples} samples; give 1 to {MOST_SAMPLES}")
-    _make_room(file)
+    above, name = file_at(file, "--out", (".html", ".htm"))
     given = ImageSource.at(images) if images else None
     with progress("sidecars") as advance:
         contents = Contents.of(where, advance)
@@ -93,7 +94,7 @@ def write_report(
         groups=groups,
         has_source=source is not None,
     )
-    write_atomically(file, text)
+    above.replace(name, text.encode())
     return {
         "file": str(file),
         "samples": len(cards),
@@ -108,18 +109,6 @@ def _name(store: Store) -> str:
     where = str(store.path.resolve()) if isinstance(store, Folder) else str(store)
     # File names are bytes; those that are not UTF-8 could not be written to the page.
     return where.rstrip("/").rpartition("/")[2].encode("utf-8", "backslashreplace").decode()
-
-
-def _make_room(file: Path) -> None:
-    """Refuse what would overwrite data or fail after minutes of work."""
-    if file.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--out {file} does not end in .html; name such a file")
-    if file.is_dir():
-        raise UserError(f"--out {file} is a folder; give the name of a file")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"--out {file}: {file.parent} is a file; give a folder") from error
 
 
 def _cards(contents: Contents, wanted: int, advance: Advance) -> Iterator[dict[str, Any]]:

@@ -5,8 +5,10 @@ under a hidden name (or on the local disk, for a bucket) and then put in place a
 `create` never overwrites, which is what makes two processes on one output safe.
 """
 
+import os
+import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from shards.errors import UserError
 from shards.store.base import MAX_BYTES, RandomAccessFile, Store
@@ -21,39 +23,84 @@ __all__ = [
     "RandomAccessFile",
     "Store",
     "Where",
+    "local_path",
     "open_store",
     "sha256_of",
     "write_atomically",
 ]
 
 Where = str | Path | Store
-"""How callers name a store: a path, a URL, or the store itself."""
+"""How callers name a place: a path, a URL, or the store itself."""
 
 
 SLIPS = ("file:", "s3:", "gs:", "http:", "https:", "hf:")
 """How a URL begins, with too few slashes perhaps: no folder is meant (`./s3:` is one)."""
 
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+"""What makes a text a URL."""
+
 
 def open_store(where: Where) -> Store:
-    """Open a folder's path or a URL: `file://`, `s3://`, `gs://`.
+    """Open a place by its path or URL, `file://`, `s3://`, `gs://`; nothing is asked of it yet.
+
+    A text that begins with `~` lies in a home folder, as in a shell; a Path is taken as it is.
 
     Raises:
-        UserError: for another scheme, a URL without a bucket, or one that lacks a slash.
+        UserError: for an empty text, another scheme, a URL without a bucket or with parts that
+            buckets do not have, or one that lacks a slash.
     """
     if isinstance(where, Store):
         return where
-    scheme, separator, _ = str(where).partition("://")
-    if isinstance(where, Path) or not (separator or where.startswith(SLIPS)):
-        return Folder(Path(where))
-    parts = urlsplit(where)
+    if isinstance(where, Path):
+        return Folder(where)
+    scheme, separator, rest = where.partition("://")
     if separator and scheme == "file":
-        return Folder(Path(unquote(parts.netloc + parts.path)))
-    if scheme not in BUCKETS or not parts.netloc:
+        return Folder(_path_of_url(where, rest))
+    if separator and scheme in BUCKETS and rest.partition("/")[0]:
+        return Bucket(_plain_url(where, rest))
+    if not where or "\0" in where or URL.match(where) or where.startswith(SLIPS):
         raise UserError(
-            f"{where} is not a store; give a folder, file:///FOLDER, s3://BUCKET/PREFIX or "
-            "gs://BUCKET/PREFIX"
+            f"{where or repr(where)} is not a store; give a path, file:///PATH, s3://BUCKET/PREFIX "
+            "or gs://BUCKET/PREFIX"
         )
-    return Bucket(where)
+    try:
+        return Folder(Path(where).expanduser() if where[0] == "~" else Path(where))
+    except RuntimeError as error:
+        raise UserError(f"{where}: nobody knows that home folder; give the whole path") from error
+
+
+def local_path(where: Where) -> Path:
+    """Return the local path that `where` names, for what cannot be done in a bucket.
+
+    Raises:
+        UserError: as `open_store`, and for a bucket.
+    """
+    store = open_store(where)
+    if not isinstance(store, Folder):
+        raise UserError(f"{store} is in a bucket; give a path of this machine")
+    return store.path
+
+
+def _path_of_url(where: str, rest: str) -> Path:
+    host, slash, path = rest.partition("/")
+    if host not in ("", "localhost") or not slash or "%00" in path:
+        raise UserError(f"{where} is not a store; write the whole path, as file:///data/pages")
+    return Path(os.fsdecode(unquote_to_bytes(f"/{path}")))
+
+
+def _plain_url(where: str, rest: str) -> str:
+    """Return the URL of a bucket without slashes at its end.
+
+    Raises:
+        UserError: for what the client would read as another place than the one that was typed.
+    """
+    parts = rest.rstrip("/").split("/")
+    if not {"", ".", ".."}.isdisjoint(parts) or "?" in rest or "#" in rest:
+        raise UserError(
+            f"{where} is not a store; leave out ?, #, // and dots between slashes (%3F and %23 "
+            "stand for ? and #)"
+        )
+    return where.rstrip("/")
 
 
 def sha256_of(path: Path) -> str:

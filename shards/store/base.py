@@ -44,6 +44,14 @@ class Store(ABC):
         """Return the store of the folder `name` in this one, which need not be there yet."""
 
     @abstractmethod
+    def above(self) -> "tuple[Store, str]":
+        """Return the store that this one lies in, and its name there, which may be a file's.
+
+        Raises:
+            UserError: when it has no name: the root of a bucket, or `..`.
+        """
+
+    @abstractmethod
     def make(self) -> None:
         """Make the folder itself where it is missing; a bucket has nothing to make.
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 from shards.ahead import ahead
 from shards.errors import StoreError, UserError
@@ -57,7 +58,14 @@ class Bucket(Store):
 
     def inside(self, name: str) -> "Bucket":
         """Return the prefix below this one."""
-        return Bucket(f"{self.url}/{plain(name)}")
+        return Bucket(f"{self.url}/{re.sub('[%?#]', lambda sign: quote(sign[0]), plain(name))}")
+
+    def above(self) -> "tuple[Bucket, str]":
+        """Split the URL; what was quoted in the name is plain again."""
+        above, _, name = self.url.rpartition("/")
+        if above.endswith("/"):
+            raise UserError(f"{self.url} is a bucket; give the name of a file in it")
+        return Bucket(above), unquote(name)
 
     def make(self) -> None:
         """Do nothing: a prefix is there as soon as an object is."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from urllib.parse import quote
 
 from shards.errors import UserError
 from shards.store.base import RandomAccessFile, Store, plain
@@ -23,12 +24,23 @@ class Folder(Store):
         self.path = path
 
     def __str__(self) -> str:
-        """Return the path."""
-        return str(self.path)
+        """Return the path, written so that it cannot be taken for anything else."""
+        path = str(self.path)
+        try:
+            path.encode()
+        except UnicodeEncodeError:  # file names are bytes; what reads JSON wants text
+            return f"file://{quote(os.fsencode(self.path.absolute()))}"
+        return f"./{path}" if path[0] == "~" or ":" in path.partition("/")[0] else path
 
     def inside(self, name: str) -> "Folder":
         """Return a folder of this folder."""
         return Folder(self.path / plain(name))
+
+    def above(self) -> "tuple[Folder, str]":
+        """Split the path."""
+        if self.path.name in ("", ".."):
+            raise UserError(f"{self.path} is a folder; give the name of a file")
+        return Folder(self.path.parent), self.path.name
 
     def make(self) -> None:
         """Make the folder and those above it."""

@@ -35,7 +35,7 @@ def test_diffusers_reads_the_bits_that_were_trained(run, tmp_path):
     pytest.importorskip("diffusers")
     from vae.inference.adapter import AutoencoderNonpareil
 
-    out = export_to(tmp_path / "out", run, "diffusers", "apache-2.0")
+    out = export_to(tmp_path / "out", run, "diffusers", "apache-2.0").path
     loaded, model = AutoencoderNonpareil.from_pretrained(out), load_model(run)
     assert loaded.vae.state_dict().keys() == model.state_dict().keys()
     for name, value in model.state_dict().items():
@@ -53,7 +53,7 @@ def test_diffusers_reads_the_bits_that_were_trained(run, tmp_path):
 
 
 def test_weights_alone_are_what_a_run_hands_out(run, tmp_path):
-    out, model = export_to(tmp_path / "out", run, "nonpareil"), load_model(run)
+    out, model = export_to(tmp_path / "out", run, "nonpareil").path, load_model(run)
     assert {*contents(out)} == {"model.safetensors", "state.json", CARD, NOTE}
     loaded = load_model(out).state_dict()
     for name, value in model.state_dict().items():
@@ -65,7 +65,7 @@ def test_onnx_says_what_the_model_says(run, tmp_path):
     pytest.importorskip("onnxscript")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns of its own future
-        out = export_to(tmp_path / "out", run, "onnx")
+        out = export_to(tmp_path / "out", run, "onnx").path
     assert {*contents(out)} == {"encoder.onnx", "decoder.onnx", CARD, NOTE}
     say_the_same(load_model(run), out)
     facts = json.loads((out / NOTE).read_text())
@@ -75,7 +75,7 @@ def test_onnx_says_what_the_model_says(run, tmp_path):
 
 def test_an_export_replaces_an_older_one_and_what_others_put_there_stays(run, tmp_path):
     pytest.importorskip("diffusers")
-    out = export_to(tmp_path / "out", run / "step-000006", "diffusers")
+    out = export_to(tmp_path / "out", run / "step-000006", "diffusers").path
     older = contents(out)
     assert json.loads(older[NOTE])["latents_std"] != [1.0] * 6
     (out / "LICENSE").write_text("mine")

@@ -157,7 +157,7 @@ def test_a_contact_sheet_shows_every_layout_and_details(tmp_path):
 
 @pytest.mark.parametrize("name", ["pages.pdf", "pages", "pages.jpg"])
 def test_other_endings_are_refused_before_anything_is_made(name, tmp_path):
-    with pytest.raises(UserError, match=r"ends in none of \.html, \.png"):
+    with pytest.raises(UserError, match=r"does not end in \.html or \.png"):
         preview_recipe(job(), "pages", tmp_path / "new" / name)
     assert not (tmp_path / "new").exists()
 
@@ -187,5 +187,5 @@ def test_the_command_says_what_is_missing_or_too_much(tmp_path):
     assert "give --out DIR" in mistake("render", recipe)
     both = ("--out", tmp_path / "o", "--preview", tmp_path / "p.html")
     assert "without --out" in mistake("render", recipe, *both)
-    assert ".html, .png" in mistake("render", recipe, "--preview", tmp_path / "p.gif")
+    assert ".html or .png" in mistake("render", recipe, "--preview", tmp_path / "p.gif")
     assert [*tmp_path.iterdir()] == [recipe]

@@ -59,7 +59,7 @@ def test_the_images_of_a_stream_without_an_index_are_unknown():
         (["--gpu", "abacus"], "--gpu abacus is not known; choose h100"),
         (["--price", "2"], "--price needs --gpu"),
         (["--ranks", "3"], "cannot be shared by 3 ranks"),
-        (["--picture", "knobs.gif"], "give a name that ends in .svg or .png"),
+        (["--picture", "knobs.gif"], "does not end in .svg or .png"),
         (["--stream", "general=nowhere"], "nowhere"),
     ],
 )

@@ -121,11 +121,11 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
 def test_what_is_no_run_yet_is_one_line(tmp_path):
     assert not is_training(Folder(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="give the --out folder of a training or quickstart run"):
-        report(str(tmp_path / "nowhere"))
+        report(Folder(tmp_path / "nowhere"))
     run = fill(Folder(tmp_path / "run"))
     run.replace("metrics.jsonl", b'{"n"')
     with pytest.raises(UserError, match="has logged nothing yet"):
-        report(str(tmp_path / "run"))
+        report(Folder(tmp_path / "run"))
 
 
 def test_a_run_that_watches_nothing_has_no_scores(tmp_path):

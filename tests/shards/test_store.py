@@ -139,9 +139,22 @@ def test_a_bucket_that_is_not_there_is_one_line(s3):
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/a", "s3://", "http://host/x", "s3:/b/p", "s3:b", "file:/x"]
+    "url",
+    [
+        *("", "\0", "ftp://host/a", "http://host/x", "S3://b/p", "file:/x", "file://host/x"),
+        *(
+            "s3://",
+            "s3:///p",
+            "s3:/b/p",
+            "s3:b",
+            "s3://b//p",
+            "s3://b/../p",
+            "s3://b/p?x",
+            "s3://b/#",
+        ),
+    ],
 )
-def test_other_urls_are_refused(url):
+def test_what_names_no_place_is_refused(url):
     with pytest.raises(UserError, match="is not a store"):
         open_store(url)
 
@@ -151,6 +164,33 @@ def test_file_urls_are_folders(tmp_path):
     store = open_store(f"file://{tmp_path}/with%20space")
     assert isinstance(store, Folder)
     assert store.path == tmp_path / "with space"
+
+
+def test_a_home_folder_is_what_a_shell_makes_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_store("~/pages").path == tmp_path / "pages"
+    assert open_store("~").path == tmp_path
+    assert open_store("./~/pages").path == Path("~/pages")
+    with pytest.raises(UserError, match="nobody knows that home folder"):
+        open_store("~nobody-of-this-name/x")
+
+
+@pytest.mark.parametrize(
+    "path", ["~", "~a/b", "s3:", "s3:/b", "a:b/c", "a/s3:", b"/x\xff#%", b"\xff"]
+)
+def test_the_name_of_a_folder_leads_to_it_again(path):
+    folder = Folder(Path(os.fsdecode(path)))
+    str(folder).encode()
+    assert open_store(str(folder)).path.absolute() == folder.path.absolute()
+
+
+def test_a_place_is_a_name_in_the_store_above(tmp_path):
+    for place, above in ((str(tmp_path / "a"), str(tmp_path)), ("s3://b/a%23", "s3://b")):
+        store, name = open_store(place).above()
+        assert (str(store), str(store.inside(name))) == (above, place)
+    for nameless in ("s3://b", "/", "..", "."):
+        with pytest.raises(UserError, match="give the name of a file"):
+            open_store(nameless).above()
 
 
 def dead_pid():

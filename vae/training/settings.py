@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from math import lcm
-from pathlib import Path
 from typing import Any, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 
 from shards import Settings, UserError
+from shards.places import LocalPlace
 from shards.settings import Seed, digest
 from vae.curriculum.buckets import Sizes, shapes
 from vae.curriculum.curriculum import Curriculum
@@ -67,7 +67,7 @@ class TrainSettings(Settings):
     max_epochs: float | None = Field(default=None, gt=0)
     weights: Weights = Weights()
     alignment: AlignmentSettings = AlignmentSettings()
-    vgg: Path | None = None
+    vgg: LocalPlace | None = None
     rate: Rate = Rate()
     skip_start: int = Field(default=64, ge=0)
     skip_rate: float = Field(default=0.25, gt=0)

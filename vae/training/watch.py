@@ -6,7 +6,6 @@ here touches the training: no gradient, no random number, no weight.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from shards import RGB, Sample, ShardReader, UserError
+from shards.places import checked_name
 from shards.store import Where
 from vae.codecs import DCTCodec
 from vae.data.batches import Readers
@@ -107,7 +107,7 @@ class Watch:
         read: int = 0,
     ) -> None:
         for name in watched:
-            if not re.fullmatch(r"[\w-]+", name):  # they name files and scores
+            if "." in checked_name(name):  # it would part the names of scores
                 raise UserError(f"{name!r} cannot be watched; use letters, digits, - and _ only")
         self.sets = sorted(watched)
         sets = (_crops(name, watched[name], trained, images, side) for name in self.sets)

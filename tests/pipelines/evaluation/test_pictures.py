@@ -3,6 +3,7 @@
 import numpy as np
 
 from pipelines.evaluation.pictures import DETAIL, difference, keep, kept, preview
+from shards.store import Folder
 from tests.conftest import picture
 
 MODEL, DCT = "model f16c64", "DCT f16c64"
@@ -11,7 +12,7 @@ MODEL, DCT = "model f16c64", "DCT f16c64"
 def test_what_is_kept_is_read_back_in_order(tmp_path):
     original, outputs = picture(0), {DCT: picture(1), MODEL: picture(2)}
     for data in ("unseen_photos", "unseen_pages"):
-        keep(tmp_path / data / "000000003", original, outputs)
+        keep(Folder(tmp_path / data / "000000003"), original, outputs)
     examples = list(kept(tmp_path))
     assert [example.data for example in examples] == ["unseen_pages", "unseen_photos"]
     assert [*examples[0].outputs] == [MODEL, DCT]
@@ -30,7 +31,7 @@ def test_the_preview_shows_the_first_example_of_each_data_set(tmp_path):
     for data, keys in (("b", "12"), ("a", "34")):
         for key in keys:
             pixels = picture(int(key), 256, 256)
-            keep(tmp_path / data / key, pixels, {MODEL: pixels // 2})
+            keep(Folder(tmp_path / data / key), pixels, {MODEL: pixels // 2})
     shown = preview(list(kept(tmp_path)))
     assert shown.shape == (2 * 2 * DETAIL, 2 * 2 * 3 * DETAIL, 3)
     assert np.array_equal(shown[:2:2, : 6 * DETAIL : 2], picture(3, 256, 256)[:1, : 3 * DETAIL])

@@ -268,7 +268,7 @@ def test_mistakes_are_one_line(shard_folder, tmp_path):
         ["show", shard_folder, "k"],
         ["extract", shard_folder, "--shard", 7, "--out", tmp_path / "x"],
         ["extract", shard_folder, "--out", shard_folder / "part-000000.tar" / "x"],
-        ["sheet", shard_folder, "--out", tmp_path / "no" / "x.png"],
+        ["sheet", shard_folder, "--out", shard_folder / "part-000000.tar" / "x.png"],
         ["verify", tmp_path],
         ["diff", shard_folder, tmp_path / "no"],
     )

@@ -151,7 +151,7 @@ def test_what_cannot_be_watched_is_refused_by_name(sets, tiny, tmp_path):
         ({"held": str(copy)}, r"held \(.*copy\) is watched and is the stream general as well"),
         ({"small": str(small)}, "holds no image of 16 px or more"),
         ({"nowhere": str(tmp_path / "nowhere")}, "nowhere"),
-        ({"../up": sets["photos"]}, "'../up' cannot be watched; use letters"),
+        ({"../up": sets["photos"]}, "'../up' is no name for data; use letters"),
         ({"a.dct": sets["photos"]}, "'a.dct' cannot be watched"),
     ):
         with pytest.raises(UserError, match=message):

@@ -1,0 +1,74 @@
+"""Names of places and of data, as users give them."""
+
+import pytest
+
+from shards import UserError
+from shards.places import LocalPlace, anywhere, checked_name, file_at, here
+from shards.settings import Settings
+
+
+class Asked(Settings):
+    fonts: LocalPlace | None = None
+
+
+def test_options_and_settings_take_the_same_places(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for text in ("~/a b", f"file://{tmp_path}/a%20b", tmp_path / "a b"):
+        assert anywhere()(text).path == here("--x")(text) == Asked(fonts=text).fonts
+    asked = Asked(fonts="./~")
+    assert Asked.model_validate_json(asked.model_dump_json()) == asked
+
+
+def test_what_must_lie_here_says_so():
+    with pytest.raises(UserError, match=r"^--fonts s3://b/x is in a bucket; give a path of this"):
+        here("--fonts")("s3://b/x")
+    with pytest.raises(ValueError, match="s3://b/x is in a bucket"):
+        Asked(fonts="s3://b/x")
+    with pytest.raises(UserError, match=r"^--out s3:/b is not a store"):
+        anywhere("--out")("s3:/b")
+
+
+def test_a_file_gets_its_folder_or_is_refused_before_any_work(tmp_path, s3):
+    store, name = file_at(tmp_path / "new" / "a.PNG", "--out", (".png",))
+    store.replace(name, b"x")
+    assert (tmp_path / "new" / "a.PNG").read_bytes() == b"x"
+    store, name = file_at(f"{s3}/sheets/a.png", "--out")
+    store.replace(name, b"x")
+    assert store.names() == [name] == ["a.png"]
+    (tmp_path / "folder.png").mkdir()
+    for place, said in {
+        "a.txt": r"a\.txt does not end in \.png or \.svg",
+        "folder.png": "is a folder",
+        "new/a.PNG/x.png": "is a file",
+    }.items():
+        with pytest.raises(UserError, match=f"^--out .*{said}"):
+            file_at(tmp_path / place, "--out", (".png", ".svg"))
+
+
+@pytest.mark.parametrize("name", ["pages", "v1.5-b_2", "页", "हिन्दी", "é" * 50])
+def test_names_of_every_script_are_taken(name):
+    assert checked_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        ".a",
+        "a.",
+        "a/b",
+        "../x",
+        "/x",
+        "a\\b",
+        "a b",
+        "a\n",
+        "\x1b",
+        "é" * 51,
+        "\udcff",
+    ],
+)
+def test_names_that_could_lead_out_or_steer_are_not(name):
+    with pytest.raises(UserError, match="use letters, digits"):
+        checked_name(name)
