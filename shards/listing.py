@@ -6,9 +6,10 @@ opened. What is listed, and how it is called, does not depend on the order of a 
 
 import os
 import stat
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from heapq import heappop, heappush
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ from shards.image import READABLE
 from shards.members import SPECIAL, Member, members
 from shards.skipped import Skip, Skips, by_ending, is_hidden, readable
 from shards.store import MAX_BYTES
+from shards.text import plain_text
 
 HIDDEN = "hidden"
 """What begins with a dot is passed over, as shells do: `.cache/`, or `._a.jpg` of macOS."""
@@ -173,9 +175,11 @@ def _text(path: Path) -> bytes:
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"images: {path} is larger than {MAX_BYTES:,} bytes; split the list")
     data = path.read_bytes()
+    with suppress(UnicodeDecodeError):  # names need not be UTF-8
+        data = plain_text(data).encode()
     if b"\0" in data:
         raise UserError(f"images: {path} is no UTF-8 text, it holds zero bytes; save it as such")
-    return data.removeprefix(b"\xef\xbb\xbf")
+    return data.removeprefix(BOM_UTF8)
 
 
 class _Bytes:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from shards.errors import ShardError, UnreadableImage
 from shards.image import READABLE, RGB, STORED, decode
+from shards.text import foreign_json
 
 
 class Sample:
@@ -62,14 +63,14 @@ class Sample:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What is known of the image.
+        """What is known of the image, read as `shards.text.foreign_json` does.
 
         Raises:
             ShardError: when the bytes of its file are not a JSON object.
         """
         if isinstance(self._meta, bytes):
             try:
-                meta = orjson.loads(self._meta)
+                meta = foreign_json(self._meta)
             except ValueError as error:
                 raise ShardError(f"sample {self.key}: its metadata is not JSON") from error
             if not isinstance(meta, dict):

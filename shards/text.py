@@ -2,8 +2,11 @@
 
 import codecs
 import json
+from contextlib import suppress
+from math import isfinite
 from typing import Any, TypeVar
 
+import orjson
 from pydantic import ValidationError
 
 from shards.errors import Unreadable, UserError, foreign
@@ -30,6 +33,33 @@ def plain_text(data: bytes) -> str:
         if data.startswith(mark):
             return data.decode(codec)
     return data.decode()
+
+
+def foreign_json(data: bytes) -> Any:
+    """Return what JSON of other tools says, as far as JSON can: of equal keys the last.
+
+    NaN and infinities, which Python writes, are None; whole numbers beyond 64 bits are floats; what
+    is no character is a question mark. Any mark of the byte order is dropped.
+
+    Raises:
+        ValueError: when it is no JSON, or nested too deeply.
+    """
+    with suppress(ValueError):
+        return orjson.loads(data)
+    try:
+        value = json.loads(
+            data.decode(json.detect_encoding(data), "replace"),
+            parse_constant=lambda _: None,
+            parse_float=_finite,
+            parse_int=lambda digits: int(digits) if len(digits) < 20 else _finite(digits),
+        )
+        return orjson.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _finite(digits: str) -> float | None:
+    return value if isfinite(value := float(digits)) else None
 
 
 def read_json(store: Store, name: str, remedy: str) -> Any:

@@ -160,6 +160,9 @@ def test_a_list_names_images_and_tars_beside_it(tmp_path):
         ".json": ["sub/b.tar/x.json"],
     }
 
+    (tmp_path / "list.txt").write_text("a.png\r\n", "utf-16")  # as PowerShell writes it
+    assert names_of(ImageSource.at(tmp_path / "list.txt")) == ["a.png"]
+
 
 def names_of(source):
     return [source.name(i) for i in range(len(source))]

@@ -1,10 +1,11 @@
 """Text and JSON from any editor: what is read, and what one line says of the rest."""
 
+import orjson
 import pytest
 
 from shards import Settings, UserError, open_store
 from shards.settings import Seed
-from shards.text import plain_text, read_json, read_rows, read_settings, read_table
+from shards.text import foreign_json, plain_text, read_json, read_rows, read_settings, read_table
 
 
 class Held(Settings):
@@ -48,3 +49,29 @@ def test_settings_from_a_file_are_checked(tmp_path):
         read_settings(Held, store, "a.json", "put it back")
     with pytest.raises(FileNotFoundError):
         read_json(store, "b.json", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b'{"a": NaN, "b": [Infinity, -Infinity, 1e999, 2]}', {"a": None, "b": [None] * 3 + [2]}),
+        (b'\xef\xbb\xbf{"x": 1}', {"x": 1}),
+        ('{"x": "日"}'.encode("utf-16"), {"x": "日"}),
+        (b'{"a": 1, "a": 2, "b": NaN}', {"a": 2, "b": None}),
+        (b'{"n": %b, "m": NaN}' % (b"9" * 400), {"n": None, "m": None}),
+        (b'{"n": %b, "m": NaN}' % (b"9" * 30), {"n": 1e30, "m": None}),
+        (b'{"n": %b}' % (b"9" * 5000), {"n": None}),
+        (b'{"half": "\\ud800"}', {"half": "?"}),
+        (b'{"latin": "\xe9"}', {"latin": "\ufffd"}),
+        (b"[1]", [1]),
+    ],
+)
+def test_json_of_others_says_what_json_can(data, value):
+    assert foreign_json(data) == value
+    orjson.dumps(foreign_json(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"{'a': 1}", b"[" * 100_000, b"\xff\xfe\0"])
+def test_what_is_no_json_is_a_value_error(data):
+    with pytest.raises(ValueError):
+        foreign_json(data)
