@@ -22,7 +22,7 @@ from shards.sidecar import (
     summary_of,
 )
 from shards.store import Where, open_store
-from shards.totals import Totals
+from shards.totals import Totals, in_words
 
 
 class Damage(NamedTuple):
@@ -128,7 +128,13 @@ class Dataset:
         return (n for a, b in pairwise([-1, *self.numbers]) for n in range(a + 1, b))
 
     def nothing(self) -> UserError:
-        """Make the error of a folder or bucket without a finished shard."""
+        """Make the error of a folder or bucket without a finished shard, or without a sample."""
+        totals = self.totals()
+        if totals.shards:
+            return UserError(
+                f"{self.store} holds no sample: {in_words(totals.row())}; ask less of the images, "
+                "or give others"
+            )
         if self.foreign:
             return UserError(
                 f"{self.store} holds no finished shard, but tars without sidecar "

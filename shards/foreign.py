@@ -13,11 +13,11 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from shards.ahead import ahead
-from shards.errors import OUR_HOST, ShardError
+from shards.errors import OUR_HOST, ShardError, UserError
 from shards.image import READABLE
 from shards.index import MAX_SPAN, Index, Known
 from shards.members import Member, members
-from shards.skipped import Skip, Skips
+from shards.skipped import Skip, Skips, skipped_in_words
 from shards.store import MAX_BYTES, PARALLEL_READS, Bucket, Store
 
 NO_SAMPLE = "file of no sample"
@@ -39,7 +39,7 @@ def scan(store: Store, *, strict: bool) -> Index:
     """Index every tar of a folder or bucket, in order of name.
 
     Raises:
-        UserError: when there is no such folder.
+        UserError: when there is no such folder, or no sample in any of its tars.
         ShardError: where `strict`, at the first thing that has to be left out, with its name;
             without it all of them are in the index's `skips`.
     """
@@ -71,6 +71,9 @@ def scan(store: Store, *, strict: bool) -> Index:
     for name, size, known, skips in ahead(samples, names, window):
         index.add_tar(name, size, known)
         index.skips.merge(skips)
+    if names and not len(index):
+        why = skipped_in_words(index.skips.counts) or "they are empty"
+        raise UserError(f"{store} holds no sample in any of its tars ({why}); give others")
     return index
 
 

@@ -332,8 +332,8 @@ def report(
 
     made = write_report(path, out, samples=samples, images=images)
     print_json(made) if as_json else typer.echo(
-        f"{out}: {made['samples']:,} samples, {made['rejects']:,} dropped images, "
-        f"{made['faults']:,} faults, {made['bytes'] / 1e6:,.1f} MB"
+        f"{out}: {made['samples']:,} samples, {made['rejects']:,} of {made['dropped']:,} dropped "
+        f"images, {made['faults']:,} faults, {made['bytes'] / 1e6:,.1f} MB"
     )
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from shards.dataset import Dataset
 from shards.errors import UnreadableImage
 from shards.inspect.extract import read_files
 from shards.sample import Sample
-from shards.sidecar import Entry, Sidecar, read_sidecar, sidecar_names
-from shards.store import RandomAccessFile, Where, open_store
+from shards.sidecar import Entry, Sidecar, read_sidecar
+from shards.store import RandomAccessFile, Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,14 @@ def differences(a: Where, b: Where) -> Iterator[Difference]:
     differ. What sidecars say of a whole shard (recipe, versions) is named the first time only.
 
     Raises:
-        UserError: when a folder is missing.
+        UserError: when a folder is missing or holds no finished shard.
         ShardError: when a shard is not what its sidecar says.
     """
-    first, second = open_store(a), open_store(b)
-    here, there = (set(sidecar_names(store.names())) for store in (first, second))
+    datasets = Dataset(a), Dataset(b)
+    for dataset in datasets:
+        if not dataset.names:
+            raise dataset.nothing()
+    (first, here), (second, there) = ((dataset.store, {*dataset.names}) for dataset in datasets)
     for name in sorted(here ^ there, key=_by_shard):
         yield Difference(name, "", "shard", f"only in {first if name in here else second}")
     said: set[Differs] = set()

@@ -20,14 +20,15 @@ def select(
     Sidecars are read one after the other, and none after the last key was found.
 
     Raises:
-        UserError: when a key or a shard is not there.
+        UserError: when a key or a shard is not there, or no sample at all.
         ShardError: when a shard is not what its sidecar says.
     """
     store = open_store(where)
-    missing = set(keys)
+    missing, is_empty = set(keys), not shards
     try:
         wanted = (read_sidecar(store, sidecar_name(shard)) for shard in sorted(shards))
         for sidecar in wanted if shards else Dataset(store).sidecars():
+            is_empty = is_empty and not sidecar.entries
             entries = [entry for entry in sidecar.entries if not keys or entry.key in missing]
             if not entries:
                 continue
@@ -42,6 +43,8 @@ def select(
             f"{store} has not all of what was asked for ({error.filename or error}); list the "
             "shards with shards ls"
         ) from error
+    if is_empty:
+        raise Dataset(store).nothing()
     if missing:
         raise UserError(f"no sample {min(missing)!r} in {store}; list them with shards ls --keys")
 
@@ -71,8 +74,8 @@ def extract(samples: Iterable[Stored], out: Where) -> Iterator[dict[str, int]]:
         UserError: when a file is there already and holds something else.
     """
     store = open_store(out)
-    store.make()
     for key, files in samples:
+        store.make()
         for ending, data in files.items():
             write_new(store, f"{key}.{ending}", data)
         yield {f"{key}.{ending}": len(data) for ending, data in files.items()}

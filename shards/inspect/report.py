@@ -70,7 +70,8 @@ def write_report(
             long as they are what they were then.
 
     Returns:
-        The file, samples and rejected images shown, faults found, bytes of the page.
+        The file, samples and rejected images shown, images dropped, faults found, and bytes of the
+        page.
 
     Raises:
         UserError: when there is no finished shard, or for a wrong `file`, `samples` or `images`.
@@ -99,6 +100,7 @@ def write_report(
         "file": str(file),
         "samples": len(cards),
         "rejects": sum(bool(row["image"]) for group in groups for row in group["images"]),
+        "dropped": contents.stats.totals.dropped.total(),
         "faults": len(contents.faults),
         "bytes": len(text.encode()),
     }

@@ -130,3 +130,9 @@ def test_a_folder_or_a_pipe_named_tar_is_counted(tmp_path):
     with ShardReader.foreign(tmp_path, on_error="skip") as reader:
         assert len(reader) == 1
     assert sum(reader.index.skips.counts.values()) == 2
+
+
+def test_tars_without_a_sample_say_what_they_hold(tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"hello" * 1000)
+    with pytest.raises(UserError, match=r"no sample in any of its tars \(1 broken header\)"):
+        ShardReader.foreign(tmp_path, on_error="skip")

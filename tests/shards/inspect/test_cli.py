@@ -152,6 +152,26 @@ def test_extract_is_bounded_and_may_take_one_shard(shard_folder, tmp_path):
     assert {path.stem for path in out.iterdir()} == {"000000003", "000000004"}
 
 
+def test_folders_without_samples_are_no_success(shard_folder, tmp_path):
+    """Neither one without shards nor one from which everything was dropped."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "dropped").mkdir()
+    with ShardWriter(tmp_path / "dropped", 0, recipe="r") as writer:
+        writer.drop("a.png", "blurry")
+    dropped = "dropped holds no sample: 1 shards, 0 samples, 0.0 MB, 1 dropped (blurry 1)"
+    for folder, why in (("empty", "holds no finished shard"), ("dropped", dropped)):
+        for verb in (["extract", "--out", tmp_path / "out"], ["sheet"]):
+            done = shards(verb[0], tmp_path / folder, *verb[1:], code=2)
+            assert why in done.stderr
+    for pair in ("empty", shard_folder), (shard_folder, "empty"):
+        done = shards("diff", *(tmp_path / name for name in pair), code=2)
+        assert "empty holds no finished shard" in done.stderr
+    assert not (tmp_path / "out").exists()
+    page = tmp_path / "page.html"
+    said = shards("report", tmp_path / "dropped", "--out", page).stdout
+    assert "0 samples, 0 of 1 dropped images" in said
+
+
 def test_extract_replaces_nothing_and_follows_no_link(shard_folder, tmp_path):
     out, target = tmp_path / "out", tmp_path / "target"
     out.mkdir()
