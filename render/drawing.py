@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from render.compiled import compiled
+from render.compiled import compiled, inner
 from render.picture.effects import EFFECTS
 from render.picture.light import TO_LINEAR, TO_SRGB
 from render.plan import Block, Box, Plan
-from render.type.kernels import Glyphs, unite
+from render.type.kernels import GLYPHS, Glyphs, unite
 from render.type.placing import Placed
 from shards import RGB
 
@@ -46,7 +46,7 @@ def _outline(pixels: RGB, block: Block, placed: Placed) -> None:
     blend_coverage(pixels, spread, left, top, np.array(block.halo, np.uint8))
 
 
-@compiled
+@inner
 def fetch(masks: NDArray[np.uint8], rows: NDArray[np.int32], row_numbers: NDArray[np.int32]) -> int:
     """Read a pixel or three of every mask, and return their sum.
 
@@ -64,7 +64,7 @@ def fetch(masks: NDArray[np.uint8], rows: NDArray[np.int32], row_numbers: NDArra
     return total
 
 
-@compiled
+@inner
 def mask_at(glyphs: Glyphs, n: int) -> tuple[int, int, int, int, int]:
     """Return (offset, width, height, left, top) of the mask of glyph `n`; 0 for one without ink.
 
@@ -78,7 +78,7 @@ def mask_at(glyphs: Glyphs, n: int) -> tuple[int, int, int, int, int]:
     return rows[row, 0], rows[row, 1], rows[row, 2], left, top
 
 
-@compiled
+@compiled("u1[:, :, ::1], glyphs, u1[::1]", glyphs=GLYPHS)
 def blend_srgb(
     canvas: NDArray[np.uint8],
     glyphs: Glyphs,
@@ -112,7 +112,7 @@ def blend_srgb(
     return fetched
 
 
-@compiled
+@compiled("u1[:, :, ::1], glyphs, u1[::1], u2[::1], u1[::1]", glyphs=GLYPHS)
 def blend_linear(
     canvas: NDArray[np.uint8],
     glyphs: Glyphs,
@@ -150,7 +150,7 @@ def blend_linear(
     return fetched
 
 
-@compiled
+@compiled("u1[:, ::1], glyphs", glyphs=GLYPHS)
 def cover(coverage: NDArray[np.uint8], glyphs: Glyphs) -> None:
     """Put the masks of glyphs into `coverage` (h, w), the fuller one where two meet."""
     for n in range(len(glyphs.row_numbers)):
@@ -161,7 +161,7 @@ def cover(coverage: NDArray[np.uint8], glyphs: Glyphs) -> None:
                 coverage[top + y, left + x] = max(coverage[top + y, left + x], value)
 
 
-@compiled
+@compiled("u1[:, :, ::1], u1[:, ::1], i8, i8, u1[::1]")
 def blend_coverage(
     canvas: NDArray[np.uint8],
     coverage: NDArray[np.uint8],

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from render.compiled import make_ready
 from render.drawing import draw
 from render.layouts import FALLBACK, LAYOUTS
 from render.page import Material, Page, Sizes
@@ -114,6 +115,7 @@ class Renderer:
         """Return the plan of a page, and the page: its picture but for the ink, and its glyphs."""
         if index < 0:
             raise UserError(f"index {index} must be at least 0")
+        make_ready()
         settings = self.settings
         rng = np.random.default_rng([self.seed, index])
         language: Language = _weighted(rng, settings.languages)

@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from render.compiled import compiled
+from render.compiled import compiled, inner
 
 CELL_PX = 4
 """Side of the squares in which light is measured: the smallest window, two thirds of an em at 6 px
 (our choice: smaller ones would follow the grain of the picture)."""
 
 
-@compiled
+@compiled("u1[:, :, ::1], i8, i8, i8, i8, u1[::1], i8")
 def tint_rectangle(
     canvas: NDArray[np.uint8],
     left: int,
@@ -35,7 +35,7 @@ def tint_rectangle(
             row[at] = np.uint8((v + (v >> np.uint16(8))) >> np.uint16(8))
 
 
-@compiled
+@inner
 def measure_light(
     canvas: NDArray[np.uint8],
     luminance: NDArray[np.float64],
@@ -84,7 +84,7 @@ def measure_light(
             powers[whole] *= CELL_PX / (x1 - x0 - CELL_PX * whole)
 
 
-@compiled
+@inner
 def window_extremes(
     means: NDArray[np.float64],
     squares: NDArray[np.float64],
@@ -123,7 +123,7 @@ def window_extremes(
     return max(0.0, low), min(1.0, top)
 
 
-@compiled
+@compiled("u1[:, :, ::1], f8[:, ::1], i8, f8, i4[:, ::1], f8[:, ::1]")
 def light_extremes(
     canvas: NDArray[np.uint8],
     luminance: NDArray[np.float64],
@@ -138,10 +138,13 @@ def light_extremes(
     windows so far, and returns the number of boxes that were measured.
     """
     height, width = canvas.shape[:2]
-    j0 = boxes[:, 0].min() // CELL_PX
-    i0 = boxes[:, 1].min() // CELL_PX
-    j1 = (min(width, boxes[:, 2].max()) + CELL_PX - 1) // CELL_PX
-    i1 = (min(height, boxes[:, 3].max()) + CELL_PX - 1) // CELL_PX
+    left, top, right, bottom = width, height, 0, 0  # NumPy's min and max take seconds to compile
+    for line in range(len(boxes)):
+        left, top = min(left, boxes[line, 0]), min(top, boxes[line, 1])
+        right, bottom = max(right, boxes[line, 2]), max(bottom, boxes[line, 3])
+    j0, i0 = left // CELL_PX, top // CELL_PX
+    j1 = (min(width, right) + CELL_PX - 1) // CELL_PX
+    i1 = (min(height, bottom) + CELL_PX - 1) // CELL_PX
     means = np.empty((i1, j1 - j0), np.float64)
     squares = np.empty((i1, j1 - j0), np.float64)
     known = i0  # cells are measured down to this row

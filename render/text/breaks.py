@@ -40,8 +40,9 @@ class Text:
 
 
 def encoded(string: str) -> NDArray[np.uint32]:
-    """Return the code points of a string, (n,), read only."""
-    return np.frombuffer(string.encode("utf-32-le"), np.uint32)
+    """Return the code points of a string, (n,)."""
+    # Not of bytes: for arrays that are read only the loops would be compiled once more.
+    return np.frombuffer(bytearray(string, "utf-32-le"), np.uint32)
 
 
 def decoded(codes: NDArray[np.uint32]) -> str:

@@ -7,7 +7,7 @@ reads them. A character is a word of 64 bits: the bit of its class, and what els
 import numpy as np
 from numpy.typing import NDArray
 
-from render.compiled import compiled
+from render.compiled import compiled, inner
 
 CLASSES = (
     "BK", "CR", "LF", "CM", "NL", "SG", "WJ", "ZW", "GL", "SP", "ZWJ", "B2", "BA", "BB", "HY", "CB",
@@ -49,7 +49,7 @@ WORD_STARTS = LINE_ENDS | SP | ZW | CB | GL
 OPEN, NEVER, ALWAYS = 0, 1, 2
 
 
-@compiled
+@compiled("u4[::1], u1[::1], u8[::1], b1[::1]")
 def line_breaks(
     codes: NDArray[np.uint32],
     kinds: NDArray[np.uint8],
@@ -108,7 +108,7 @@ def line_breaks(
     return True
 
 
-@compiled
+@inner
 def may_break(kept: NDArray[np.uint64], k: int, last: bool, flags: int) -> bool:
     """Say whether a line may end before character `k` of `kept`: rules LB11 to LB31.
 
@@ -141,7 +141,7 @@ def may_break(kept: NDArray[np.uint64], k: int, last: bool, flags: int) -> bool:
     return not joined(kept, k, last, flags)
 
 
-@compiled
+@inner
 def joined(kept: NDArray[np.uint64], k: int, last: bool, flags: int) -> bool:
     """Say whether rules from LB19 on keep characters `k` - 1 and `k` together, as `may_break`."""
     left, right, following = kept[k - 1], kept[k], kept[k + 1]
@@ -206,7 +206,7 @@ def joined(kept: NDArray[np.uint64], k: int, last: bool, flags: int) -> bool:
     return (right & EM and left & (EB | UNASSIGNED_EMOJI)) != NONE  # LB30b
 
 
-@compiled
+@inner
 def joined_aksaras(
     earlier: np.uint64, left: np.uint64, right: np.uint64, following: np.uint64
 ) -> bool:

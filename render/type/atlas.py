@@ -58,6 +58,7 @@ class Strike:
         self.rows = np.zeros((0, 5), np.int32)
         self.masks = np.zeros(0, np.uint8)
         self._used = 0
+        self._mapped = False
 
     @cached_property
     def x_height_px(self) -> int | None:
@@ -68,7 +69,7 @@ class Strike:
     @property
     def private(self) -> int:
         """Return the bytes that this process alone holds: 0 for a strike mapped from a file."""
-        if not self.table.flags.writeable:
+        if self._mapped:
             return 0
         return self.table.nbytes + self.rows.nbytes + self.masks.nbytes
 
@@ -110,7 +111,7 @@ class Strike:
         rows[:, 0] += self._used
         numbers = np.full(len(places), BLANK, np.int32)
         numbers[inked] = np.arange(len(rows), dtype=np.int32) + len(self.rows)
-        if not self.table.flags.writeable:
+        if self._mapped:
             self.table = self.table.copy()
         self.table[places] = numbers
         self.rows = np.concatenate([self.rows, rows])
@@ -129,12 +130,12 @@ class Strike:
     def _append(self, masks: NDArray[np.uint8]) -> None:
         """Add to the masks, doubling the room, so that growing costs no more than drawing."""
         needed = self._used + len(masks)
-        if needed > len(self.masks) or not self.masks.flags.writeable:
+        if needed > len(self.masks) or self._mapped:
             room = np.zeros(max(needed, 2 * self._used, 4096), np.uint8)
             room[: self._used] = self.masks[: self._used]
             self.masks = room
         self.masks[self._used : needed] = masks
-        self._used = needed
+        self._used, self._mapped = needed, False
 
     @property
     def name(self) -> str:
@@ -158,7 +159,9 @@ class Strike:
         """Use the glyphs in `path`, mapped read-only; False when it is missing or not whole."""
         try:
             with path.open("rb") as file:
-                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                # Nothing is ever written there, but arrays that are read only are of another type
+                # to the compiled loops, for which they would be compiled once more.
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
         except (OSError, ValueError):
             return False
         if len(data) < _HEADER.itemsize:
@@ -173,8 +176,7 @@ class Strike:
         self.table = np.frombuffer(body, np.int32, table)
         self.rows = np.frombuffer(body, np.int32, 5 * rows, 4 * table).reshape(-1, 5)
         self.masks = np.frombuffer(body, np.uint8, masks, 4 * table + 20 * rows)
-        self._used = masks
-        self.grown = False
+        self._used, self._mapped, self.grown = masks, True, False
         return True
 
     def absorb(self, path: Path) -> None:

@@ -182,7 +182,7 @@ class FontInstance:
                     -slot.bitmap_top,
                 )
                 offset += size
-        return trim_masks(np.frombuffer(b"".join(pieces), np.uint8), bitmaps, faint)
+        return trim_masks(np.frombuffer(bytearray().join(pieces), np.uint8), bitmaps, faint)
 
     def vertical_form(self, slot: int) -> tuple[int, int, int, int]:
         """Return (glyph, right, up, advance) for vertical text, in font units, through HarfBuzz.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from render.compiled import compiled
+from render.compiled import compiled, inner, named_tuple
 from render.text.breaks import SPACE
 
 LATIN = 0x250
@@ -15,7 +15,7 @@ SPACE_EM = 0.25
 """Advance of a space in a face that has none."""
 
 
-@compiled
+@compiled("u4[::1], i8, i4[::1], f8[::1], f8, b1, i4[::1], i1[::1], f8[::1]")
 def shape(
     codes: NDArray[np.uint32],
     number: int,
@@ -51,7 +51,7 @@ def shape(
     return known
 
 
-@compiled
+@inner
 def fill_lines(
     advances: NDArray[np.float64],
     breaks: NDArray[np.bool_],
@@ -106,7 +106,7 @@ MOST_STRETCH = 0.2
 """Share of a line's width that justifying may spread over it; emptier lines stay ragged."""
 
 
-@compiled
+@inner
 def set_pens(
     advances: NDArray[np.float64],
     breaks: NDArray[np.bool_],
@@ -147,7 +147,7 @@ def set_pens(
     return pens
 
 
-@compiled
+@compiled("f8[::1], b1[::1], b1[::1], f8, f8, i8, i8, i8, i4[::1], i4[::1], i4[::1]")
 def set_lines(
     advances: NDArray[np.float64],
     breaks: NDArray[np.bool_],
@@ -195,7 +195,11 @@ class Glyphs(NamedTuple):
     ys: NDArray[np.int32]
 
 
-@compiled
+GLYPHS = named_tuple("u1[::1], i4[:, ::1], i4[::1], i4[::1], i4[::1]", Glyphs)
+"""The type of glyphs for compiled loops."""
+
+
+@compiled("i8, i1[::1], i4[:, ::1], i4[::1], i4[::1], i4[::1], i4[:, ::1]")
 def ink_boxes(
     number: int,
     font_index: NDArray[np.int8],
@@ -225,7 +229,10 @@ def ink_boxes(
     return inked
 
 
-@compiled
+@compiled(
+    "i8, i1[::1], i4[::1], i4[::1], i4[::1], b1, i4[::1], i8, i4[:, ::1],"
+    "i4[::1], i4[::1], i4[::1], i4[:, ::1]"
+)
 def stand_glyphs(
     number: int,
     font_index: NDArray[np.int8],
@@ -261,7 +268,7 @@ def stand_glyphs(
     return ink_boxes(number, font_index, rows, row_numbers, xs, ys, boxes)
 
 
-@compiled
+@compiled("i4[:, ::1], i8, i8, i4[::1]")
 def unite(boxes: NDArray[np.int32], start: int, stop: int, union: NDArray[np.int32]) -> None:
     """Put the union of boxes [start, stop) that have area into `union` (4,); zeros for none."""
     left, top, right, bottom = 0, 0, 0, 0
@@ -274,7 +281,7 @@ def unite(boxes: NDArray[np.int32], start: int, stop: int, union: NDArray[np.int
     union[0], union[1], union[2], union[3] = left, top, right, bottom
 
 
-@compiled
+@compiled("i4[:, ::1], i4[::1], i4[:, ::1]")
 def union_boxes(
     boxes: NDArray[np.int32], lengths: NDArray[np.int32], unions: NDArray[np.int32]
 ) -> None:
@@ -288,7 +295,7 @@ def union_boxes(
         start += lengths[line]
 
 
-@compiled
+@compiled("i4[:, ::1], i4[::1], i8, i8, b1, i4[::1], i4[::1], i4[:, ::1]")
 def stack_lines(
     boxes: NDArray[np.int32],
     lengths: NDArray[np.int32],
@@ -333,7 +340,7 @@ def stack_lines(
     return len(lengths), used
 
 
-@compiled
+@compiled("i4[:, ::1], i8, i8, i4[:, ::1]")
 def move(boxes: NDArray[np.int32], x: int, y: int, there: NDArray[np.int32]) -> None:
     """Put boxes (n, 4), moved by (`x`, `y`) px, into `there`."""
     for n in range(len(boxes)):
@@ -341,7 +348,7 @@ def move(boxes: NDArray[np.int32], x: int, y: int, there: NDArray[np.int32]) -> 
         there[n, 2], there[n, 3] = boxes[n, 2] + x, boxes[n, 3] + y
 
 
-@compiled
+@compiled("u1[::1], i8[:, ::1], i8")
 def trim_masks(
     raw: NDArray[np.uint8], bitmaps: NDArray[np.int64], faint: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

@@ -1,5 +1,7 @@
 """The compiled loops against plain Python and NumPy."""
 
+from copy import copy
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from render import compiled as module
 from render.drawing import (
     blend_coverage,
     blend_linear,
@@ -19,6 +22,7 @@ from render.picture.kernels import (
 )
 from render.picture.light import CELL_PX, TO_LINEAR, TO_SRGB
 from render.text.breaks import break_opportunities
+from render.type.atlas import Atlas
 from render.type.kernels import (
     CENTRE,
     JUSTIFY,
@@ -457,3 +461,30 @@ def test_extremes_are_those_of_the_worst_window(seed, side, place):
     )
     assert low == pytest.approx(max(0, min(v[0] for v in values)), abs=1e-9)
     assert top_ == pytest.approx(min(1, max(v[1] for v in values)), abs=1e-9)
+
+
+def test_pages_ask_for_no_loop_that_was_not_compiled_before_the_first(renderer, tmp_path):
+    # Arrays of another type, as those that are read only, would cost seconds in every new cache.
+    module.make_ready()
+    signatures = {kernel: list(kernel.signatures) for kernel in module.KERNELS}
+    assert all(module.KERNELS[kernel] in known for kernel, known in signatures.items())
+    other = copy(renderer)
+    other.material = replace(renderer.material, atlas=Atlas(tmp_path))
+    for _ in ("glyphs drawn here", "glyphs mapped from the folder"):
+        for index in range(8):
+            other.sample(index)
+        other.material.atlas.save()
+    assert {kernel: list(kernel.signatures) for kernel in module.KERNELS} == signatures
+
+
+def test_a_loop_that_another_process_compiles_is_left_to_it(tmp_path):
+    with module._held(tmp_path, "loop", wait=False) as first:
+        with module._held(tmp_path, "loop", wait=False) as second:
+            assert (first, second) == (True, False)
+        with module._held(tmp_path, "other", wait=False) as third:
+            assert third
+    with module._held(tmp_path / "file", "loop", wait=True) as held:
+        assert held
+    (tmp_path / "plain").touch()
+    with module._held(tmp_path / "plain", "loop", wait=True) as held:
+        assert held  # no folder can be made there: no cache, no lock
