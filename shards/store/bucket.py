@@ -3,16 +3,20 @@
 import os
 import re
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from functools import cached_property
 from mmap import mmap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote
+from urllib.request import Request, urlopen
 
 from shards.ahead import ahead
 from shards.errors import StoreError, UserError
+from shards.store.answers import answers, explained
 from shards.store.base import RandomAccessFile, Store, plain
 from shards.store.staging import abandoned_in, hidden
 
@@ -26,6 +30,12 @@ AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL."""
 PARALLEL_READS = 32
 """Small files asked for at once from a bucket, whose answers take milliseconds each."""
 
+NO_BULK = r"\b(?:400|403|405|501) |NotImplemented|MethodNotAllowed|AccessDenied|MalformedXML"
+"""How servers refuse to delete many objects at once: some lack the call, some deny it alone."""
+
+ANSWER_S = 60.0
+"""Seconds that the deletion of one object may take (our choice)."""
+
 
 class Bucket(Store):
     """A prefix of an object store, by URL. Calls that fail are tried again, up to 10 times."""
@@ -33,6 +43,7 @@ class Bucket(Store):
     def __init__(self, url: str) -> None:
         """Name the prefix; nothing is asked of the store yet."""
         self.url = url.rstrip("/")
+        self._singly = False  # does the server delete one object a call only?
 
     def __str__(self) -> str:
         """Return the URL."""
@@ -53,7 +64,7 @@ class Bucket(Store):
             from obstore.store import from_url
         except ImportError as error:
             raise UserError(f"{self.url} needs obstore; pip install 'nonpareil[cloud]'") from error
-        with _answers(self.url):
+        with answers(self.url):
             return from_url(self.url)
 
     def inside(self, name: str) -> "Bucket":
@@ -71,29 +82,26 @@ class Bucket(Store):
         """Do nothing: a prefix is there as soon as an object is."""
 
     def move(self, name: str, to: str) -> None:
-        """Copy and delete one object after the other."""
+        """Copy one object after the other, then delete them."""
         import obstore
 
         self.remove(to)
         below = self._below(name)
         if not below:
             raise FileNotFoundError(f"{self.url}/{name}")
-        with _answers(self.url):
+        with answers(self.url):
             for path in below:
-                obstore.rename(self.objects, path, f"{to}/{path.removeprefix(f'{name}/')}")
+                obstore.copy(self.objects, path, f"{to}/{path.removeprefix(f'{name}/')}")
+        self._delete(below)
 
     def remove(self, name: str) -> None:
         """Delete all objects below."""
-        import obstore
-
-        if below := self._below(name):
-            with _answers(self.url):
-                obstore.delete(self.objects, below)
+        self._delete(self._below(name))
 
     def _below(self, name: str) -> list[str]:
         import obstore
 
-        with _answers(self.url):
+        with answers(self.url):
             pages = list(obstore.list(self.objects, prefix=plain(name)))
         return [meta["path"] for page in pages for meta in page]
 
@@ -101,7 +109,7 @@ class Bucket(Store):
         """List what lies right below the prefix, the names of further prefixes included."""
         import obstore
 
-        with _answers(self.url):
+        with answers(self.url):
             listing = obstore.list_with_delimiter(self.objects)
         paths = [*listing["common_prefixes"], *(meta["path"] for meta in listing["objects"])]
         names = (path.rpartition("/")[2] for path in paths)
@@ -111,7 +119,7 @@ class Bucket(Store):
         """Take the sizes from the listing."""
         import obstore
 
-        with _answers(self.url):
+        with answers(self.url):
             objects = obstore.list_with_delimiter(self.objects)["objects"]
         named = ((meta["path"].rpartition("/")[2], meta["size"]) for meta in objects)
         return {name: size for name, size in named if not name.startswith(".")}
@@ -120,7 +128,7 @@ class Bucket(Store):
         """Ask for the bytes of an object."""
         import obstore
 
-        with _answers(self.url):
+        with answers(self.url):
             return obstore.head(self.objects, plain(name))["size"]
 
     def open(self, name: str) -> RandomAccessFile:
@@ -131,7 +139,7 @@ class Bucket(Store):
         """Fetch a whole object in one call."""
         import obstore
 
-        with _answers(self.url):
+        with answers(self.url):
             return bytes(obstore.get(self.objects, plain(name)).bytes())
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
@@ -153,7 +161,7 @@ class Bucket(Store):
         """Put an object; readers see the old one or the new one."""
         import obstore
 
-        with _answers(self.url):
+        with answers(self.url):
             obstore.put(self.objects, plain(name), data)
 
     def create(self, name: str, data: bytes) -> bool:
@@ -161,7 +169,7 @@ class Bucket(Store):
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        with _answers(self.url):
+        with answers(self.url):
             try:
                 obstore.put(self.objects, plain(name), data, mode="create")
             except AlreadyExistsError:
@@ -178,19 +186,47 @@ class Bucket(Store):
         """Upload a file, in parts where it is large; it appears when the last part is there."""
         import obstore
 
-        with _answers(self.url):
+        with answers(self.url):
             obstore.put(self.objects, plain(name), staged)
         staged.unlink()
 
     def delete(self, name: str) -> None:
         """Delete an object if it is there."""
+        with suppress(FileNotFoundError):
+            self._delete([plain(name)])
+
+    def _delete(self, paths: Sequence[str]) -> None:
+        """Delete many at once or, where the server has no such call or denies it, one by one."""
         import obstore
 
-        with _answers(self.url):
+        if paths and not self._singly:
             try:
-                obstore.delete(self.objects, plain(name))
-            except FileNotFoundError:
+                with answers(self.url):
+                    obstore.delete(self.objects, paths)
                 return
+            except StoreError as error:
+                if not self.url.startswith("s3:") or not re.search(NO_BULK, str(error.__cause__)):
+                    raise
+        for path in paths:
+            objects: Any = self.objects  # obstore's types name the three kinds that sign
+            with answers(self.url):
+                address = obstore.sign(objects, "DELETE", path, timedelta(minutes=15))
+            self._delete_at(address)
+            self._singly = True
+
+    def _delete_at(self, address: str) -> None:
+        try:
+            with urlopen(Request(address, method="DELETE"), timeout=ANSWER_S):
+                return
+        except HTTPError as error:
+            if error.code == 404:
+                return
+            said = error.read().decode(errors="replace")
+            raise StoreError(
+                f"{self.url}: {explained(f'{error.code} {error.reason} {said}')}"
+            ) from None
+        except (URLError, TimeoutError, ConnectionError) as error:
+            raise StoreError(f"{self.url}: {explained(f'{error} TimedOut')}") from None
 
     def abandoned(self) -> list[Path]:
         """List what killed processes of this machine left in its temporary folder."""
@@ -207,7 +243,7 @@ class _RemoteFile:
         end = min(start + length, self.size)
         if start >= end:
             return b""
-        with _answers(self._bucket.url):
+        with answers(self._bucket.url):
             return bytes(obstore.get_range(self._bucket.objects, self._name, start=start, end=end))
 
     def map(self) -> mmap | None:
@@ -215,27 +251,6 @@ class _RemoteFile:
 
     def close(self) -> None:
         return
-
-
-@contextmanager
-def _answers(url: str) -> Generator[None, None, None]:
-    """Turn an error of the object store into one line; a missing file stays what it is.
-
-    A missing bucket is none: what is written there has no place to go.
-    """
-    try:
-        yield
-    except Exception as error:
-        no_bucket = isinstance(error, FileNotFoundError) and "NoSuchBucket" in str(error)
-        if not (no_bucket or type(error).__module__.startswith("obstore")):
-            raise
-        # obstore's message is a tree over many lines; what the server itself said is the point.
-        said = re.search(r"<Message>(.*?)</Message>", str(error))
-        why = said[1] if said else " ".join(str(error).split())[:200]
-        raise StoreError(
-            f"{url}: {why}; check the URL, the credentials and the "
-            "endpoint in the environment, then run the same command again"
-        ) from error
 
 
 def _bucket_staging() -> Path:
