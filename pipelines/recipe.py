@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from shards.caches import CACHE, have_cache
 from shards.errors import Unreadable, UserError, foreign
 from shards.settings import Settings, differences, digest
 from shards.store import Folder, Store, Where, local_path, open_store
@@ -104,9 +105,9 @@ def find(recipe: str) -> Path:
 def atlas_folder() -> Path:
     """Return where this machine keeps drawn glyphs: in the user's cache, or NONPAREIL_CACHE."""
     told = os.environ.get("NONPAREIL_CACHE")
-    base = (
-        Path(told) if told else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "nonpareil"
-    )
+    if not told:
+        have_cache()
+    base = Path(told) if told else Path(os.environ.get(CACHE) or "~/.cache") / "nonpareil"
     return base.expanduser() / "atlas"
 
 

@@ -14,6 +14,10 @@ from typing import Any, TypeVar, cast
 
 import numba
 
+from shards.caches import have_cache
+
+have_cache()
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 KERNELS: dict[Any, tuple[Any, ...]] = {}

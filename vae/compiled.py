@@ -9,6 +9,10 @@ from typing import Any, TypeVar, cast
 import numba
 import torch
 
+from shards.caches import have_cache
+
+have_cache()
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

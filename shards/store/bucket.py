@@ -1,8 +1,6 @@
 """Bucket: a store in object storage. obstore is imported at the first call, not before."""
 
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -15,6 +13,7 @@ from urllib.parse import quote, unquote
 from urllib.request import Request, urlopen
 
 from shards.ahead import ahead
+from shards.caches import private_folder
 from shards.errors import StoreError, UserError
 from shards.store.answers import answers, explained
 from shards.store.base import RandomAccessFile, Store, plain
@@ -177,10 +176,8 @@ class Bucket(Store):
         return True
 
     def staging(self, name: str) -> Path:
-        """Return a path in this machine's temporary folder."""
-        folder = _bucket_staging()
-        folder.mkdir(exist_ok=True)
-        return hidden(folder / plain(name))
+        """Return a path in this user's temporary folder."""
+        return hidden(private_folder() / plain(name))
 
     def put(self, staged: Path, name: str) -> None:
         """Upload a file, in parts where it is large; it appears when the last part is there."""
@@ -230,7 +227,7 @@ class Bucket(Store):
 
     def abandoned(self) -> list[Path]:
         """List what killed processes of this machine left in its temporary folder."""
-        return abandoned_in(_bucket_staging())
+        return abandoned_in(private_folder())
 
 
 class _RemoteFile:
@@ -251,7 +248,3 @@ class _RemoteFile:
 
     def close(self) -> None:
         return
-
-
-def _bucket_staging() -> Path:
-    return Path(tempfile.gettempdir()) / f"nonpareil-{os.getuid()}"
