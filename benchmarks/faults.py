@@ -158,7 +158,6 @@ def two_drivers(job: Job, rng: np.random.Generator) -> bool:
 
 def flip_bit(job: Job, rng: np.random.Generator) -> None:
     """Flip one bit of one finished tar."""
-    job.finish()
     tar = job.tar(rng)
     data = bytearray(tar.read_bytes())
     data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
@@ -167,19 +166,16 @@ def flip_bit(job: Job, rng: np.random.Generator) -> None:
 
 def lose_tar(job: Job, rng: np.random.Generator) -> None:
     """Delete a tar and leave its sidecar."""
-    job.finish()
     job.tar(rng).unlink()
 
 
 def lose_sidecar(job: Job, rng: np.random.Generator) -> None:
     """Delete a sidecar and leave its tar."""
-    job.finish()
     job.tar(rng).with_suffix(".json").unlink()
 
 
 def cut_tar(job: Job, rng: np.random.Generator) -> None:
     """Cut a tar short, as a full disk behind a cache does."""
-    job.finish()
     tar = job.tar(rng)
     os.truncate(tar, int(rng.integers(tar.stat().st_size)))
 
@@ -200,7 +196,7 @@ DAMAGES: dict[str, Callable[[Job, np.random.Generator], None]] = {
     "a tar without its sidecar": lose_sidecar,
     "a tar cut short": cut_tar,
 }
-"""Faults of what was finished."""
+"""Faults of a job that has finished."""
 
 FAILING = "an object store that fails 5 % of the calls"
 
@@ -328,6 +324,8 @@ def measure(quick: bool) -> list[Row]:
             counts = Counter[str]()
             for i in range(rounds):
                 job = Job(folder / "job")
+                if fault in DAMAGES:
+                    job.finish()
                 counts["struck"] += bool(disturb(job, np.random.default_rng([number, i])))
                 counts.update(outcome(job, expected, repair=fault in DAMAGES))
                 shutil.rmtree(folder / "job")

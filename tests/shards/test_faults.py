@@ -17,9 +17,14 @@ NOTHING = {"lost": 0, "doubled": 0, "silent": 0, "left": 0}
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    whole = Job(tmp_path_factory.mktemp("faults") / "whole")
-    assert whole.finish() == 1
+def whole(tmp_path_factory):
+    job = Job(tmp_path_factory.mktemp("faults") / "whole")
+    assert job.finish() == 1
+    return job
+
+
+@pytest.fixture(scope="module")
+def expected(whole):
     return whole.sums()
 
 
@@ -33,8 +38,9 @@ def test_the_same_command_ends_an_interrupted_run(fault, expected, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", DAMAGES)
-def test_repair_and_the_same_command_mend_what_was_damaged(fault, expected, tmp_path):
+def test_repair_and_the_same_command_mend_what_was_damaged(fault, whole, expected, tmp_path):
     job = Job(tmp_path / "job")
+    shutil.copytree(whole.folder, job.folder)
     DAMAGES[fault](job, np.random.default_rng(len(fault)))
     assert outcome(job, expected, repair=True) == NOTHING
 
