@@ -14,6 +14,7 @@ import typer
 
 from pipelines.engine.jobs import FilterJob, Job, RenderJob
 from pipelines.engine.progress import describe, follow
+from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import cores
 from pipelines.evaluate import evaluate_to
 from pipelines.evaluation.scoring import ScoringSettings
@@ -75,7 +76,9 @@ def run_tour(out: Path, images: Path | None, corpus: Path | None, settings: Sequ
 
     def make(*names: str) -> None:
         for name in names:
-            typer.echo(f"{name}: {describe(follow(name, jobs[name], out / name))}")
+            # Processes take longer to start than a single shard takes.
+            options = RunOptions("inline" if jobs[name].count() == 1 else "processes")
+            typer.echo(f"{name}: {describe(follow(name, jobs[name], out / name, options))}")
 
     clock.run("render", lambda: make("pages"))
     clock.run("filter", lambda: make("photos", "documents", "unseen_photos"))
