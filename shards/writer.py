@@ -10,8 +10,9 @@ import hashlib
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from functools import reduce
 from types import TracebackType
 from typing import Self
 
@@ -51,6 +52,7 @@ class ShardWriter:
         self.sidecar: Sidecar | None = None
         self._temporary = self.store.staging(self.tar)
         self._entries: list[Entry] = []
+        self._keys = set[str]()
         self._dropped: list[Dropped] = []
         self._skipped: tuple[Skipped, ...] = ()
 
@@ -65,26 +67,51 @@ class ShardWriter:
         """Append one sample.
 
         Raises:
-            UserError: when its key would be split by WebDataset readers.
+            UserError: when its key would be split by WebDataset readers, is in the shard already
+                (they join neighbours of one key, or refuse them), or is too long for USTAR. Longer
+                names need headers of GNU or pax, whose readers disagree. Also when its text is no
+                UTF-8 or its metadata no JSON. Nothing of it is written then.
         """
-        if not re.fullmatch(KEY, sample.key):
+        key = sample.key
+        if not re.fullmatch(KEY, key):
             raise UserError(
-                f"sample key {sample.key!r} must be non-empty, without '.', '/', '\\' and control "
+                f"sample key {key!r} must be non-empty, without '.', '/', '\\' and control "
                 "characters"
             )
-        files: dict[str, tuple[int, int]] = {}
-        crc = 0
-        for ending, data in sample.files():
-            files[ending] = (self._append(f"{sample.key}.{ending}", data), len(data))
-            crc = zlib.crc32(data, crc)
-        self._entries.append(
-            Entry(
-                key=sample.key,
-                files=files,
-                crc32=crc,
+        if key in self._keys:
+            raise UserError(
+                f"sample key {key!r} is in {self.tar} already; give every sample its own"
+            )
+        try:
+            files = dict(sample.files())
+            longest = max(len(f"{key}.{ending}".encode()) for ending in files)
+            entry = Entry(
+                key=key,
+                files=self._places(files),
+                crc32=reduce(lambda crc, data: zlib.crc32(data, crc), files.values(), 0),
                 **{name: sample.meta[name] for name in _SUMMARY if name in sample.meta},
             )
-        )
+        except (TypeError, ValueError) as error:  # what JSON, UTF-8 or a sidecar does not hold
+            reason = " ".join(str(error).split())[:LONGEST_REASON]
+            raise UserError(f"sample {key!r} cannot be written: {reason}") from error
+        if longest > tarfile.LENGTH_NAME:
+            raise UserError(
+                f"sample key {key!r} gives a file name of {longest} bytes, a tar holds "
+                f"{tarfile.LENGTH_NAME}; shorten it by {longest - tarfile.LENGTH_NAME}"
+            )
+        for ending, data in files.items():
+            self._append(f"{key}.{ending}", data)
+        self._keys.add(key)
+        self._entries.append(entry)
+
+    def _places(self, files: Mapping[str, bytes]) -> dict[str, tuple[int, int]]:
+        """Return where the bytes of each file will begin, behind their header, and their number."""
+        places: dict[str, tuple[int, int]] = {}
+        at = self._offset
+        for ending, data in files.items():
+            places[ending] = at + tarfile.BLOCKSIZE, len(data)
+            at += tarfile.BLOCKSIZE + len(data) + -len(data) % tarfile.BLOCKSIZE
+        return places
 
     def extend(self, samples: Iterable[Sample]) -> None:
         """Append every sample."""
@@ -122,18 +149,16 @@ class ShardWriter:
             if error is None:
                 self._commit()
 
-    def _append(self, name: str, data: bytes) -> int:
-        """Append one member and return where its bytes begin.
+    def _append(self, name: str, data: bytes) -> None:
+        """Append one member.
 
         The standard library makes the header; its `addfile` would copy the bytes 16 kB at a time.
         """
         member = tarfile.TarInfo(name)
         member.size = len(data)
         header = member.tobuf(tarfile.USTAR_FORMAT)
-        begins = self._offset + len(header)
         for part in (header, data, bytes(-len(data) % tarfile.BLOCKSIZE)):
             self._put(part)
-        return begins
 
     def _put(self, part: bytes) -> None:
         self._file.write(part)
@@ -176,6 +201,9 @@ class ShardWriter:
                 "shards verify"
             )
 
+
+LONGEST_REASON = 200
+"""Characters that are shown of a reason given by a library (our choice)."""
 
 _SUMMARY = ("width", "height", "language", "characters", "size_px", "scores")
 """Metadata of a sample that its sidecar entry repeats, so that tables need no tar."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from shards import Sample, ShardReader, ShardWriter, UserError
+from shards.inspect.check import faults
 from tests.conftest import make_sample, picture
 
 
@@ -56,6 +57,50 @@ def test_full_disk_leaves_no_temporary_file(tmp_path):
 def test_key_that_webdataset_would_split_is_refused(tmp_path, key):
     with pytest.raises(UserError, match="key"), ShardWriter(tmp_path, 0, recipe="r") as writer:
         writer.write(Sample(key, b"", "png"))
+
+
+@pytest.mark.parametrize("keys", [["a", "a"], ["a", "b", "a"]])
+def test_a_key_given_twice_is_named(tmp_path, keys):
+    with (
+        pytest.raises(UserError, match=r"'a' is in part-000000.tar already; give every sample"),
+        ShardWriter(tmp_path, 0, recipe="r") as writer,
+    ):
+        writer.extend(Sample(key, b"x", "png") for key in keys)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        Sample("\udce9", b"x", "png"),
+        Sample("a", b"x", "png", text="\ud800"),
+        Sample("a", b"x", "png", meta={"set": {1}}),
+        Sample("a", b"x", "png", meta={"big": 2**70}),
+        Sample("a", b"x", "png", meta={"scores": {"sharp": float("nan")}}),
+    ],
+)
+def test_what_no_tar_or_sidecar_holds_is_named_and_leaves_the_shard_as_it_was(tmp_path, sample):
+    with ShardWriter(tmp_path, 0, recipe="r") as writer:
+        with pytest.raises(UserError, match=r"^sample '.*' cannot be written: \S+") as caught:
+            writer.write(sample)
+        writer.write(make_sample(0))
+    assert "\n" not in str(caught.value)
+    with ShardReader(tmp_path) as reader:
+        assert [sample.key for sample in reader] == [make_sample(0).key]
+    assert list(faults(tmp_path)) == []
+
+
+@pytest.mark.parametrize("key", ["k" * 96, "照" * 32])
+def test_a_name_too_long_for_a_tar_is_named(tmp_path, key):
+    with (
+        pytest.raises(UserError, match=f"'{key}' gives a file name of 101 bytes.*shorten it by 1"),
+        ShardWriter(tmp_path, 0, recipe="r") as writer,
+    ):
+        writer.write(Sample(key, b"x", "png", text="x", meta={"a": 1}))
+    with ShardWriter(tmp_path, 0, recipe="r") as writer:
+        writer.write(Sample(key[:-1], b"x", "png", text="x", meta={"a": 1}))
+    with tarfile.open(tmp_path / "part-000000.tar") as archive:
+        assert archive.getnames()[-1] == f"{key[:-1]}.json"
 
 
 @pytest.mark.filterwarnings("ignore")
