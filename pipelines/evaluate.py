@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipelines.evaluation.scoring import ScoringSettings
-    from shards.store import Where
+    from shards.store import Places, Where
 
 
 def evaluate(
@@ -34,7 +34,7 @@ def evaluate(
         typer.Option(
             metavar="NAME=DIR|URL",
             help="A name for the rows, and a folder or bucket of shards to reconstruct. May be "
-            "given again.",
+            "given again, also with the same name.",
         ),
     ],
     out: OutOption,
@@ -66,7 +66,7 @@ SCORES = "scores.json"
 def evaluate_to(
     out: Where,
     checkpoint: Where,
-    data: Mapping[str, Where],
+    data: Mapping[str, Places],
     settings: ScoringSettings,
     *,
     ocr: bool = True,
@@ -82,7 +82,6 @@ def evaluate_to(
     from pipelines.evaluation.scoring import codecs, score
     from pipelines.recipe import NOTE, claim
     from shards import ShardReader
-    from shards.dataset import Dataset
     from shards.store import open_store
     from shards.text import read_json
     from vae.training.checkpoint import newest
@@ -92,9 +91,10 @@ def evaluate_to(
             raise UserError(f"{name} is a file of the scores; give the data set another name")
     store = open_store(out)
     step = newest(checkpoint)
+    readers = {name: ShardReader(places) for name, places in data.items()}
     recipe = {
         "settings": settings.model_dump(mode="json"),
-        "data": {name: ShardReader(place).fingerprint for name, place in data.items()},
+        "data": {name: reader.fingerprint for name, reader in readers.items()},
         "ocr": ocr,
     }
     claim(store, {"kind": "Scores", "recipe": recipe, "weights": step.header.weights})
@@ -102,8 +102,7 @@ def evaluate_to(
         return read_json(store, SCORES, "delete it, and it is made again")
     reader = Recognizer(threads=os.cpu_count() or 1) if ocr else None
     with progress_bar() as bar:
-        counts = (Dataset(place).totals().samples for place in data.values())
-        total = sum(min(settings.images, count) for count in counts)
+        total = sum(min(settings.images, len(reader)) for reader in readers.values())
         task = bar.add_task("evaluate", total=total, note="")
         rows = score(
             codecs(step.store),

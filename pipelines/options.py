@@ -71,13 +71,15 @@ PriceOption = Annotated[
 ]
 
 
-def places_by_name(pairs: Sequence[str], option: str) -> dict[str, str]:
+def places_by_name(pairs: Sequence[str], option: str) -> dict[str, tuple[str, ...]]:
     """Read the NAME=DIR|URL pairs of an option; the places are what `open_store` takes.
 
+    A name that is given again has several places, in the order given.
+
     Raises:
-        UserError: for a pair without '=', a name that is none, or one that is given twice.
+        UserError: for a pair without '=', or a name that is none.
     """
-    places: dict[str, str] = {}
+    places: dict[str, tuple[str, ...]] = {}
     for pair in pairs:
         name, equals, place = pair.partition("=")
         if not (name and equals and place):
@@ -86,7 +88,5 @@ def places_by_name(pairs: Sequence[str], option: str) -> dict[str, str]:
             checked_name(name)
         except UserError as error:
             raise UserError(f"{option} {pair}: {error}") from error
-        if name in places:
-            raise UserError(f"{option} {pair}: {name} is given twice; give every name once")
-        places[name] = place
+        places[name] = (*places.get(name, ()), place)
     return places

@@ -16,7 +16,7 @@ from shards.places import anywhere, file_at
 from shards.store import Store
 
 if TYPE_CHECKING:
-    from shards.store import Where
+    from shards.store import Places, Where
     from vae import TrainSettings
     from vae.training.plan import Mode, Plan, Seen, Stretch
 
@@ -105,7 +105,7 @@ class Outlook:
     def of(
         cls,
         settings: TrainSettings,
-        streams: Mapping[str, Where],
+        streams: Mapping[str, Places],
         ranks: int,
         *,
         gpu: str = "",

@@ -130,7 +130,9 @@ def checks(address: str, working_dir: Path, out: Store | None) -> Iterator[Check
     yield _check("other heads", "warning", _heads)
 
 
-def checks_inside(out: Store | None, streams: Mapping[str, str], device: str) -> Iterator[Check]:
+def checks_inside(
+    out: Store | None, streams: Mapping[str, Sequence[str]], device: str
+) -> Iterator[Check]:
     """Look from every node of the cluster that this process is a driver of."""
     ray: Any = importlib.import_module("ray")
     if not ray.is_initialized():
@@ -151,8 +153,11 @@ def checks_inside(out: Store | None, streams: Mapping[str, str], device: str) ->
         with seen_by_nodes(ray, store):
             return f"{len(working_nodes(ray))} nodes"
 
-    for name, place in streams.items():
-        yield _check(f"stream {name}", "fault", lambda place=place: ask(Needs(_shards_in(place))))
+    for name, places in streams.items():
+        for place in places:
+            yield _check(
+                f"stream {name}", "fault", lambda place=place: ask(Needs(_shards_in(place)))
+            )
     if out is not None:
         yield _check("output on every node", "fault", lambda: see_output(out))
     yield _check("torch", "fault", lambda: ask(Needs({}, torch=version("torch"))))
@@ -161,6 +166,10 @@ def checks_inside(out: Store | None, streams: Mapping[str, str], device: str) ->
 
 
 def _shards_in(place: str) -> dict[str, str]:
+    from vae.data.unindexed import is_unindexed
+
+    if is_unindexed(place):
+        return {}  # nothing is asked of a URL before it is read
     store = open_store(place)
     require_shared(store, "--stream")
     return first_shard(store)

@@ -16,7 +16,7 @@ from shards.store import Store
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shards.store import Where
+    from shards.store import Places, Where
     from vae.training.replay import Replay
 
 
@@ -68,7 +68,7 @@ def replay(
     )
 
 
-def replay_to(run: Where, n: int, streams: Mapping[str, Where], *, device: str = "cpu") -> Replay:
+def replay_to(run: Where, n: int, streams: Mapping[str, Places], *, device: str = "cpu") -> Replay:
     """Take a step again behind a progress bar.
 
     Raises:

@@ -22,7 +22,7 @@ def train(
         typer.Option(
             metavar="NAME=DIR|URL",
             help="A stream of the recipe and the folder or bucket of its shards, or tars by "
-            "https://, hf:// or pipe:. Give it once for each.",
+            "https://, hf:// or pipe:. Several of one name are read as one, in order.",
         ),
     ],
     out: OutOption,
@@ -30,7 +30,8 @@ def train(
         list[str],
         typer.Option(
             metavar="NAME=DIR|URL",
-            help="Shards to score while it trains, and never to learn from. May be given again.",
+            help="Shards to score while it trains, and never to learn from. May be given again, "
+            "also with the same name.",
         ),
     ] = [],  # noqa: B006 - typer copies defaults
     ranks: Annotated[

@@ -14,10 +14,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -26,7 +27,7 @@ from pipelines.engine.cluster import Needs, connect, first_shard, require_shared
 from pipelines.training import Training, shown
 from shards.errors import UserError
 from shards.signals import asked_to_end
-from shards.store import Store, open_store
+from shards.store import Places, Store, each_of, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,9 +67,9 @@ def train_on_ray(training: Training, least: int, largest: int) -> str:
     """
     out = open_store(training.out)
     require_shared(out)
-    streams = [open_store(place) for place in training.streams.values()]
+    streams = [*_stores(training.streams), *_stores(training.watched)]
     for stream in streams:
-        require_shared(stream, "--stream")
+        require_shared(stream, "--stream and --watch")
     allowed = worlds(training, least, largest)
     seen = {place: name for stream in streams for place, name in first_shard(stream).items()}
     ray = connect(Needs(seen, version("torch"), gpu=training.device == "cuda"))
@@ -98,6 +99,15 @@ def train_on_ray(training: Training, least: int, largest: int) -> str:
             if returned:
                 return returned
             _say(f"a node is about to be taken away; going on from {_newest(out)}")
+
+
+def _stores(places: Mapping[str, Places]) -> Iterator[Store]:
+    """Yield the folders and buckets; tars behind URLs every node fetches by itself."""
+    from vae.data.unindexed import is_unindexed
+
+    for place in chain.from_iterable(map(each_of, places.values())):
+        if not is_unindexed(place):
+            yield open_store(place)
 
 
 def worlds(training: Training, least: int, largest: int) -> list[int]:

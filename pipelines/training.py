@@ -20,7 +20,7 @@ from shards.errors import UserError
 if TYPE_CHECKING:
     from pipelines.evaluation.scoring import ReadingScore
     from shards.signals import Asked
-    from shards.store import Where
+    from shards.store import Places, Where
     from vae import TrainSettings
     from vae.training.ranks import Ranks
     from vae.training.reductions import Reduce
@@ -35,9 +35,9 @@ class Training:
     """
 
     settings: TrainSettings
-    streams: Mapping[str, Where]
+    streams: Mapping[str, Places]
     out: Where
-    watched: Mapping[str, Where] = field(default_factory=dict[str, "Where"])
+    watched: Mapping[str, Places] = field(default_factory=dict[str, "Places"])
     loaders: int = 0
     device: str = "cpu"
     from_scratch: bool = False

@@ -62,6 +62,8 @@ class Index:
         """Begin without tars. `skips` counts what in the tars of others is no sample."""
         self.skips = Skips()
         self.tars: list[str] = []
+        self.stores = array("I")
+        """Of each tar the number of the store that it lies in."""
         self._ends: list[int] = []
         self._starts, self._bounds, self._bound_ends = array("q"), array("I"), array("q", [0])
         self._layouts, self._layout_of = array("H"), dict[tuple[str, ...], int]()
@@ -91,8 +93,8 @@ class Index:
             state.update(part)
         return int.from_bytes(state.digest()[:8], "big")
 
-    def add_tar(self, name: str, size: int, samples: Iterable[Known]) -> None:
-        """Append a tar of `size` bytes and what is known of each sample.
+    def add_tar(self, name: str, size: int, samples: Iterable[Known], store: int = 0) -> None:
+        """Append a tar of `size` bytes in store number `store`, and what is known of each sample.
 
         Raises:
             ShardError: when files overlap or lie outside of the tar.
@@ -116,6 +118,7 @@ class Index:
             self._keys += key.encode()
             self._key_ends.append(len(self._keys))
         self.tars.append(name)
+        self.stores.append(store)
         self._ends.append(len(self))
 
     def _layout(self, name: str, endings: tuple[str, ...]) -> int:
@@ -205,14 +208,16 @@ class _Sidecar(TypedDict):
 _SIDECAR = TypeAdapter(_Sidecar)
 
 
-def read_index(store: Store) -> Index:
+def read_index(store: Store, index: Index | None = None, number: int = 0) -> Index:
     """Read the sidecars of a folder or bucket, in order of shard index.
+
+    With `index` they are appended to that, as of its store `number`.
 
     Raises:
         UserError: when there is no such folder.
         ShardError: when a sidecar is broken or one of another shard.
     """
-    index = Index()
+    index = Index() if index is None else index
     names = sidecar_names(store.names())
     for name, data in zip(names, store.read_all(names), strict=True):
         try:
@@ -220,7 +225,8 @@ def read_index(store: Store) -> Index:
         except ValueError as error:
             raise not_a_sidecar(store, name) from error
         require_own(store, name, sidecar["shard"], sidecar["tar"])
-        index.add_tar(sidecar["tar"], sidecar["bytes"], _samples(sidecar["entries"]))
+        samples = _samples(sidecar["entries"])
+        index.add_tar(sidecar["tar"], sidecar["bytes"], samples, number)
     return index
 
 

@@ -15,7 +15,7 @@ import os
 import resource
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from mmap import MADV_WILLNEED, PAGESIZE, mmap
 from types import TracebackType
@@ -30,7 +30,16 @@ from shards.errors import ShardError, StoreError, UnreadableImage, UserError
 from shards.image import open_bounded, oriented_size
 from shards.index import MAX_SIDE, Index, Place, read_index
 from shards.sample import Sample
-from shards.store import Bucket, RandomAccessFile, Where, open_store
+from shards.store import (
+    Bucket,
+    Folder,
+    Places,
+    RandomAccessFile,
+    Store,
+    Where,
+    each_of,
+    open_store,
+)
 
 MAX_OPEN = min(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**31 // 4)
 """Tars a reader holds open, the one opened first being closed (our choice: a quarter of what
@@ -45,7 +54,10 @@ OnError = Literal["raise", "skip"]
 
 
 class ShardReader:
-    """The samples of every finished shard in a folder or bucket, numbered from 0.
+    """The samples of every finished shard in a folder or bucket, or in several, numbered from 0.
+
+    Those of several places are numbered on from one place to the next: it is the reader of one
+    folder that holds all of their shards.
 
     It may be used from several threads, and sent to other processes, each of which keeps its own
     `skipped`: what was wrong with each sample that was left out, by number.
@@ -53,7 +65,7 @@ class ShardReader:
 
     def __init__(
         self,
-        where: Where,
+        where: Places,
         *,
         on_error: OnError = "raise",
         check: bool = False,
@@ -62,27 +74,27 @@ class ShardReader:
         """Read the sidecars of a folder or bucket, or take their `index` as read before.
 
         Args:
-            where: the folder or bucket.
+            where: the folder or bucket, or several.
             on_error: what iteration does at a sample that cannot be read: stop with its name, or
                 note it in `skipped` and go on. Asking for one sample always raises.
             check: compare the CRC-32 of each sample read with its sidecar's.
             index: where the samples lie; read from the sidecars when left out.
 
         Raises:
-            UserError: when the folder is missing or holds no finished shard.
+            UserError: when a folder is missing, holds no finished shard or is given twice.
             ShardError: when a sidecar is broken.
         """
         if on_error not in ("raise", "skip"):
             raise UserError(f"on_error={on_error!r}; give raise or skip")
-        self.store = open_store(where)
-        self._remote = isinstance(self.store, Bucket)
+        self.stores = tuple(map(open_store, each_of(where)))
+        self.remote = any(isinstance(store, Bucket) for store in self.stores)
         self.on_error: OnError = on_error
         self.check = check
         self.skipped: dict[int, str] = {}
-        self.index = read_index(self.store) if index is None else index
+        self.index = _read_all(self.stores) if index is None else index
         self._samples = len(self.index)
         if not self._samples:
-            raise Dataset(self.store).nothing()
+            raise Dataset(self.stores[0]).nothing()
         self._begin()
 
     @classmethod
@@ -107,6 +119,11 @@ class ShardReader:
         return self._samples
 
     @property
+    def name(self) -> str:
+        """Where the samples lie, for messages."""
+        return ", ".join(map(str, self.stores))
+
+    @property
     def fingerprint(self) -> str:
         """Name the samples, wherever they lie, in 16 hexadecimal digits."""
         return f"{self.index.fingerprint:016x}"
@@ -119,7 +136,7 @@ class ShardReader:
         """
         number = self.index.find(key)
         if number is None:
-            raise UserError(f"no sample {key!r} in {self.store}; list them with shards ls --keys")
+            raise UserError(f"no sample {key!r} in {self.name}; list them with shards ls --keys")
         return number
 
     def sizes(self) -> NDArray[np.uint16]:
@@ -158,7 +175,7 @@ class ShardReader:
     def __iter__(self) -> Iterator[Sample]:
         """Read every sample in order."""
         # From a folder the kernel reads ahead of that by itself.
-        return self.read(range(len(self)), window=WINDOW if self._remote else 0)
+        return self.read(range(len(self)), window=WINDOW if self.remote else 0)
 
     def __getitems__(self, numbers: Iterable[int]) -> list[Sample]:
         """Read a batch at once, shorter by what is skipped; torch's DataLoader asks for them so."""
@@ -177,7 +194,7 @@ class ShardReader:
 
     def outcomes(self, numbers: Iterable[int], *, window: int = WINDOW) -> Iterator[Sample | None]:
         """Read as `read` does; None stands for each sample that was skipped."""
-        if self._remote:
+        if self.remote:
             return ahead(self.get, numbers, window)
         return map(self.get, announced(self._announce, numbers, window) if window else numbers)
 
@@ -208,9 +225,9 @@ class ShardReader:
 
     def _holding(self, i: int, place: Place) -> tuple[bytes | mmap, int]:
         """Return something that holds the bytes of sample `i`, and where in it they begin."""
-        if self._remote and os.getpid() != self._process:
+        if self.remote and os.getpid() != self._process:
             raise UserError(
-                f"{self.store} was opened before this process was forked, and its connections do "
+                f"{self.name} was opened before this process was forked, and its connections do "
                 "not survive that; give the DataLoader multiprocessing_context='spawn'"
             )
         tar = self._open.get(place.tar) or self._opened(place.tar)
@@ -233,17 +250,20 @@ class ShardReader:
             crc = zlib.crc32(data, crc)
         if crc != self.index.crc32(i):
             raise ShardError(
-                f"{self.store}/{self.index.tar_of(i)}: the bytes of sample {self.index.key(i)} "
+                f"{self._name(self.index.place(i).tar)}: the bytes of sample {self.index.key(i)} "
                 "are not those written; remake this shard"
             )
 
     def _name(self, tar: int) -> str:
-        return f"{self.store}/{self.index.tars[tar]}"
+        return f"{self._store(tar)}/{self.index.tars[tar]}"
+
+    def _store(self, tar: int) -> Store:
+        return self.stores[self.index.stores[tar]]
 
     def _opened(self, number: int) -> mmap | RandomAccessFile:
         """Open a tar. One that is let go closes when the last thread that reads it is done."""
         try:
-            tar = self.store.open(self.index.tars[number])
+            tar = self._store(number).open(self.index.tars[number])
         except FileNotFoundError as error:
             raise ShardError(
                 f"{self._name(number)} cannot be opened: it is gone; remake it or fetch it again"
@@ -289,6 +309,21 @@ class ShardReader:
     ) -> None:
         """Close the open tars."""
         self.close()
+
+
+def _read_all(stores: Sequence[Store]) -> Index:
+    """Read the sidecars of every store, one after the other."""
+    index, known = Index(), set[str]()
+    for number, store in enumerate(stores):
+        place = str(store.path.resolve()) if isinstance(store, Folder) else str(store)
+        if place in known:
+            raise UserError(f"{store} is given twice; give each folder or bucket once")
+        known.add(place)
+        before = len(index)
+        read_index(store, index, number)
+        if len(index) == before:
+            raise Dataset(store).nothing()
+    return index
 
 
 _OF_A_PROCESS = ("_open", "_lock", "_process")

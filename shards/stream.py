@@ -75,7 +75,7 @@ class Stream(Iterator[Sample]):
         if stream.state() != state:
             raise UserError(
                 f"the state is of other samples ({state['samples']:,}) than those of "
-                f"{reader.store} ({len(reader):,}); resume with the same shards or begin anew"
+                f"{reader.name} ({len(reader):,}); resume with the same shards or begin anew"
             )
         return stream
 
@@ -106,6 +106,6 @@ class Stream(Iterator[Sample]):
             if sample is not None:
                 return sample
         raise ShardError(
-            f"{self.reader.store}: {TRIES} samples drawn in a row cannot be read, the last "
+            f"{self.reader.name}: {TRIES} samples drawn in a row cannot be read, the last "
             f"because {next(reversed(self.reader.skipped.values()))}"
         )

@@ -20,7 +20,7 @@ from filters import Reader, Recognizer
 from pipelines.evaluation.pictures import keep
 from shards import RGB, Sample, Settings, ShardReader
 from shards.boxes import Window
-from shards.store import Where, open_store
+from shards.store import Places, Where, open_store
 from vae import METRICS, DCTCodec, Mean, load_model, ned, size_class, to_image, to_pixels
 
 
@@ -50,7 +50,7 @@ def codecs(checkpoint: Where) -> dict[str, nn.Module]:
 
 def score(
     named: Mapping[str, Codec],
-    data: Mapping[str, Where],
+    data: Mapping[str, Places],
     out: Where,
     settings: ScoringSettings,
     *,
@@ -61,7 +61,7 @@ def score(
 
     Args:
         named: codecs by name.
-        data: folders or buckets of shards by the name of the data set.
+        data: folders or buckets of shards by the name of the data set, one or several of each.
         out: folder or bucket of the pictures.
         settings: how much.
         reader: the OCR engine; None leaves NED out.
@@ -155,13 +155,13 @@ def holds_text(sample: Sample) -> bool:
     return bool(sample.text or sample.meta.get("scores", {}).get("characters"))
 
 
-def crops(where: Where, settings: ScoringSettings) -> Iterator[tuple[Sample, RGB]]:
+def crops(places: Places, settings: ScoringSettings) -> Iterator[tuple[Sample, RGB]]:
     """Yield the first images of a data set with their central square of `side` px.
 
     Images smaller than that are left out: enlarging them would flatter every codec.
     """
     count = 0
-    with ShardReader(where) as reader:
+    with ShardReader(places) as reader:
         for sample in reader:
             pixels = sample.pixels()
             top, left = ((size - settings.side) // 2 for size in pixels.shape[:2])

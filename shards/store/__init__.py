@@ -7,6 +7,7 @@ under a hidden name (or on the local disk, for a bucket) and then put in place a
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -20,9 +21,11 @@ __all__ = [
     "PARALLEL_READS",
     "Bucket",
     "Folder",
+    "Places",
     "RandomAccessFile",
     "Store",
     "Where",
+    "each_of",
     "local_path",
     "open_store",
     "sha256_of",
@@ -31,6 +34,9 @@ __all__ = [
 
 Where = str | Path | Store
 """How callers name a place: a path, a URL, or the store itself."""
+
+Places = Where | Sequence[Where]
+"""One place, or several that are read as one, in order."""
 
 
 SLIPS = ("file:", "s3:", "gs:", "http:", "https:", "hf:")
@@ -67,6 +73,11 @@ def open_store(where: Where) -> Store:
         return Folder(Path(where).expanduser() if where[0] == "~" else Path(where))
     except RuntimeError as error:
         raise UserError(f"{where}: nobody knows that home folder; give the whole path") from error
+
+
+def each_of(places: Places) -> tuple[Where, ...]:
+    """Return the places one by one."""
+    return (places,) if isinstance(places, str | Path | Store) else tuple(places)
 
 
 def local_path(where: Where) -> Path:

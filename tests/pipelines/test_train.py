@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.evaluate import evaluate_to
+from pipelines.evaluation.scoring import ScoringSettings
 from pipelines.options import places_by_name
 from pipelines.training import Training, reading, train_to
 from shards import UserError, open_store
@@ -39,6 +41,29 @@ def test_a_stream_may_move_but_not_change(settings, tmp_path, s3):
     again = train_to(Training(settings, streams, f"{url}/run"))
     assert again == f"{url}/run/{Path(last).name}"
     assert load_model(again).state_dict().keys() == load_model(last).state_dict().keys()
+
+
+def test_a_name_that_is_given_again_has_all_its_places(settings, tmp_path):
+    first = write_shard(tmp_path / "first", "photo", 3, (20, 20))
+    other = write_shard(tmp_path / "other", "photo", 2, (20, 20), seed=1)
+    held = write_shard(tmp_path / "held", "photo", 1, (20, 20), seed=2)
+    both = places_by_name([f"general={first}", f"general={other}"], "--stream")
+    assert both == {"general": (str(first), str(other))}
+    quiet = settings.model_copy(update={"watch_read": 0})
+    watched = {"held": (held, other)}
+    train_to(Training(quiet, {"general": first}, tmp_path / "one", watched=watched))
+    (row,) = map(json.loads, (tmp_path / "one/watch.jsonl").read_text().splitlines())
+    assert row["sets"]["held"]["images"] == 3
+    last = train_to(Training(quiet, both, tmp_path / "run"))
+    assert train_to(Training(quiet, both, tmp_path / "run")) == last
+    for places in ((other, first), (first,), (first, other, held)):
+        with pytest.raises(UserError, match="on other samples than stream general holds now"):
+            train_to(Training(quiet, {"general": places}, tmp_path / "run"))
+    with pytest.raises(UserError, match="lies in general="):
+        train_to(Training(quiet, both, other / "run"))
+    data, scoring = {"pages": (held, other)}, ScoringSettings(images=3, side=16, pictures=3)
+    row, _ = evaluate_to(tmp_path / "scores", tmp_path / "run", data, scoring, ocr=False)
+    assert row["images"] == 3
 
 
 def test_watched_sets_are_scored_and_read_where_that_is_asked_for(settings, tmp_path):

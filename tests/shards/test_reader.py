@@ -18,6 +18,7 @@ from shards import (
     StoreError,
     UserError,
     encode_png,
+    open_store,
 )
 from shards import reader as reader_module
 from tests.conftest import make_sample, picture
@@ -269,6 +270,36 @@ def bucket(s3, tmp_path):
     return where
 
 
+def test_several_places_are_read_as_one_folder_that_holds_all(shard_folder, s3, tmp_path):
+    second, third = tmp_path / "second", open_store(f"{s3}/{tmp_path.name}")
+    second.mkdir()
+    with ShardWriter(third, 2, recipe="r" * 64) as writer:
+        writer.extend(make_sample(i) for i in range(6, 8))
+    places = (str(shard_folder), second, third)
+    for name in third.names():
+        (shard_folder / name).write_bytes(third.read(name))
+    whole = ShardReader(shard_folder)
+    for name in third.names():
+        (shard_folder / name).unlink()
+    for ending in ("tar", "json"):
+        (shard_folder / f"part-000001.{ending}").rename(second / f"part-000001.{ending}")
+    kept = pickle.loads(pickle.dumps(ShardReader(places, check=True)))
+    assert [sample.key for sample in kept] == [make_sample(i).key for i in range(8)]
+    assert [kept[i].image for i in (7, 4, 0)] == [make_sample(i).image for i in (7, 4, 0)]
+    assert kept.find("000000006") == 6
+    assert (kept.sizes() == whole.sizes()).all()
+    assert kept.fingerprint == whole.fingerprint
+    assert ShardReader(places[::-1]).fingerprint != kept.fingerprint
+    (second / "part-000001.tar").unlink()
+    with pytest.raises(ShardError, match=f"{second}/part-000001.tar cannot be opened"):
+        ShardReader(places)[3]
+    with pytest.raises(UserError, match="is given twice"):
+        ShardReader([shard_folder, f"{shard_folder}/../{shard_folder.name}"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty holds no finished shard"):
+        ShardReader([shard_folder, tmp_path / "empty"])
+
+
 def test_a_bucket_is_read_ahead_of_use(bucket, monkeypatch):
     with ShardReader(bucket, check=True) as reader:
         together, most = threading.Barrier(6, timeout=120), []
@@ -286,7 +317,8 @@ def test_a_bucket_is_read_ahead_of_use(bucket, monkeypatch):
 
 def test_a_tar_cut_short_in_a_bucket(bucket):
     with ShardReader(bucket, on_error="skip") as reader:
-        reader.store.replace("part-000001.tar", reader.store.read("part-000001.tar")[:15000])
+        (store,) = reader.stores
+        store.replace("part-000001.tar", store.read("part-000001.tar")[:15000])
         assert len(list(reader)) == 4
         assert set(reader.skipped) == {4, 5}
 

@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import Dataset, get_worker_info
 
 from shards import ShardError, ShardReader, UnreadableImage
-from shards.store import Where
+from shards.store import Places
 from shards.stream import TRIES
 from vae.curriculum.curriculum import Curriculum, Draw, Sizes
 from vae.curriculum.stage import Stage, check_streams, streams_of
@@ -36,7 +36,7 @@ Readers = Mapping[str, ShardReader | Unindexed]
 
 
 def open_streams(
-    streams: Mapping[str, Where], stages: Sequence[Stage]
+    streams: Mapping[str, Places], stages: Sequence[Stage]
 ) -> dict[str, ShardReader | Unindexed]:
     """Open the streams that the stages draw from.
 
@@ -179,7 +179,7 @@ class Batches(Dataset[Batch]):
                 return key, picture
         raise ShardError(
             f"stream {draw.stream}: {TRIES} samples drawn in a row cannot be used, the last one "
-            f"{replaced[-1].key} ({replaced[-1].reason}); filter or remake {reader.store}"
+            f"{replaced[-1].key} ({replaced[-1].reason}); filter or remake {reader.name}"
         )
 
     def _open(self, stream: str, number: int) -> Picture:

@@ -10,7 +10,6 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from shards import ShardReader, UserError
-from shards.store import Bucket
 from vae.curriculum.curriculum import Curriculum
 from vae.data.batch import Batch
 from vae.data.batches import Batches, Place, Readers
@@ -64,8 +63,7 @@ def load(
         UserError: what a batch raises, whoever made it; or when a loader process was killed.
     """
     remote = any(
-        isinstance(reader, ShardReader) and isinstance(reader.store, Bucket)
-        for reader in batches.readers.values()
+        isinstance(reader, ShardReader) and reader.remote for reader in batches.readers.values()
     )
     warnings.filterwarnings("ignore", "This DataLoader will create")  # `announce` has a limit
     loader: DataLoader[Batch | UserError] = DataLoader(

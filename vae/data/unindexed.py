@@ -21,7 +21,7 @@ import numpy as np
 
 from shards import Sample, ShardError, ShardReader, UnreadableImage, UserError
 from shards.image import open_bounded, oriented_size
-from shards.store import Where
+from shards.store import Places, Where, each_of
 from shards.stream import TRIES
 from vae.data.batch import Replaced
 from vae.data.pictures import Picture
@@ -178,12 +178,19 @@ def is_unindexed(where: Where) -> bool:
     return isinstance(where, str) and where.startswith(SCHEMES)
 
 
-def open_stream(where: Where) -> ShardReader | Unindexed:
-    """Open what a stream is given by: a folder, a bucket, or tars that nobody can index.
+def open_stream(where: Places) -> ShardReader | Unindexed:
+    """Open what a stream is given by: folders and buckets, or tars that nobody can index.
 
     Raises:
-        UserError: when it is missing, empty or of no kind known.
+        UserError: when one is missing, empty or of no kind known, or both kinds are given.
     """
-    if isinstance(where, str) and is_unindexed(where):
-        return Unindexed(where)
-    return ShardReader(where)
+    places = each_of(where)
+    urls = [str(place) for place in places if is_unindexed(place)]
+    if not urls:
+        return ShardReader(places)
+    if len(urls) < len(places):
+        raise UserError(
+            f"{urls[0]} has no index and the other places of its stream have one; give it a name "
+            "of its own"
+        )
+    return Unindexed("::".join(urls))

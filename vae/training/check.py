@@ -8,7 +8,7 @@ together.
 from collections.abc import Collection, Mapping
 
 from shards import UserError
-from shards.store import Folder, Store, Where, open_store
+from shards.store import Folder, Places, Store, Where, each_of, open_store
 from vae.curriculum.curriculum import Curriculum
 from vae.data.batches import Readers
 from vae.data.unindexed import Unindexed, is_unindexed
@@ -51,17 +51,19 @@ def check(
         raise UserError(f"vgg={vgg} is no file; give VGG16 of torchvision, or leave it out")
 
 
-def check_apart(out: Where, read: Mapping[str, Where]) -> None:
+def check_apart(out: Where, read: Mapping[str, Places]) -> None:
     """Refuse to write among what is read.
 
     Raises:
         UserError: when `out` is, or lies in, one of the folders or buckets that are `read`.
     """
-    for name, where in read.items():
-        if not is_unindexed(where) and _lies_in(open_store(out), open_store(where)):
-            raise UserError(
-                f"--out {out} lies in {name}={where}, which the run reads; give a folder of its own"
-            )
+    for name, places in read.items():
+        for where in each_of(places):
+            if not is_unindexed(where) and _lies_in(open_store(out), open_store(where)):
+                raise UserError(
+                    f"--out {out} lies in {name}={where}, which the run reads; give a folder of "
+                    "its own"
+                )
 
 
 def _lies_in(store: Store, other: Store) -> bool:

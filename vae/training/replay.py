@@ -13,7 +13,7 @@ import torch
 from torch.nn.utils import get_total_norm
 
 from shards import StoreError, UserError
-from shards.store import Where
+from shards.store import Places, Where
 from vae.curriculum.curriculum import Curriculum, Knobs
 from vae.data.batches import Batches, open_streams, sizes_of
 from vae.data.unindexed import Unindexed
@@ -36,7 +36,7 @@ class Replay(NamedTuple):
 
 def replay(
     settings: TrainSettings,
-    streams: Mapping[str, Where],
+    streams: Mapping[str, Places],
     run: Where,
     n: int,
     *,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.signals import Asked, asked_to_end
-from shards.store import Where
+from shards.store import Places, Where
 from vae.curriculum.curriculum import Curriculum
 from vae.data.batches import Batches, open_streams, sizes_of
 from vae.data.em import text_scores
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 def fit(
     settings: TrainSettings,
-    streams: Mapping[str, Where],
+    streams: Mapping[str, Places],
     out: Where,
     *,
     ranks: Ranks = ALONE,
@@ -54,20 +54,20 @@ def fit(
     loaders: int = 0,
     progress: Callable[[Mapping[str, Any]], None] | None = None,
     from_scratch: bool = False,
-    watched: Mapping[str, Where] | None = None,
+    watched: Mapping[str, Places] | None = None,
     score: Score | None = None,
     asked: Asked | None = None,
 ) -> Path | str:
     """Train, or go on training, and return the folder, or the URL, of the last checkpoint.
 
-    `streams` maps the names used in the stages to folders or buckets of shards; `out` is a folder
-    or a bucket, too. Each of `ranks` calls this with the same arguments; only the first one writes,
-    and calls `progress` with every record that goes to metrics.jsonl. `reduce` says how they add
-    up gradients (vae/training/reductions.py): by default "exact" on CPUs and "fast" on GPUs.
-    `loaders` processes of each rank load batches. Where checkpoints lie in `out` and none is good,
-    `from_scratch` begins anew. `watched` are sets that the run never learns from, by name; `score`
-    scores their reconstructions beside what vae/training/watch.py does. `asked` lets another thread
-    end the run as a signal does.
+    `streams` maps the names used in the stages to folders or buckets of shards, one or several that
+    are read as one; `out` is a folder or a bucket, too. Each of `ranks` calls this with the same
+    arguments; only the first one writes, and calls `progress` with every record that goes to
+    metrics.jsonl. `reduce` says how they add up gradients (vae/training/reductions.py): by default
+    "exact" on CPUs and "fast" on GPUs. `loaders` processes of each rank load batches. Where
+    checkpoints lie in `out` and none is good, `from_scratch` begins anew. `watched` are sets that
+    the run never learns from, by name; `score` scores their reconstructions beside what
+    vae/training/watch.py does. `asked` lets another thread end the run as a signal does.
 
     Raises:
         UserError: for streams or checkpoints that do not fit, an output of or in use by another

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shards import RGB, Sample, ShardReader, UserError
 from shards.places import checked_name
-from shards.store import Where
+from shards.store import Places
 from vae.codecs import DCTCodec
 from vae.data.batches import Readers
 from vae.inference.latents import Moments
@@ -95,7 +95,7 @@ class Watch:
 
     def __init__(
         self,
-        watched: Mapping[str, Where],
+        watched: Mapping[str, Places],
         trained: Readers,
         model: VAESettings,
         objective: Objective,
@@ -185,17 +185,17 @@ def flat(scores: Scores) -> dict[str, float]:
 
 def _crops(
     name: str,
-    place: Where,
+    places: Places,
     trained: Readers,
     images: int,
     side: int,
 ) -> Iterator[Crop]:
     """Yield the central crops of the first images of a set that are large enough."""
-    with ShardReader(place) as reader:
+    with ShardReader(places) as reader:
         for stream, learned in trained.items():
             if learned.fingerprint == reader.fingerprint:
                 raise UserError(
-                    f"{name} ({reader.store}) is watched and is the stream {stream} as well; "
+                    f"{name} ({reader.name}) is watched and is the stream {stream} as well; "
                     "watch images that the run does not learn from"
                 )
         opened = ((sample, sample.pixels()) for sample in reader)
@@ -206,7 +206,7 @@ def _crops(
         ]
     if not crops:
         raise UserError(
-            f"{name} ({reader.store}) is watched, but holds no image of {SMALLEST} px or more"
+            f"{name} ({reader.name}) is watched, but holds no image of {SMALLEST} px or more"
         )
     yield from crops
 

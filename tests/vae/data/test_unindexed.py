@@ -237,6 +237,13 @@ def test_large_samples_are_shuffled_among_fewer(web, monkeypatch):
     assert free != read() == sorted(keys)
 
 
+def test_addresses_of_one_stream_are_joined_and_never_mixed_with_shards(tmp_path):
+    both = open_stream(("https://h/{0..1}.tar", "pipe:cat x.tar"))
+    assert both.tars == ["https://h/0.tar", "https://h/1.tar", "pipe:cat x.tar"]
+    with pytest.raises(UserError, match="give it a name of its own"):
+        open_stream(("https://h/0.tar", tmp_path))
+
+
 def test_which_places_have_no_index(tmp_path):
     assert all(map(is_unindexed, ("https://h/{0..9}.tar", "hf://datasets/a/b/c.tar", "pipe:cat x")))
     assert not any(map(is_unindexed, ("runs/pages", "s3://b/p", "file:///x", tmp_path)))
