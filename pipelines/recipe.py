@@ -40,6 +40,9 @@ MOST_PARTS = 100
 
 _BETWEEN_KEYS = re.compile(r"(?:^[ \t]*#.*$|[={,\n])+", re.M)
 
+PLACES = "places"
+"""The key of a recipe.json that says where the inputs of a run were; its digest leaves it out."""
+
 PROGRESS = "progress.json"
 """How far a run has come; written before the first shard, so it does not make a folder occupied."""
 
@@ -172,7 +175,7 @@ def claim(out: Where, identity: dict[str, Any]) -> None:
     store.make()
     resolved = _resolved(identity)
     held = claimed(store, identity)
-    if held and held.get("digest") == resolved["digest"]:
+    if held == resolved:
         return
     text = (json.dumps(resolved, indent=1, ensure_ascii=False) + "\n").encode()
     if held:
@@ -211,8 +214,13 @@ def claimed(out: Store, identity: dict[str, Any]) -> dict[str, Any] | None:
     held = read_table(out, NOTE, remedy) if out.exists(NOTE) else None
     if occupied and not held:
         raise UserError(f"{out} is not empty and holds no recipe.json; give a new --out folder")
-    if occupied and held and held.get("digest") != digest(identity):
-        named = "; ".join(differences(held, _resolved(identity))[:3])
+    if occupied and held and held.get("digest") != digest_of(identity):
+        if PLACES in identity and PLACES not in held:
+            raise UserError(
+                f"{out} was made by an older version, which took paths for settings; give a new "
+                "--out folder, or finish it with that version"
+            )
+        named = "; ".join(differences(_anywhere(held), _anywhere(_resolved(identity)))[:3])
         raise UserError(
             f"{out} was made by another recipe ({named}); give a new --out folder or the old "
             "settings"
@@ -220,9 +228,18 @@ def claimed(out: Store, identity: dict[str, Any]) -> dict[str, Any] | None:
     return held
 
 
+def digest_of(identity: dict[str, Any]) -> str:
+    """Digest an identity; where its inputs lie is not part of it."""
+    return digest(_anywhere(identity))
+
+
+def _anywhere(identity: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in identity.items() if key != PLACES}
+
+
 def _resolved(identity: dict[str, Any]) -> dict[str, Any]:
     # Through JSON, so that what was read back compares equal.
-    return json.loads(json.dumps({**identity, "digest": digest(identity)}))
+    return json.loads(json.dumps({**identity, "digest": digest_of(identity)}))
 
 
 def _value(text: str) -> Any:

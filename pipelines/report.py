@@ -157,7 +157,7 @@ def _rejected(folder: Path) -> dict[str, list[dict[str, Any]]]:
     from shards.text import read_table
 
     note = read_table(open_store(folder), "recipe.json", "filter again into a new folder")
-    source = FilterJob.model_validate(note["recipe"]).source
+    source = FilterJob.model_validate(note["recipe"] | note.get("places", {})).source
     position = {source.name(i): i for i in range(len(source))}
     by_reason: dict[str, list[dict[str, Any]]] = {}
     for sidecar in Dataset(folder).sidecars():

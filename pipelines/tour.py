@@ -24,6 +24,7 @@ from pipelines.training import Training, train_to
 from shards import UserError
 from shards.console import print_table
 from shards.dataset import Dataset
+from shards.places import apart
 from shards.settings import Settings
 from shards.store import open_store, write_atomically
 from shards.text import read_table
@@ -65,7 +66,7 @@ def run_tour(out: Path, images: Path | None, corpus: Path | None, settings: Sequ
     jobs = {**rendered, **filtered}
     # A missing folder or an empty corpus stops here.
     inputs = {name: job.inputs() for name, job in jobs.items()}
-    claim(out, {"kind": "Tour", "recipe": tour.model_dump(mode="json"), "inputs": inputs})
+    claim(out, {"kind": "Tour", **apart(tour), "inputs": inputs})
     for name, job in filtered.items():
         if len(job.source) < len(job.offered):
             typer.echo(

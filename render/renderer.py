@@ -33,7 +33,7 @@ from render.type.atlas import Atlas, Strike
 from render.type.fonts import ASCII, HAN_OF, PUNCTUATION, Fonts
 from render.type.placing import Placed, SetText, place
 from render.warp import Warp
-from shards import RGB, ImageSource, Sample, UserError, digest, encode
+from shards import RGB, ImageSource, Sample, UserError, encode
 from shards.sample import png_encoder
 from shards.settings import LARGEST_SEED
 
@@ -271,16 +271,14 @@ class Renderer:
                 )
         return placed
 
-    def fingerprint(self) -> str:
+    def fingerprints(self) -> dict[str, str]:
         """Digest what the settings point at: fonts, text and photographs (names and sizes)."""
-        return digest(
-            {
-                "fonts": self.material.fonts.fingerprint(),
-                "corpus": self.material.corpus.digest,
-                "facts": self.material.facts.digest,
-                "photographs": self.backgrounds.source.fingerprint(),
-            }
-        )
+        return {
+            "fonts": self.material.fonts.fingerprint(),
+            "corpus": self.material.corpus.digest,
+            "facts": self.material.facts.digest,
+            "photographs": self.backgrounds.source.fingerprint(),
+        }
 
     def _warp(self, rng: np.random.Generator) -> Warp | None:
         """Draw a slight turn and tilt, mostly none."""

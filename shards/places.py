@@ -6,14 +6,15 @@ the working directory, in a recipe too.
 """
 
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 from unicodedata import category
 
 from pydantic import PlainSerializer, PlainValidator
 
 from shards.errors import UserError
+from shards.settings import Settings
 from shards.store import Folder, Store, Where, local_path, open_store
 
 T = TypeVar("T")
@@ -50,6 +51,32 @@ LocalPlace = Annotated[
     Path, PlainValidator(_setting), PlainSerializer(lambda path: str(Folder(path)))
 ]
 """A setting that names a file or folder of this machine."""
+
+
+def places_in(settings: Settings) -> dict[str, Path]:
+    """Return every place that settings name, by its key in a recipe, such as `render.fonts`."""
+    held: dict[str, Path] = {}
+    for name, value in settings:
+        if isinstance(value, Path):
+            held[name] = value
+        elif isinstance(value, Settings):
+            held |= {f"{name}.{key}": place for key, place in places_in(value).items()}
+    return held
+
+
+def apart(settings: Settings, exclude: Collection[str] = ()) -> dict[str, Any]:
+    """Return settings as JSON, `recipe`, with nothing where they name places, and the `places`.
+
+    What lies at a place is told by its fingerprint, so that data which moved are the same; where it
+    was is for people, in absolute paths.
+    """
+    recipe = settings.model_dump(mode="json", exclude={*exclude})
+    named = places_in(settings)
+    for key in named:
+        *parents, last = key.split(".")
+        reduce(lambda table, name: table[name], parents, recipe)[last] = None
+    places = {key: str(Folder(place.absolute())) for key, place in named.items()}
+    return {"recipe": recipe, "places": places}
 
 
 def file_at(place: Where, option: str, endings: Collection[str] = ()) -> tuple[Store, str]:

@@ -20,7 +20,7 @@ import filters
 import render
 import shards
 from filters import Chain, FilterSettings, build
-from pipelines.recipe import atlas_folder, claim
+from pipelines.recipe import atlas_folder, claim, digest_of
 from render import Renderer, RenderSettings
 from shards import (
     RGB,
@@ -30,11 +30,10 @@ from shards import (
     Sidecar,
     Store,
     UnreadableImage,
-    digest,
     encode_png,
 )
 from shards.dataset import Dataset
-from shards.places import LocalPlace
+from shards.places import LocalPlace, apart
 from shards.settings import Seed, Settings
 from shards.sidecar import Summary
 from shards.source import Part
@@ -59,18 +58,18 @@ class Job(Settings):
         """Write shard `index` into `out` and return its sidecar."""
 
     def identity(self) -> dict[str, Any]:
-        """Return everything the bytes of a shard depend on.
+        """Return everything the bytes of a shard depend on, and the places where inputs lie.
 
         The number of shards is left out: more of them may be added to an output later. Which
         images are judged is seen in the inputs.
         """
-        recipe = self.model_dump(mode="json", exclude={"shards", "at_most"})
-        return {"kind": type(self).__name__, "recipe": recipe, "inputs": self.inputs()}
+        kind, inputs = type(self).__name__, self.inputs()
+        return {"kind": kind, **apart(self, ("shards", "at_most")), "inputs": inputs}
 
     @cached_property
     def digest(self) -> str:
         """Return the digest of the identity: the name of this recipe on these inputs."""
-        return digest(self.identity())
+        return digest_of(self.identity())
 
 
 class RenderJob(Job):
@@ -92,7 +91,7 @@ class RenderJob(Job):
 
     def inputs(self) -> dict[str, str]:
         """Fingerprint fonts, corpus and photographs."""
-        return {"render": self.renderer.fingerprint()}
+        return self.renderer.fingerprints()
 
     def make_shard(self, index: int, out: Store) -> Sidecar:
         """Render one shard."""

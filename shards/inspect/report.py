@@ -35,7 +35,7 @@ from shards.sidecar import (
     sidecar_name,
 )
 from shards.source import ImageSource
-from shards.store import Folder, Store, Where
+from shards.store import Folder, Store, Where, local_path
 
 SAMPLES, MOST_SAMPLES = 64, 1000
 """Samples shown unless asked otherwise, and the most that may be asked for."""
@@ -183,10 +183,12 @@ def _source(recipe: Any) -> ImageSource | None:
     in it keeps the page from showing what the run has never seen.
     """
     try:
-        images, part = recipe["recipe"]["images"], recipe["recipe"]["part"]
-        source = ImageSource.named(Path(images) if images else None, part)
+        # An older recipe.json names it among the settings.
+        named = recipe.get("places") or recipe["recipe"]
+        images, part = named.get("images"), recipe["recipe"]["part"]
+        source = ImageSource.named(local_path(images) if images else None, part)
         return source if source.fingerprint() == recipe["inputs"]["images"] else None
-    except (TypeError, KeyError, UserError, OSError):
+    except (AttributeError, TypeError, KeyError, UserError, OSError):
         return None
 
 

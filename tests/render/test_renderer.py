@@ -8,6 +8,7 @@ import sys
 import tomllib
 from dataclasses import replace
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -484,15 +485,17 @@ def test_a_page_is_cut_from_the_photograph_that_it_names(renderer):
 
 def test_the_fingerprint_follows_the_material(tmp_path):
     given = user_settings(tmp_path, photographs=photographs(tmp_path / "p"))
-    prints = [Renderer(given).fingerprint()]
-    assert Renderer(given, seed=3).fingerprint() == prints[0]
+    prints = [Renderer(given).fingerprints()]
+    assert Renderer(given, seed=3).fingerprints() == prints[0]
     (tmp_path / "texts" / "b.txt").write_text("More prose.", "utf-8")
-    prints.append(Renderer(given).fingerprint())
+    prints.append(Renderer(given).fingerprints())
     shutil.copy(package("fontpkg_arvo") / "files" / "Arvo-Bold.ttf", tmp_path / "fonts")
-    prints.append(Renderer(given).fingerprint())
+    prints.append(Renderer(given).fingerprints())
     (tmp_path / "p" / "bad.png").unlink()
-    prints.append(Renderer(given).fingerprint())
-    assert len(set(prints)) == 4
+    prints.append(Renderer(given).fingerprints())
+    changed = [{k for k in now if now[k] != then[k]} for then, now in pairwise(prints)]
+    assert [kinds - {"corpus"} for kinds in changed] == [set(), {"fonts"}, {"photographs"}]
+    assert "corpus" in changed[0]
 
 
 def test_train_and_heldout_pages_share_no_photograph(renderer):

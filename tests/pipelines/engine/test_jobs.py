@@ -1,9 +1,14 @@
 """What a shard of a job holds."""
 
-import numpy as np
+import json
 
-from pipelines.engine.jobs import FilterJob
-from shards import ShardReader, encode_png
+import numpy as np
+import pytest
+
+from pipelines.engine.jobs import FilterJob, RenderJob
+from pipelines.engine.run_options import RunOptions
+from pipelines.engine.workers import Run
+from shards import ShardReader, UserError, encode_png
 from shards.store import open_store
 from tests.conftest import picture
 
@@ -32,3 +37,53 @@ def test_of_a_large_image_a_piece_is_kept_as_it_is_and_a_small_one_whole(tmp_pat
         )
     assert small.image == (tmp_path / "images/small.png").read_bytes()
     assert "piece" not in small.meta
+
+
+SPELLINGS = ["{}/", "{}/../images", "file://{}", "~/images", "images"]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_data_are_what_they_hold_wherever_and_however_they_are_named(
+    tmp_path, monkeypatch, spelling
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "a.png").write_bytes(encode_png(picture(1)))
+
+    def run(where):
+        filters = [{"kind": "resolution", "minimum": 8}]
+        job = FilterJob.model_validate({"images": where, "filter": filters})
+        list(Run(job, tmp_path / "out", RunOptions("inline")))
+        return job, json.loads((tmp_path / "out/recipe.json").read_text())
+
+    _, first = run(images)
+    job, held = run(spelling.format(images))
+    assert (held["digest"], held["recipe"]) == (first["digest"], first["recipe"])
+    assert job.digest == held["digest"]
+    images.rename(tmp_path / "moved")
+    _, held = run("./moved")
+    assert held["places"] == {"images": str(tmp_path / "moved")}
+    assert held["recipe"]["images"] is None
+    (tmp_path / "moved/b.png").write_bytes(b"other")
+    with pytest.raises(UserError, match=r"another recipe \(inputs.images: "):
+        run(tmp_path / "moved")
+    old = {"kind": "FilterJob", "recipe": {"images": str(images)}, "inputs": {}, "digest": "0"}
+    (tmp_path / "out/recipe.json").write_text(json.dumps(old))
+    with pytest.raises(UserError, match="by an older version, which took paths for settings"):
+        run(tmp_path / "moved")
+
+
+def test_pages_depend_on_what_a_corpus_holds_and_not_on_where_it_lies(tmp_path):
+    texts = [tmp_path / "one" / "a.txt", tmp_path / "two" / "a.txt"]
+    for text in texts:
+        text.parent.mkdir()
+        text.write_text("Plain words of a text that fonts can draw. " * 20)
+    page = {"width": 96, "height": 64, "size_px": [7, 12], "languages": {"en": 1}}
+    jobs = [RenderJob(render={**page, "corpus": text.parent}) for text in texts]
+    one, two = (job.identity() for job in jobs)
+    assert one.pop("places") != two.pop("places")
+    assert one == two
+    assert set(one["inputs"]) == {"fonts", "corpus", "facts", "photographs"}
+    assert jobs[0].digest == jobs[1].digest
