@@ -88,7 +88,7 @@ def test_the_entrypoint_is_a_command_of_ours(manifest, monkeypatch):
     app.command()(verb)
     params = get_command(app).make_context(verb.__name__, words[3:]).params
     assert params["engine"] == "ray"
-    assert params["out"].startswith("s3://")
+    assert str(params["out"]).startswith("s3://")
     recipe = load(settings, params["recipe"], params["settings"])
     if verb is render:
         assert recipe.count() >= 64
