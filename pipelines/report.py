@@ -104,7 +104,7 @@ def report_on(run: Path) -> Path:
         scores=read_json(store, "scores/scores.json", remedy),
         examples=[_figures(example) for example in examples],
     )
-    (run / "preview.png").write_bytes(encode_png(preview(examples)))
+    write_atomically(run / "preview.png", encode_png(preview(examples)))
     target = run / "report.html"
     write_atomically(target, text)
     return target

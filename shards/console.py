@@ -6,7 +6,9 @@ Exit codes: 0 done, 1 a check found something wrong, 2 the user's mistake or a f
 
 import errno
 import json
+import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -85,13 +87,23 @@ def in_one_line(error: OSError) -> str:
     """Say what the operating system refused and what to do; nothing where the fault may be ours."""
     if error.errno in REFUSED and error.filename:
         return f"{error.filename}: {error.strerror}; give another path or change its permissions"
+    if error.errno == errno.ENOENT and "temporary" in (error.strerror or ""):
+        return f"{error.strerror}; set TMPDIR to a folder that can be written to"
     if error.errno not in FULL_DISK:
         return ""
     full, remedy = FULL_DISK[error.errno]
+    if _is_ours_and_temporary(error.filename):
+        full = f"{full.replace('this', 'the')} for temporary files"
+        remedy = "free some space there, or set TMPDIR to a folder of another disk,"
     return (
         f"{full} ({error.filename or 'while writing'}); {remedy} and run the same command again: "
         "what is finished is kept"
     )
+
+
+def _is_ours_and_temporary(path: str | None) -> bool:
+    """Is it a file of one of the folders that we make among the temporary ones?"""
+    return bool(path) and str(path).startswith(os.path.join(tempfile.gettempdir(), "nonpareil-"))  # noqa: PTH118 - a prefix
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

@@ -22,6 +22,7 @@ from shards.sidecar import KEY, Dropped, Entry, Sidecar, read_sidecar, shard_nam
 from shards.skipped import Skipped, Skips
 from shards.store import Where, open_store
 from shards.store.commit import flush
+from shards.store.staging import naming
 
 
 class ShardWriter:
@@ -99,8 +100,9 @@ class ShardWriter:
                 f"sample key {key!r} gives a file name of {longest} bytes, a tar holds "
                 f"{tarfile.LENGTH_NAME}; shorten it by {longest - tarfile.LENGTH_NAME}"
             )
-        for ending, data in files.items():
-            self._append(f"{key}.{ending}", data)
+        with naming(self._temporary):
+            for ending, data in files.items():
+                self._append(f"{key}.{ending}", data)
         self._keys.add(key)
         self._entries.append(entry)
 
@@ -142,7 +144,7 @@ class ShardWriter:
         trace: TracebackType | None,
     ) -> None:
         """Put tar and sidecar in place, or leave nothing behind."""
-        with ExitStack() as last:
+        with naming(self._temporary), ExitStack() as last:
             # Also when closing fails, as it does when buffered bytes meet a full disk.
             last.callback(self._temporary.unlink, missing_ok=True)
             last.callback(self._file.close)

@@ -207,3 +207,24 @@ def test_names_say_what_they_hold(file):
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
     assert not names & SAY_NOTHING
+
+
+WRITES_ASIDE = {
+    "pipelines.engine.trial",
+    "pipelines.export",
+    "render.type.atlas",
+    "shards.embedded",
+    "vae.training.output",
+}
+"""Files that write under a temporary name, or into a temporary folder, and rename what is whole."""
+
+
+def test_files_are_written_whole_or_not_at_all():
+    """`Store.replace` and `write_atomically` do it: a full disk leaves no cut picture elsewhere."""
+    calls = {
+        module_of(file)
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in ("write_bytes", "write_text")
+    }
+    assert calls == WRITES_ASIDE

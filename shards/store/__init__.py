@@ -123,6 +123,7 @@ def sha256_of(path: Path) -> str:
     return Folder(path.parent).sha256(path.name)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a local text file so that a reader sees the whole of it or none, also after a crash."""
-    Folder(path.parent).replace(path.name, text.encode())
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a local file so that a reader sees the whole of it or none, also after a crash."""
+    data = content.encode() if isinstance(content, str) else content
+    Folder(path.parent).replace(path.name, data)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from shards.errors import UserError
 from shards.store.base import RandomAccessFile, Store, plain
 from shards.store.commit import flush, name_if_free
-from shards.store.staging import abandoned_in, hidden
+from shards.store.staging import abandoned_in, hidden, naming
 
 
 class Folder(Store):
@@ -165,7 +165,7 @@ class _LocalFile:
 
 
 def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         file.write(data)
         flush(file.fileno())
 

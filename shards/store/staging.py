@@ -5,6 +5,8 @@ import platform
 import re
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 STALE_SECONDS = 3600
@@ -15,6 +17,17 @@ without a pause, sample by sample)."""
 def hidden(path: Path) -> Path:
     """Name the file that becomes `path`: hidden, beside it, and this thread's own."""
     return path.with_name(f".{path.name}.{owner()}.tmp")
+
+
+@contextmanager
+def naming(path: Path) -> Generator[None, None, None]:
+    """Let an OSError of writing to `path` name it, as one of opening it does."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def owner() -> str:

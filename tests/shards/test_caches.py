@@ -71,7 +71,7 @@ def test_a_folder_of_somebody_else_is_never_used(temporary, monkeypatch):
 
 def test_loops_compile_without_a_home(tmp_path):
     """As where the package belongs to root: numba then looks at the user's cache alone."""
-    code = "import json; from render.compiled import compiled; compiled(json.JSONDecoder.decode)"
+    code = "import json; from render.compiled import inner; inner(json.JSONDecoder.decode)"
     environment = {
         "HOME": NOWHERE,
         "TMPDIR": str(tmp_path),

@@ -1,6 +1,7 @@
 """What a person reads when something goes wrong."""
 
 import errno
+import tempfile
 
 import pytest
 import typer
@@ -17,6 +18,8 @@ from shards.console import (
     progress,
     run,
 )
+
+STAGED = f"{tempfile.gettempdir()}/nonpareil-0"
 
 
 def outcome(error, monkeypatch, capsys):
@@ -39,6 +42,17 @@ def outcome(error, monkeypatch, capsys):
         (UserError("corpus x is\nempty"), 2, "error: corpus x is empty\n"),
         (KeyboardInterrupt(), 130, "error: interrupted; run the same command again to continue\n"),
         (OSError(errno.ENOSPC, "No space", "a.tar"), 2, "error: the disk is full (a.tar); free"),
+        (
+            OSError(errno.ENOSPC, "No space", f"{STAGED}/a.tar"),
+            2,
+            f"error: the disk is full for temporary files ({STAGED}/a.tar); "
+            "free some space there, or set TMPDIR to",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/a']"),
+            2,
+            "error: No usable temporary directory found in ['/a']; set TMPDIR to a folder that",
+        ),
         (OSError(errno.EDQUOT, "Quota", "a.tar"), 2, "error: the quota of this disk is used up"),
         (OSError(errno.EFBIG, "File too large"), 2, "error: no file may grow larger here"),
         (

@@ -13,7 +13,7 @@ import pytest
 from shards import ShardReader, ShardWriter, StoreError, UserError, open_store
 from shards.dataset import Dataset
 from shards.inspect.check import faults
-from shards.store import Bucket, Folder
+from shards.store import Bucket, Folder, write_atomically
 from tests.conftest import make_sample
 
 
@@ -100,6 +100,17 @@ def test_a_store_opens_again_in_another_process(store):
     store.replace("a", b"x")
     for again in (open_store(str(store)), pickle.loads(pickle.dumps(store))):
         assert again.read("a") == b"x"
+
+
+def test_a_full_disk_leaves_the_old_file_whole_and_is_named(tmp_path, monkeypatch):
+    write_atomically(tmp_path / "a.png", b"old")
+    full = tmp_path / ".a.png.tmp"
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr("shards.store.folder.hidden", lambda path: full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomically(tmp_path / "a.png", b"new")
+    assert caught.value.filename == str(full)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.png": b"old"}
 
 
 def test_only_one_of_many_creators_wins(store):

@@ -48,8 +48,9 @@ def test_sidecar_comes_last(tmp_path, monkeypatch):
 def test_full_disk_leaves_no_temporary_file(tmp_path):
     writer = ShardWriter(tmp_path, 0, recipe="r")
     writer._temporary.symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"), writer:
+    with pytest.raises(OSError, match="No space left") as caught, writer:
         writer.write(make_sample(0))
+    assert caught.value.filename == str(writer._temporary)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -61,7 +61,8 @@ class Record:
             return
         (self.folder / SAMPLES).mkdir(exist_ok=True)
         for name, pixels in grids.items():
-            (self.folder / SAMPLES / grid_name(name, row["n"])).write_bytes(encode_png(pixels))
+            grid = self.folder / SAMPLES / grid_name(name, row["n"])
+            write_atomically(grid, encode_png(pixels))
             self._board.add_image(f"{SAMPLES}/{name}", pixels, row["n"], dataformats="HWC")
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
