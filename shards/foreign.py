@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from shards.ahead import ahead
 from shards.errors import OUR_HOST, ShardError, UserError
-from shards.image import READABLE
+from shards.formats import READABLE
 from shards.index import MAX_SPAN, Index, Known
 from shards.members import Member, members
 from shards.skipped import Skip, Skips, skipped_in_words

@@ -5,37 +5,31 @@ What comes out is what a viewer shows: turned as the camera says, transparency o
 is broken about a file is an UnreadableImage that names it.
 """
 
-import io
 import struct
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageFile, TiffImagePlugin
 
+from shards.colour import SPACES, Conversion, conversion
 from shards.errors import UnreadableImage, foreign
+from shards.formats import MAX_PIXELS, NOT_READ, Format, format_of
+from shards.jpeg import Jpeg, decoded_jpeg, refuse_many_scans
 
 RGB = NDArray[np.uint8]
 """An image of shape (h, w, 3), uint8, sRGB in [0, 255]."""
 
-MAX_PIXELS = 100_000_000
-"""Largest image we open, in pixels (our choice: 10,000 x 10,000, 300 MB decoded)."""
-
 ORIENTATION = 0x0112
 """EXIF tag of the camera's orientation, from 1 (upright); values from 5 swap width and height."""
+
+BITS, PHOTOMETRIC = TiffImagePlugin.BITSPERSAMPLE, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION
+"""Tags of TIFF: the bits of a value of each channel, and what the values stand for."""
+
+WHITE_IS_ZERO = 0
+"""Photometric interpretation of a grey TIFF that holds a negative."""
 
 SHORT = 3
 """EXIF's type of a number of 16 bits."""
@@ -52,70 +46,6 @@ UPRIGHT: dict[int, Callable[[RGB], RGB]] = {
 """What turns pixels of each orientation upright."""
 
 
-class _Jpeg(JpegImagePlugin.JpegImageFile):
-    def _read_dpi_from_exif(self) -> None:
-        """Leave out dots an inch, which nobody asks for: broken EXIF would have a say."""
-
-
-class Format(NamedTuple):
-    """A format that we read: the ending of its files here, what opens them, how they begin.
-
-    `begins` are pairs of an offset in bytes and the bytes there; `aliases` are endings that others
-    use. `stored` says whether shards hold the bytes of such a file as they came: that is so where
-    every reader of WebDataset tars decodes them. Of other files they hold the pixels, as PNG.
-    """
-
-    ending: str
-    open: Callable[[io.BytesIO], ImageFile.ImageFile]
-    begins: tuple[tuple[int, bytes], ...]
-    aliases: tuple[str, ...] = ()
-    stored: bool = False
-
-
-# The classes of Pillow and not its `Image.open`, which takes an MPO, the JPEG of a phone that
-# another picture follows, for a format of its own, and fails where its list of pictures is broken.
-FORMATS = {
-    "PNG": Format(
-        "png", PngImagePlugin.PngImageFile, ((0, b"\x89PNG\r\n\x1a\n"),), ("apng",), stored=True
-    ),
-    "JPEG": Format(
-        "jpg", _Jpeg, ((0, b"\xff\xd8\xff"),), ("jpeg", "jpe", "jfif", "mpo"), stored=True
-    ),
-    "WebP": Format("webp", WebPImagePlugin.WebPImageFile, ((8, b"WEBP"),), stored=True),
-    "TIFF": Format(
-        "tif",
-        TiffImagePlugin.TiffImageFile,
-        tuple((0, begin) for begin in TiffImagePlugin.PREFIXES),
-        ("tiff",),
-    ),
-    "BMP": Format("bmp", BmpImagePlugin.BmpImageFile, ((0, b"BM"),)),
-    "GIF": Format("gif", GifImagePlugin.GifImageFile, ((0, b"GIF87a"), (0, b"GIF89a"))),
-    "AVIF": Format("avif", AvifImagePlugin.AvifImageFile, ((4, b"ftyp"),)),
-}
-"""Every format that we read, by its name."""
-
-READABLE = {
-    ending: kind.ending for kind in FORMATS.values() for ending in (kind.ending, *kind.aliases)
-}
-"""Endings of files that may be read, in small letters and without dot, and our ending for the same.
-Names only tell where to look: what a file is, its first bytes say."""
-
-STORED = tuple(kind.ending for kind in FORMATS.values() if kind.stored)
-"""Endings of the images that our shards hold."""
-
-
-def format_of(data: bytes, name: str) -> Format:
-    """Tell the format of a file from its first bytes.
-
-    Raises:
-        UnreadableImage: when it is none that we read.
-    """
-    for kind in FORMATS.values():
-        if any(data.startswith(begin, offset) for offset, begin in kind.begins):
-            return kind
-    raise UnreadableImage(name, f"not a readable {', '.join(FORMATS)} file")
-
-
 def open_bounded(data: bytes, name: str) -> ImageFile.ImageFile:
     """Read the head of an image and refuse it before any pixel is decoded if it is too large.
 
@@ -125,15 +55,17 @@ def open_bounded(data: bytes, name: str) -> ImageFile.ImageFile:
         UnreadableImage: naming `name` and the reason.
     """
     kind = format_of(data, name)
-    with _reading(kind, name, f"broken head of a {kind.ending}"):
+    with _reading(
+        kind, name, f"its head is broken, or of a kind of {kind.ending} that is not read"
+    ):
         try:
-            image = kind.open(io.BytesIO(data))
+            image = kind.open(data)
         except Image.DecompressionBombError as error:
             raise UnreadableImage(name, f"larger than {MAX_PIXELS:,} pixels") from error
     if image.width * image.height > MAX_PIXELS:
         raise UnreadableImage(name, f"{image.width}x{image.height} exceeds {MAX_PIXELS:,} pixels")
-    # By an orientation written there Pillow would turn some formats and not others.
-    image.info.pop("xmp", None)
+    if image.mode in NOT_READ:
+        raise UnreadableImage(name, f"pixels of {NOT_READ[image.mode]} are not read")
     return image
 
 
@@ -162,10 +94,19 @@ def decode(data: bytes, name: str) -> RGB:
         UnreadableImage: when the bytes are broken or larger than MAX_PIXELS.
     """
     image = open_bounded(data, name)
-    pixels = _decode_jpeg(data) if isinstance(image, _Jpeg) and image.mode != "CMYK" else None
-    if pixels is None:
-        with _reading(format_of(data, name), name, "broken or truncated image data"):
+    fast: RGB | None = None
+    with _reading(format_of(data, name), name, "broken or truncated image data"):
+        if isinstance(image, Jpeg):
+            if not image.of_one_scan:
+                refuse_many_scans(data, name)
+            fast = decoded_jpeg(data) if image.mode != "CMYK" else None
+        if fast is None:
             pixels = _decode(image)
+        elif convert := _conversion(image, image.mode):
+            colours = fast if image.mode == "RGB" else fast[..., 0]
+            pixels = np.asarray(convert(Image.fromarray(colours)))
+        else:
+            pixels = fast
     upright = UPRIGHT.get(_orientation(image))
     if upright:
         pixels = np.ascontiguousarray(upright(pixels))
@@ -174,24 +115,50 @@ def decode(data: bytes, name: str) -> RGB:
     return pixels
 
 
-def _decode(image: ImageFile.ImageFile) -> RGB:
-    if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB"))
-    white = Image.new("RGBA", image.size, "white")
-    return np.asarray(Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"))
+def _decode(image: Image.Image) -> RGB:
+    """Make sRGB of an image of any mode that is read, transparency over white."""
+    told, alpha = image, None
+    if image.mode.startswith("I;16"):
+        image = _of_8_bits(image)
+    if image.has_transparency_data:
+        grey = image.mode in ("1", "L", "LA", "La")
+        whole = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        alpha = whole.getchannel("A")
+        image = whole.getchannel("R") if grey else whole.convert("RGB")
+    elif image.mode not in SPACES:
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    convert = _conversion(told, image.mode)
+    image = convert(image) if convert else image.convert("RGB")
+    if alpha:
+        image.putalpha(alpha)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return np.asarray(image)
 
 
-def _decode_jpeg(data: bytes) -> RGB | None:
-    """Decode grey or coloured JPEG in half the time that Pillow takes, to the same pixels.
+def _conversion(image: Image.Image, mode: str) -> Conversion | None:
+    """Return what makes sRGB of the pixels of an image once they are of `mode`."""
+    profile = image.info.get("icc_profile")
+    gamma = image.info.get("gamma", 0.0)
+    return conversion(mode, profile if isinstance(profile, bytes) else b"", gamma)
 
-    None when anything is odd about it: Pillow then decides.
+
+def _of_8_bits(image: Image.Image) -> Image.Image:
+    """Keep the upper 8 of the bits of a grey image, as Pillow does of a coloured one.
+
+    That is right for values of 8 bits that were widened, whichever way, and off by less than 1 for
+    all others.
     """
-    import simplejpeg
-
-    try:
-        return simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False)
-    except ValueError:
-        return None
+    values = np.asarray(image)
+    bits = 16
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(BITS, (bits,))[0]
+        if image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            values = 2**bits - 1 - values
+    grey = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
+    clear = image.info.get("transparency")
+    if clear is not None:
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

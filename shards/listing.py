@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from shards.errors import OUR_HOST, UserError
-from shards.image import READABLE
+from shards.formats import READABLE
 from shards.members import SPECIAL, Member, members
 from shards.skipped import Skip, Skips, by_ending, is_hidden, readable
 from shards.store import MAX_BYTES

@@ -17,7 +17,8 @@ import orjson
 from PIL import Image
 
 from shards.errors import ShardError, UnreadableImage
-from shards.image import READABLE, RGB, STORED, decode
+from shards.formats import READABLE, STORED
+from shards.image import RGB, decode
 from shards.text import foreign_json
 
 

@@ -14,7 +14,8 @@ from typing import Literal
 
 from shards.embedded import installed
 from shards.errors import UnreadableImage, UserError
-from shards.image import READABLE, format_of, open_bounded, oriented_size
+from shards.formats import READABLE, format_of
+from shards.image import open_bounded, oriented_size
 from shards.listing import Place, in_folder, in_list, in_tar
 from shards.members import SPECIAL
 from shards.sample import Sample

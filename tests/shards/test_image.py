@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from shards import Sample, UnreadableImage, decode
-from shards.image import READABLE, format_of, open_bounded, oriented_size
+from shards.formats import READABLE, format_of
+from shards.image import open_bounded, oriented_size
 from shards.sample import encode_jpeg
 from tests.conftest import picture
 
@@ -96,6 +97,22 @@ def test_of_every_format_the_first_picture_is_read(kind, options):
     data = encoded(first, kind, **options)
     apart = decode(data, "x").astype(int) - np.asarray(first)
     assert np.abs(apart).max() <= (4 if kind == "AVIF" else 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}])
+@pytest.mark.parametrize("negative", [False, True])
+def test_a_scan_of_16_bits_keeps_its_shades(options, negative):
+    values = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
+    image = Image.fromarray(65535 - values if negative else values)
+    tags = {0x0106: 0 if negative else 1}
+    data = encoded(image, "TIFF", tiffinfo=tags, **options)
+    assert np.abs(decode(data, "x")[..., 0] - values / 257).max() < 1
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
+def test_pixels_of_which_no_white_is_known_are_refused_by_name(mode):
+    with pytest.raises(UnreadableImage, match=r"x: pixels of .* are not read"):
+        decode(encoded(Image.new(mode, (4, 4)), "TIFF"), "x")
 
 
 def test_what_shards_do_not_hold_is_stored_as_png_and_says_so():

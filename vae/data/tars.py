@@ -15,7 +15,7 @@ from typing import Any
 from shards import Sample, UnreadableImage
 from shards.errors import foreign
 from shards.foreign import NO_SAMPLE, TWICE, File, files_of
-from shards.image import READABLE
+from shards.formats import READABLE
 from shards.members import CUT, WINDOW, Link, scan
 from shards.skipped import Skip
 from shards.store import MAX_BYTES
