@@ -149,7 +149,9 @@ def validate(cls: type[S], table: dict[str, Any], file: str) -> S:
         UserError: with the first fault: key, file, and the allowed keys or values.
     """
     try:
-        return cls.model_validate(table)
+        settings = cls.model_validate(table)
+        _require_64_bits(table)
+        return settings
     except ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"]) or "the recipe"
@@ -162,6 +164,19 @@ def validate(cls: type[S], table: dict[str, Any], file: str) -> S:
         elif not isinstance(fault["input"], dict | list):
             message += f" (given: {reprlib.repr(fault['input'])})"
         raise UserError(message) from error
+
+
+def _require_64_bits(table: dict[str, Any]) -> None:
+    """Refuse numbers that no library takes: they would fail later, each in its own way."""
+    rest: list[tuple[str, Any]] = list(table.items())
+    while rest:
+        key, value = rest.pop()
+        if isinstance(value, dict):
+            rest += [(f"{key}.{name}", inner) for name, inner in value.items()]
+        elif isinstance(value, list):
+            rest += [(f"{key}.{place}", inner) for place, inner in enumerate(value)]
+        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise UserError(f"{key}: {reprlib.repr(value)} fits no 64 bits; give a smaller number")
 
 
 def claim(out: Where, identity: dict[str, Any]) -> None:

@@ -7,9 +7,9 @@ misspelt option can never be silently ignored.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 LARGEST_SEED = 2**64 - 1
 """Largest seed: what JSON, torch and `shards.Order` hold."""
@@ -31,15 +31,6 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
-
-    @model_validator(mode="after")
-    def _numbers_fit(self) -> Self:
-        """Refuse what no library takes: they would fail later, each in its own way."""
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, int) and not -(2**63) <= value <= LARGEST_SEED:
-                raise ValueError(f"{name} fits no 64 bits")
-        return self
 
 
 def canonical_json(value: Mapping[str, Any]) -> str:
