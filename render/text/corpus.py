@@ -5,8 +5,9 @@ its peaks flattened brings the rare ones, as they are what a VAE forgets first.
 """
 
 import hashlib
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +26,8 @@ from render.text.paragraphs import (
     without_markup,
 )
 from render.text.sources import Mixed, Prose, Shares, Source, Words, characters_of, pick
-from shards import UserError
+from shards import Unreadable, UserError
+from shards.skipped import readable
 
 SCHEME = "2"
 """Part of the digest: raised when the same text and generator give other draws."""
@@ -40,13 +42,15 @@ class Corpus:
 
     `sources` come with their shares, by language, those of zh-hant by its standards. `name` and
     `held` say in errors where the text is from and what was found there; `digest` stands for all
-    of it.
+    of it. `skipped` says why files were left out, `undrawn` counts the characters that were.
     """
 
     sources: dict[Language | HanVariant, Shares[Source]]
     name: str
     held: str
     digest: str
+    skipped: Mapping[str, str] = field(default_factory=dict[str, str])
+    undrawn: Counter[str] = field(default_factory=Counter[str])
 
     @classmethod
     def embedded(
@@ -90,27 +94,35 @@ class Corpus:
     ) -> "Corpus":
         """Take a text file, or every .txt and .md file below a folder, in UTF-8.
 
-        `drawable` and `languages` as in `embedded`.
+        `drawable` and `languages` as in `embedded`. What `paragraphs.read` refuses is left out.
 
         Raises:
-            UserError: when there is no such file, or one of them is binary, not UTF-8 or larger
-                than LARGEST_BYTES.
+            UserError: when there is no such file, or none that can be read.
         """
+        place = readable(str(path))
         if not path.exists():
-            raise UserError(f"corpus: {path} does not exist; give a text file or a folder of them")
+            raise UserError(f"corpus: {place} does not exist; give a text file or a folder of them")
         files = text_files(path)
         if not files:
-            raise UserError(f"corpus: {path} holds no .txt or .md file; give a folder that does")
+            raise UserError(f"corpus: {place} holds no .txt or .md file; give a folder that does")
         clean = Clean(drawable)
         state = _digest(languages)
         passages: dict[str, list[str]] = {"en": [], "zh": [], "other": []}
+        skipped: dict[str, str] = {}
         for file in files:
-            text = read(file)
+            try:
+                text = read(file)
+            except Unreadable as error:
+                skipped[error.name] = error.reason
+                continue
             state.update(text.encode())
             if file.suffix.lower() == ".md":
                 text = without_markup(text)
             for script, passages_of_file in paragraphs(text, clean).items():
                 passages[script] += passages_of_file
+        if len(skipped) == len(files):
+            reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
+            raise UserError(f"corpus: no text can be read ({reasons})")
         held = ", ".join(f"{len(listed)} {script}" for script, listed in passages.items())
         english: Shares[Prose] = []
         chinese: Shares[Prose] = []
@@ -119,7 +131,8 @@ class Corpus:
         if passages["zh"] and set(languages) - {"en"}:
             chinese = [(1.0, Prose(passages["zh"], ""))]
         sources = _sources(languages, english, chinese, None, drawable)
-        return cls(sources, str(path), f"; paragraphs found: {held}", state.hexdigest())
+        held = f"; paragraphs found: {held}"
+        return cls(sources, place, held, state.hexdigest(), skipped, clean.undrawn)
 
     def require(self, language: Language) -> None:
         """Check that there is text in `language`, which was among those asked for.

@@ -1,6 +1,8 @@
 """What text is drawn: its length, cut, language and chance, and which files are refused."""
 
 import os
+import re
+import time
 from collections import Counter
 from functools import cache
 from itertools import pairwise
@@ -355,30 +357,93 @@ def test_missing_text_is_refused_by_name(tmp_path):
         corpus.require("zh")
 
 
-def test_text_that_is_not_utf8_is_refused_by_name(tmp_path):
-    (tmp_path / "latin.txt").write_bytes("café au lait".encode("latin-1"))
-    with pytest.raises(UserError, match=r"latin\.txt is not UTF-8"):
-        Corpus.at(tmp_path, ASCII, ["en"])
+REFUSED = {
+    "latin.txt": ("café au lait".encode("latin-1"), "not UTF-8; save it as UTF-8"),
+    "data.txt": (b"some\0bytes", "binary"),
+    "wide.txt": ("text".encode("utf-16-le"), "binary, or UTF-16 without its mark"),
+    "cut.txt": (b"\xff\xfet\0e", "not UTF-8"),
+}
 
 
-@pytest.mark.parametrize("content", [b"some\0bytes", "text".encode("utf-16-le")])
-def test_a_binary_file_is_refused_by_name(tmp_path, content):
-    (tmp_path / "data.txt").write_bytes(content)
-    with pytest.raises(UserError, match=r"data\.txt is binary"):
-        Corpus.at(tmp_path, ASCII, ["en"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_text_that_cannot_be_read_is_left_out_by_name(tmp_path, name):
+    content, reason = REFUSED[name]
+    (tmp_path / name).write_bytes(content)
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(UserError, match=rf"^corpus: no text .*{name}: {reason}"):
+            Corpus.at(path, ASCII, ["en"])
+    written(tmp_path, "Plain words.", "good.txt")
+    corpus = Corpus.at(tmp_path, ASCII, ["en"])
+    assert drawn(corpus, "en", 12).string == "Plain words."
+    ((left_out, why),) = corpus.skipped.items()
+    assert left_out.endswith(name)
+    assert why.startswith(reason)
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_text(tmp_path, codec):
+    (tmp_path / "a.txt").write_bytes("Plain\r\nwords.\r\n\r\nMore.".encode(codec))
+    corpus = Corpus.at(tmp_path, ASCII, ["en"])
+    assert {drawn(corpus, "en", 18, seed).string for seed in range(9)} == {
+        "Plain words. More.",
+        "More. Plain words.",
+    }
+    assert not corpus.undrawn
+
+
+def test_what_no_font_draws_is_counted(tmp_path):
+    path = written(tmp_path, "Plain ŵords, ŵ x̂ שלום\u200b and\u3000→ end.")
+    corpus = Corpus.at(path, ASCII, ["en"])
+    assert corpus.undrawn == Counter("ŵŵ\u0302שלום→")
+    assert not Corpus.embedded(BASIC, ["en"]).undrawn
 
 
 def test_an_enormous_file_is_refused_by_name(tmp_path):
     path = written(tmp_path, "start", "huge.txt")
     os.truncate(path, paragraphs.LARGEST_BYTES + 1)  # sparse: takes no room
-    with pytest.raises(UserError, match=r"huge\.txt has 1,073,741,825 bytes, more than"):
+    with pytest.raises(UserError, match=r"huge\.txt: 1,073,741,825 bytes are more than"):
         Corpus.at(tmp_path, ASCII, ["en"])
 
 
 def test_what_is_no_file_is_refused_by_name(tmp_path):
     (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"gone\.txt is not a file"):
+    with pytest.raises(UserError, match=r"gone\.txt: not a file"):
         Corpus.at(tmp_path, ASCII, ["en"])
     os.mkfifo(tmp_path / "pipe.txt")
-    with pytest.raises(UserError, match=r"pipe\.txt is not a file"):
+    with pytest.raises(UserError, match=r"pipe\.txt: not a file"):
         Corpus.at(tmp_path / "pipe.txt", ASCII, ["en"])
+
+
+def test_a_file_whose_name_is_not_utf8_is_read(tmp_path):
+    (tmp_path / os.fsdecode(b"\xd5\xd5.txt")).write_text("Plain words.")
+    corpus = Corpus.at(tmp_path, ASCII, ["en"])
+    assert drawn(corpus, "en", 12).string == "Plain words."
+
+
+# --- how long it takes
+
+LINK = re.compile(r"^\s{0,3}(?:#{1,6}|>|[-*+])\s+|[*`_]{1,3}|!?\[([^\]]*)\]\([^)]*\)", re.M)
+
+
+@settings(max_examples=300)
+@given(st.text("[]()!a*_ #\n-`\u3000", max_size=40))
+def test_markdown_loses_what_one_expression_would_take(text):
+    """It says what is meant in one line, and takes the square of the length."""
+    assert paragraphs.without_markup(text) == LINK.sub(lambda match: match[1] or "", text)
+
+
+LONG = [
+    *("[", "](", "[a](", "![", "(", "`", "*", "|", "<!--", "$", "x", "\u3000", "。", "。”", '."'),
+    *("# ", "\n ", "你\u3000", "\u0315\u0316", "[0, 1) and ", "你\n", "\u1100", "-"),
+]
+
+
+@pytest.mark.parametrize("part", LONG)
+def test_no_text_takes_more_than_its_length(part):
+    """The square of these lengths would be half a minute to an hour."""
+    start = time.process_time()
+    clean, text = paragraphs.Clean(BASIC), part * (100_000 // len(part)) + "\nn你、"
+    by_script = paragraphs.paragraphs(paragraphs.without_markup(text), clean)
+    for passages in filter(None, by_script.values()):
+        Prose(passages, " ").draw(np.random.default_rng(0), 400)
+    assert time.process_time() - start < 10
