@@ -30,12 +30,14 @@ from render.text.corpus import Corpus
 from render.text.facts import Facts
 from render.truth import describe
 from render.type.atlas import Atlas, Strike
-from render.type.fonts import ASCII, HAN_OF, PUNCTUATION, Fonts
+from render.type.fonts import Fonts
 from render.type.placing import Placed, SetText, place
+from render.type.scripts import ASCII, HAN_OF, PUNCTUATION
 from render.warp import Warp
 from shards import RGB, ImageSource, Sample, UserError, encode
 from shards.sample import png_encoder
 from shards.settings import LARGEST_SEED
+from shards.skipped import readable
 
 ATTEMPTS = 4
 """Layouts started on one page before another layout is taken (our choice)."""
@@ -62,14 +64,16 @@ class Renderer:
             raise UserError(f"seed {seed} must be at least 0 and below 2^64")
         self.seed = seed
         fonts = Fonts.folder(settings.fonts) if settings.fonts else Fonts.embedded(atlas)
-        drawable, languages = fonts.characters(), settings.spoken()
+        languages = settings.spoken()
+        for language in sorted(languages):
+            fonts.require(language, readable(str(settings.fonts or "the embedded packages")))
+        drawable = fonts.characters()
         corpus = (
             Corpus.at(settings.corpus, drawable, languages)
             if settings.corpus
             else Corpus.embedded(drawable, languages, atlas)
         )
         for language in sorted(languages):
-            fonts.require(language, str(settings.fonts or "the embedded packages"))
             corpus.require(language)
         self.material = Material(fonts, Atlas(atlas), corpus, Facts.embedded())
         folder = settings.photographs

@@ -66,7 +66,6 @@ AT_HOME = {
     "torch": {"vae", "pipelines"},
     "rapidocr": {"filters"},
     "paddleocr": {"filters"},
-    "fontTools": {"render"},
 }
 
 

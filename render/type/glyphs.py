@@ -6,6 +6,8 @@ Pens advance by unhinted widths, since hinted ones change the length of a line b
 
 import ctypes
 import importlib
+import mmap
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +21,21 @@ from numpy.typing import NDArray
 
 from render.plan import Font, Hinting, Language
 from render.type.kernels import trim_masks
-from shards import UserError
+from render.type.tables import packing, unpacked
+from shards import Unreadable
 
 freetype: Any = _freetype
 """The library, which has no types of its own."""
 
 FAINT = 24
 """A glyph whose fullest pixel is below this, of 255, counts as blank at its size."""
+
+LARGEST_EM = 8
+"""Largest side of a glyph's ink, and longest advance, in em: beyond it a glyph counts as missing
+(our choice; of the embedded faces none is above 2.9). It bounds what a mask takes."""
+
+NO_GLYPH = 2**32 - 1
+"""A glyph that no font has: FreeType draws nothing for it."""
 
 PHASES = 4
 """Places of a pen within a pixel for which glyphs are drawn."""
@@ -113,7 +123,7 @@ class FontInstance:
             if self.coordinates:
                 face.set_var_design_coords(self.coordinates)
         except freetype.FT_Exception as error:
-            raise UserError(f"fonts: {self.face.path} cannot be opened ({error})") from error
+            raise Unreadable(self.face.name, f"cannot be opened ({error})") from error
         return face
 
     @cached_property
@@ -121,20 +131,21 @@ class FontInstance:
         return self._open._FT_Face  # the raw functions take the raw pointer
 
     def advances(self, slots: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return the unhinted advance of each glyph in em, (n,)."""
+        """Return the unhinted advance of each glyph in em, (n,); 0 for one beyond LARGEST_EM."""
         advances = self.ems[slots]
         unseen = np.isnan(advances)
         if unseen.any():
             advance = ctypes.c_long()
             em = self._open.units_per_EM
             for slot in np.unique(slots[unseen]):
-                raw.FT_Get_Advance(
+                failed = raw.FT_Get_Advance(
                     self._handle,
                     int(self.face.glyphs[slot]),
                     freetype.FT_LOAD_NO_SCALE,
                     ctypes.byref(advance),
                 )
-                self.ems[slot] = advance.value / em
+                known = not failed and 0 <= advance.value <= LARGEST_EM * em
+                self.ems[slot] = advance.value / em if known else 0.0
             advances = self.ems[slots]
         return advances
 
@@ -150,13 +161,14 @@ class FontInstance:
         """Rasterise glyphs at `size_px` px per em: (masks, rows (m, 5)) as `trim_masks` returns.
 
         `shifts` are (right, up) in 1/64 px, applied after `matrix`. A glyph whose fullest pixel is
-        below `faint` counts as blank.
+        below `faint` counts as blank, and so does one that is broken or larger than LARGEST_EM.
         """
         self._open.set_pixel_sizes(0, size_px)
         handle, flags = self._handle, FLAGS[hinting] | freetype.FT_LOAD_NO_BITMAP
         place = handle.contents.glyph
         slot = place.contents
-        bitmap, outline = slot.bitmap, ctypes.byref(slot.outline)
+        bitmap, outline, metrics = slot.bitmap, ctypes.byref(slot.outline), slot.metrics
+        largest = 64 * LARGEST_EM * size_px
         linear = ctypes.byref(raw.FT_Matrix(*matrix)) if matrix else None
         pieces: list[bytes] = []
         bitmaps = np.zeros((len(glyphs), 6), np.int64)
@@ -164,6 +176,8 @@ class FontInstance:
         for m, (glyph, (right, up)) in enumerate(zip(glyphs, shifts, strict=True)):
             if raw.FT_Load_Glyph(handle, glyph, flags):
                 continue  # a broken outline draws nothing and counts as missing
+            if metrics.width > largest or metrics.height > largest:
+                continue
             if linear:
                 raw.FT_Outline_Transform(outline, linear)
             if right or up:
@@ -201,8 +215,12 @@ class FontInstance:
             if self.face.region:
                 buffer.language = self.face.region
             uharfbuzz.shape(self._shaper, buffer)
-            info, place = buffer.glyph_infos[0], buffer.glyph_positions[0]
-            form = (info.codepoint, place.x_offset, place.y_offset, -place.y_advance)
+            form = (NO_GLYPH, 0, 0, 0)
+            if buffer.glyph_infos:  # a font may make nothing of a character
+                info, place = buffer.glyph_infos[0], buffer.glyph_positions[0]
+                far = LARGEST_EM * self.units_per_em
+                if info.codepoint and max(abs(place.x_offset), abs(place.y_offset)) <= far:
+                    form = (info.codepoint, place.x_offset, place.y_offset, -place.y_advance)
             self._vertical_forms[slot] = form
         return form
 
@@ -210,9 +228,13 @@ class FontInstance:
     def _shaper(self) -> Any:
         uharfbuzz = _harfbuzz()
 
-        font = uharfbuzz.Font(
-            uharfbuzz.Face(uharfbuzz.Blob.from_file_path(str(self.face.path)), self.face.index)
-        )
+        with self.face.path.open("rb") as file:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        if packing(data):
+            blob = uharfbuzz.Blob(unpacked(data))
+        else:
+            blob = uharfbuzz.Blob.from_file_path(os.fsencode(self.face.path))
+        font = uharfbuzz.Font(uharfbuzz.Face(blob, self.face.index))
         font.set_variations(
             {axis.tag: value for axis, value in zip(self.face.axes, self.coordinates, strict=True)}
         )

@@ -127,22 +127,33 @@ def package(name: str) -> Path:
 
 
 def font_file(
-    path: Path, codes: frozenset[int], *, blank: frozenset[int] = frozenset(), weight: int = 400
+    path: Path,
+    codes: frozenset[int],
+    *,
+    blank: frozenset[int] = frozenset(),
+    boxed: frozenset[int] = frozenset(),
+    weight: int = 400,
+    advance: int = 500,
+    units: int = 1000,
 ) -> None:
-    """Write a font that draws a triangle for each code, nothing for the blank ones."""
+    """Write a font that draws another triangle for each code, nothing for the blank ones.
+
+    For those that are `boxed` it is one and the same triangle.
+    """
     names = {code: f"u{code:05X}" for code in codes | {0x20}}
-    builder = FontBuilder(1000, isTTF=True)
+    builder = FontBuilder(units, isTTF=True)
     builder.setupGlyphOrder([".notdef", *names.values()])
     builder.setupCharacterMap(names)
-    outline, empty = TTGlyphPen(None), TTGlyphPen(None)
-    for move, point in (("moveTo", (50, 0)), ("lineTo", (50, 550)), ("lineTo", (450, 550))):
-        getattr(outline, move)(point)
-    outline.closePath()
-    drawn, nothing = outline.glyph(), empty.glyph()
-    shown = {names[code] for code in codes - blank}
-    order = [".notdef", *names.values()]
-    builder.setupGlyf({name: drawn if name in shown else nothing for name in order})
-    builder.setupHorizontalMetrics(dict.fromkeys(order, (500, 0)))
+    glyphs = dict.fromkeys([".notdef", *names.values()], TTGlyphPen(None).glyph())
+    for code in codes - blank:
+        height, pen = 550 if code in boxed else 300 + code % 256, TTGlyphPen(None)
+        pen.moveTo((50, 0))
+        pen.lineTo((50, height))
+        pen.lineTo((450, height))
+        pen.closePath()
+        glyphs[names[code]] = pen.glyph()
+    builder.setupGlyf(glyphs)
+    builder.setupHorizontalMetrics(dict.fromkeys(glyphs, (advance, 0)))
     builder.setupHorizontalHeader(ascent=800, descent=-200)
     builder.setupNameTable({"familyName": path.stem, "styleName": "Regular"})
     builder.setupOS2(usWeightClass=weight)

@@ -1,18 +1,24 @@
 """Fonts: which face is chosen, what each draws, and what happens where one draws nothing."""
 
+import os
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from fontTools.subset import Options, Subsetter
+from fontTools.ttLib import TTFont
 
 from render import Fonts, RenderSettings
 from render.plan import Font
 from render.text.breaks import Text
+from render.type import reading
 from render.type.atlas import Atlas
-from render.type.fonts import ASCII, HAN, HANDS, LIGHTEST, MIN_X_HEIGHT_PX, WEIGHTS
+from render.type.fonts import MIN_X_HEIGHT_PX
 from render.type.glyphs import FAINT
 from render.type.placing import SetText, place
+from render.type.reading import HANDS, LIGHTEST, WEIGHTS
+from render.type.scripts import ASCII, HAN
 from shards import UserError
 from tests.render.pages import (
     PLEX,
@@ -262,6 +268,93 @@ def test_a_truncated_font_is_refused_by_name(tmp_path):
     drawable = [fonts.plain(face) for face in fonts.faces.values()]
     assert len(fonts.skipped) + len(drawable) == 4
     assert len(fonts.skipped) >= 3
+
+
+TABLES = ("OS/2", "cmap", "glyf", "head", "hhea", "hmtx", "loca", "maxp", "name", "post")
+
+
+@pytest.mark.parametrize("tag", TABLES)
+def test_a_table_that_is_cut_short_costs_no_other_font(tmp_path, tag):
+    font_file(tmp_path / "good.ttf", ASCII)
+    data = bytearray((tmp_path / "good.ttf").read_bytes())
+    entry = data.index(tag.encode().ljust(4))
+    for size in (0, 1, 7, 31):
+        data[entry + 12 : entry + 16] = size.to_bytes(4, "big")
+        (tmp_path / f"cut{size}.ttf").write_bytes(data)
+    fonts = Fonts.folder(tmp_path)
+    assert "good.ttf#0" in fonts.faces
+    for size in (0, 1, 7, 31):
+        reason = next((why for name, why in fonts.skipped.items() if f"cut{size}" in name), "")
+        assert reason or f"cut{size}.ttf#0" in fonts.faces
+        assert reason or tag not in ("cmap", "glyf", "head")
+
+
+def test_what_is_no_font_costs_no_other_font(tmp_path):
+    font_file(tmp_path / "good.ttf", ASCII)
+    (tmp_path / "good.ttf").rename(tmp_path / os.fsdecode(b"\xd5\xd5.ttf"))
+    (tmp_path / "web.ttf").write_bytes(b"wOF2" + bytes(60))
+    (tmp_path / "nothing.otf").write_bytes(b"")
+    (tmp_path / "folder.ttf").mkdir()
+    os.mkfifo(tmp_path / "pipe.ttf")
+    (tmp_path / "many.ttc").write_bytes(b"ttcf" + bytes(4) + (2**31).to_bytes(4, "big"))
+    (tmp_path / "twice.ttc").write_bytes(b"ttcf" + bytes(7) + b"\2" + bytes(4) + bytes(4))
+    fonts = Fonts.folder(tmp_path)
+    assert list(fonts.faces) == ["\\xd5\\xd5.ttf#0"]
+    assert len(fonts.fingerprint()) == 64
+    assert fonts.skipped["web.ttf"] == "WOFF2, a font packed for the web; convert it to TTF or OTF"
+    assert fonts.skipped["nothing.otf"] == "empty"
+    assert fonts.skipped["folder.ttf"] == fonts.skipped["pipe.ttf"] == "not a file"
+    assert "not a font" in fonts.skipped["many.ttc"]
+    assert "not a font" in fonts.skipped["twice.ttc"]
+
+
+def test_a_box_for_every_letter_is_no_letter(tmp_path):
+    font_file(tmp_path / "all.ttf", ASCII, boxed=ASCII)
+    font_file(tmp_path / "three.ttf", ASCII, boxed=frozenset(map(ord, "Il|")))
+    accents = frozenset(range(0xC0, 0x100))
+    font_file(tmp_path / "four.ttf", ASCII | accents, boxed=frozenset(map(ord, "abcd")) | accents)
+    fonts = Fonts.folder(tmp_path)
+    assert list(fonts.faces) == ["three.ttf#0"]
+    assert fonts.skipped["all.ttf#0"] == "draws one box for 94 characters"
+    assert fonts.skipped["four.ttf#0"] == "draws one box for 68 characters"
+
+
+def test_no_embedded_face_draws_a_box_for_a_letter(fonts):
+    """What is done to the fonts of a user takes no character from these."""
+    assert all(reading._shown(face) is face for face in fonts.faces.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"advance": 0}, "letters without an advance"),
+        ({"advance": 9000}, "beyond all bounds"),
+        ({"units": 16}, "letters without an advance, or one beyond all bounds"),
+        ({"units": 40, "advance": 30}, "maps 'x' but draws nothing"),
+        ({"units": 16384, "advance": 9000}, "draws one box"),
+    ],
+)
+def test_a_font_of_absurd_sizes_is_refused_by_name(tmp_path, changes, reason):
+    font_file(tmp_path / "odd.ttf", ASCII, **changes)
+    assert reason in Fonts.folder(tmp_path).skipped["odd.ttf#0"]
+
+
+def test_a_font_packed_as_woff_is_read_for_vertical_text_too(fonts, tmp_path):
+    mapped = [*ASCII, *map(ord, "，国（")]
+    options = Options(layout_features=["*"], notdef_outline=True)
+    font = TTFont(fonts.faces[SIMPLIFIED].path, fontNumber=2)
+    subsetter = Subsetter(options)
+    subsetter.populate(unicodes=mapped)
+    subsetter.subset(font)
+    font.flavor = "woff"
+    font.save(tmp_path / "packed.woff")
+    (face,) = Fonts.folder(tmp_path).faces.values()
+    instance = Fonts([face], {}).plain(face)
+    assert instance.has_vertical_forms
+    whole = fonts.plain(fonts.faces[SIMPLIFIED])
+    for character in "，国（":
+        form = instance.vertical_form(int(slots(face, character)[0]))
+        assert form[1:] == whole.vertical_form(int(slots(whole.face, character)[0]))[1:]
 
 
 def test_a_folder_without_fonts_is_refused(tmp_path):
