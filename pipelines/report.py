@@ -83,7 +83,7 @@ def report_on(run: Path) -> Path:
                 f"{run} has no {needed}; give the --out folder of a training or quickstart run"
             )
     store, remedy = open_store(run), "make the run again in a new folder"
-    log = read_rows(store, "train/metrics.jsonl", remedy)
+    log = read_rows(store.inside("train"), "metrics.jsonl", remedy)
     recipe = read_table(store, "recipe.json", remedy)
     stages = recipe["recipe"]["train"]["stages"]
     course = Course.of(log, stages)
@@ -101,7 +101,7 @@ def report_on(run: Path) -> Path:
         loss=loss_curve(log, course),
         curriculum=shares_curve(log, stages, course),
         last=log[-1],
-        scores=read_json(store, "scores/scores.json", remedy),
+        scores=read_json(store.inside("scores"), "scores.json", remedy),
         examples=[_figures(example) for example in examples],
     )
     write_atomically(run / "preview.png", encode_png(preview(examples)))
