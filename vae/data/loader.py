@@ -4,16 +4,25 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing.queues import Queue
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
 from shards import ShardReader, UserError
 from vae.curriculum.curriculum import Curriculum
+from vae.curriculum.stage import Stage
 from vae.data.batch import Batch
 from vae.data.batches import Batches, Place, Readers
 from vae.data.unindexed import Unindexed
+
+SHARED = Path("/dev/shm")
+"""Where Linux keeps memory that processes share."""
+
+AHEAD = 2
+"""Batches that each loader makes before they are wanted (torch's own number)."""
 
 A_CORE = 8
 """Loader processes of a rank for each core of its machine, at most (our choice: those of a bucket
@@ -43,6 +52,29 @@ def announce(readers: Readers, loaders: int, *, rank: int = 0, world: int = 1) -
                     "many samples as it had drawn, not by place, so its bits may differ",
                     *(name, len(reader.tars)),
                 )
+
+
+def check_room(stages: Sequence[Stage], loaders: int, *, em: bool) -> None:
+    """See that the batches which loaders make ahead fit into this machine's shared memory.
+
+    They cross from process to process there. Containers have 64 MB of it unless told otherwise, and
+    what does not fit ends a loader in the middle of a run. `em`: each pixel has that of its text.
+
+    Raises:
+        UserError: when they do not fit; other ranks of the machine are not counted.
+    """
+    if not loaders or not SHARED.is_dir():
+        return
+    held = os.statvfs(SHARED)
+    free = held.f_bavail * held.f_frsize
+    largest = max(stage.micro * stage.resolution**2 for stage in stages) * (4 if em else 3)
+    need = largest * (loaders * AHEAD + 1)
+    if need > free:
+        raise UserError(
+            f"{SHARED} has {free / 1e6:,.0f} MB free and the batches of {loaders} loaders take up "
+            f"to {need / 1e6:,.0f} MB there; give the container more (docker run --shm-size=1g), "
+            "fewer --loaders, or --loaders 0"
+        )
 
 
 def read_so_far(readers: Readers, curriculum: Curriculum, n: int, too_small: int) -> dict[str, Any]:
@@ -76,6 +108,7 @@ def load(
         worker_init_fn=_undisturbed,
         # Connections to a bucket do not survive a fork.
         multiprocessing_context="spawn" if loaders and remote else None,
+        prefetch_factor=AHEAD if loaders else None,
     )
     try:
         for batch in loader:
@@ -87,8 +120,8 @@ def load(
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
-            f"a loader process was killed ({str(error).splitlines()[0]}); give fewer --loaders or "
-            "more memory, then run the same command again"
+            f"a loader process was killed ({str(error).splitlines()[0]}); give fewer --loaders, "
+            f"more memory or a larger {SHARED}, then run the same command again"
         ) from error
 
 
@@ -113,8 +146,17 @@ def _undisturbed(worker: int) -> None:
     """Leave signals to the process that trains, which finishes its step and may need batches.
 
     Ctrl-C reaches all processes of a terminal, and SIGTERM those of a job; asked a second time, as
-    torch does at the end, a loader goes.
+    torch does at the end, a loader goes. It also goes when it cannot send a batch: Python would
+    print why and leave it out, and the process that trains would wait for it for ever.
     """
     del worker
+    Queue._on_queue_feeder_error = staticmethod(_give_up)  # pyright: ignore - the hook for this
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def _give_up(error: Exception, batch: object) -> None:
+    """End this loader, from the thread that sends its batches."""
+    del batch
+    log.error("a loader cannot send a batch: %s", error)
+    os._exit(1)

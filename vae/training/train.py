@@ -17,7 +17,7 @@ from shards.store import Places, Where
 from vae.curriculum.curriculum import Curriculum
 from vae.data.batches import Batches, open_streams, sizes_of
 from vae.data.em import text_scores
-from vae.data.loader import announce, load, read_so_far
+from vae.data.loader import announce, check_room, load, read_so_far
 from vae.inference.memory import checkpoint_blocks
 from vae.pixels import as_image
 from vae.training.begin import begin
@@ -80,6 +80,7 @@ def fit(
     check_apart(out, {**streams, **(watched or {})})
     readers = open_streams(streams, settings.stages)
     announce(readers, loaders, rank=ranks.rank, world=ranks.world)
+    check_room(settings.stages, loaders, em=settings.text_metrics)
     curriculum = settings.curriculum(sizes_of(readers))
     check(settings, curriculum, streams, readers, ranks.world)
     again = recomputed(settings, curriculum, ranks, reduce)

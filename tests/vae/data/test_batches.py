@@ -2,6 +2,7 @@ import os
 import pickle
 import re
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from vae.curriculum.curriculum import Curriculum
 from vae.data.batch import Replaced
 from vae.data.batches import Batches, open_streams, sizes_of
 from vae.data.em import em_map
-from vae.data.loader import announce, load
+from vae.data.loader import announce, check_room, load
 from vae.data.pictures import ImageCache, Picture
 
 
@@ -316,8 +317,16 @@ class Warned(Batches):
         return super().__getitem__(place)
 
 
-def test_a_killed_loader_process_is_one_line(streams):
-    batches = opened(Deadly, streams, [one_stage(BOTH)])
+class Unsendable(Batches):
+    """Makes batches that cannot cross to another process, as where shared memory is full."""
+
+    def __getitem__(self, place):
+        return super().__getitem__(place)._replace(keys=(lambda: None,))
+
+
+@pytest.mark.parametrize("kind", [Deadly, Unsendable])
+def test_a_loader_process_that_is_gone_is_one_line(streams, kind):
+    batches = opened(kind, streams, [one_stage(BOTH)])
     with pytest.raises(UserError, match=r"^a loader process was killed .*--loaders[^\n]*$"):
         next(load(batches, [(0, 0)], loaders=1))
 
@@ -378,3 +387,17 @@ def test_far_more_loaders_than_cores_are_refused():
     announce({}, 2)
     with pytest.raises(UserError, match=r"loaders=100000: this machine has \d+ cores; give at"):
         announce({}, 100_000)
+
+
+def test_batches_that_shared_memory_does_not_hold_are_refused(monkeypatch):
+    stages = [one_stage(BOTH), one_stage(BOTH, resolution=64)]
+    need = 4 * 64 * 64 * 4 * (2 * 3 + 1)
+    for blocks in (need, need - 1):
+        free = SimpleNamespace(f_bavail=blocks, f_frsize=1)
+        monkeypatch.setattr(os, "statvfs", lambda path, free=free: free)
+        for loaders, em in ((0, True), (2, True), (3, False)):
+            check_room(stages, loaders, em=em)
+        if blocks == need:
+            check_room(stages, 3, em=True)
+    with pytest.raises(UserError, match=r"of 3 loaders take up to 0 MB .*shm-size.*--loaders 0"):
+        check_room(stages, 3, em=True)
