@@ -57,7 +57,7 @@ def scan(store: Store, *, strict: bool) -> Index:
 
         try:
             with closing(store.open(name)) as file:
-                known = list(_samples(files_of(members(file), note), note))
+                known = list(samples_of(files_of(members(file), note), note))
                 return name, file.size, known, skips
         except OSError as error:
             if error.errno in OUR_HOST:
@@ -100,7 +100,8 @@ def key_and_ending(name: str) -> tuple[str, str] | None:
     return parts[1], READABLE.get(ending, ending)
 
 
-def _samples(files: Iterable[File], note: Callable[[Skip], None]) -> Iterator[Known]:
+def samples_of(files: Iterable[File], note: Callable[[Skip], None]) -> Iterator[Known]:
+    """Yield what an index takes of the samples that the files of a tar make."""
     for (_, key), group in groupby(files, attrgetter("sample")):
         held: dict[str, tuple[int, int]] = {}
         for file in group:

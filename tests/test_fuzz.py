@@ -6,7 +6,9 @@ of errors that may come of it. Mutant n of a kind is always the same, so a failu
 """
 
 import io
+import json
 import struct
+import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -19,9 +21,16 @@ import pytest
 from PIL import Image, ImageDraw
 
 from filters import Chain, Clarity, Compression, Resolution
-from shards import UnreadableImage, UserError, decode
+from shards import Sample, ShardError, UnreadableImage, UserError, decode, encode_png
+from shards.foreign import files_of, samples_of
 from shards.image import open_bounded, oriented_size
+from shards.index import Index
+from shards.members import Member, members
+from shards.skipped import Skip
 from tests.conftest import picture
+from tests.tar_files import Bytes, header, member, packed
+from tests.tar_files import with_checksums as with_header_checksums
+from vae.data.tars import Forward, read_stream
 
 MUTANTS = 100
 """Mutants of each kind that are tried here: a second or so of one core."""
@@ -151,6 +160,60 @@ def chunks(png: bytes) -> Iterator[tuple[int, int]]:
         at += size + 12
 
 
+# Tars, and the JSON inside.
+
+
+def tars() -> list[bytes]:
+    """Pack samples, links, a sparse file and long names, in every layout, without much padding."""
+    image = encode_png(picture(0, 4, 4))
+    members = [
+        member("a/0.png", image),
+        member("a/0.json", b'{"x": 1}'),
+        member("1.jpg", kind=tarfile.LNKTYPE, linkname="a/0.png"),
+        member("日本/" * 40 + "2.png", image, pax_headers={"comment": "x" * 100}),
+        member("d/", kind=tarfile.DIRTYPE),
+        member("d/3.png", kind=tarfile.SYMTYPE, linkname="../1.jpg"),
+        member("4.png", image),
+    ]
+    layouts = (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)
+    wholes = [packed(*members, layout=layout).rstrip(b"\0") + bytes(1536) for layout in layouts]
+    sparse = header(b"s.png", b"S", _482=b"\1") + bytes(504) + b"\1" + bytes(7 + 1024)
+    joined = packed(*members[3:5])[:-9000] + sparse + packed(*members[:3])[:-9000]
+    return [*wholes, joined[: len(joined) // 512 * 512]]
+
+
+def read_tar(data: bytes) -> None:
+    """Scan it as a file and as a stream; both give members within it, or reasons."""
+    file = Bytes(data)
+    for entry in members(file):
+        entry.name.encode()
+        if isinstance(entry, Member):
+            assert 0 < entry.offset <= entry.offset + entry.size <= len(data)
+    assert file.read_in_all <= 8 * len(data) + 2**20
+    skips: list[Skip] = []
+    index = Index()
+    index.add_tar(
+        "a.tar", len(data), samples_of(files_of(members(file), skips.append), skips.append)
+    )
+    for i in range(len(index)):
+        assert index.place(i).length <= len(data)
+    for taken in read_stream("a.tar", Forward(io.BytesIO(data))):
+        if isinstance(taken, Sample):
+            with suppress(ShardError):
+                json.dumps(taken.meta, allow_nan=False)
+
+
+def read_json(data: bytes) -> None:
+    json.dumps(Sample("k", b"", "png", meta=data).meta, allow_nan=False).encode()
+
+
+JSON = (
+    b'{"a": [1, -2.5e3, NaN, -Infinity, null], "b": {"c": "\\ud83d\\ude00 \xc3\xa9"}, "a": ""}',
+    b'\xef\xbb\xbf{"n": 123456789012345678901234567890, "e": 1e308, "deep": [[[[[[{}]]]]]]}',
+    '{"x": "日"}'.encode("utf-16"),
+    b'{"deep": ' + b"[" * 250 + b"]" * 250 + b"}",
+)
+
 FRAMES = {"save_all": True}
 """Two pictures in one file."""
 
@@ -186,6 +249,8 @@ KINDS = {
         lambda: images("AVIF", {"exif": exif()}, modes="L RGB RGBA") + images("AVIF", FRAMES),
         *(read_image, UnreadableImage),
     ),
+    "tar": Kind(tars, read_tar, UnreadableImage, with_header_checksums),
+    "json": Kind(lambda: [*JSON], read_json, ShardError),
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from shards import members as scanner
 from shards.members import CUT, MAX_HEADER, Member, members
 from shards.skipped import Skip
-from tests.tar_files import header, member, packed
+from tests.tar_files import Bytes, header, member, packed
 
 THREE = packed(*(member(f"{i}.png", bytes([65 + i]) * 700) for i in range(3)))
 SECOND = 3 * 512
@@ -19,19 +19,6 @@ NAMES = ["0.png", "1.png", "2.png"]
 LAST = member("last.png", b"end")
 SPARSE = header(b"s.png", b"S", _482=b"\1") + bytes(504) + b"\1" + bytes(7 + 1024)
 JUNK = bytes(range(1, 250)) * 9
-
-
-class Bytes:
-    """A tar in memory that notes how much of it is read."""
-
-    def __init__(self, data):
-        self.data, self.size, self.read_in_all, self.longest = data, len(data), 0, 0
-
-    def read(self, start, length):
-        self.longest = max(self.longest, length)
-        found = self.data[start : start + length]
-        self.read_in_all += len(found)
-        return found
 
 
 def scan(data):

@@ -40,7 +40,7 @@ def unpacked(tar: str) -> Iterator[Taken]:
     try:
         with foreign(name, "cannot be fetched"):  # webdataset passes on whatever happens
             stream = gopen(tar)
-            for taken in _samples(name, Forward(stream)):
+            for taken in read_stream(name, Forward(stream)):
                 if isinstance(taken, UnreadableImage) and taken.reason == CUT:
                     is_cut = True  # perhaps by the command, which tells at its very end
                 else:
@@ -88,7 +88,8 @@ class Forward:
         return data
 
 
-def _samples(tar: str, file: Forward) -> Iterator[Taken]:
+def read_stream(tar: str, file: Forward) -> Iterator[Taken]:
+    """Yield the samples of a stream called `tar`, and what is wrong with it or with one of them."""
     wrong: list[UnreadableImage] = []
 
     def note(skip: Skip) -> None:
