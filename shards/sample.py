@@ -141,7 +141,9 @@ def _listed(value: object) -> list[Any]:
 
 def encode_png(pixels: RGB) -> bytes:
     """Encode (h, w, 3) uint8 sRGB losslessly as PNG, by the encoder of `png_encoder`."""
-    return png_encoder()[1](np.ascontiguousarray(pixels))
+    # fpng writes the sides in 16 bits, whatever they are.
+    write = png_encoder()[1] if max(pixels.shape) < 2**16 else _slow_png
+    return write(np.ascontiguousarray(pixels))
 
 
 @cache

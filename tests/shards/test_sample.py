@@ -20,6 +20,12 @@ def test_png_is_lossless(image):
     assert np.array_equal(decode(encode_png(image), "x"), image)
 
 
+@pytest.mark.parametrize("shape", [(1, 70_000, 3), (70_000, 1, 3)])
+def test_a_side_of_more_than_16_bits_is_written_whole(shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert np.array_equal(decode(encode_png(image), "x"), image)
+
+
 @given(
     st.text(max_size=20).filter(str.isprintable),
     st.dictionaries(st.text(), st.integers(-(2**63), 2**63 - 1)),
