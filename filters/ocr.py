@@ -28,6 +28,13 @@ Measured on pages of 256 px: as accurate as the engine's 736 (8 px lines read at
 """
 
 
+MAX_ASPECT = 8
+"""Sides of a page are to each other as this at most, else it is given a margin (our choice).
+
+Enlarged to LIMIT_SIDE, a page then has 480 x 3840 px, no more than an ordinary one of 1536 x 1536;
+one of 1 x 400 px would have 480 x 192,000."""
+
+
 class Reader(Protocol):
     """An OCR engine."""
 
@@ -49,7 +56,7 @@ class Detector:
 
     def boxes(self, pixels: RGB) -> list[Quadrilateral]:
         """Return the lines of (h, w, 3) uint8 sRGB, from top to bottom."""
-        boxes = self._engine(_bgr(pixels)).boxes
+        boxes = self._engine(_page(pixels)).boxes
         return [] if boxes is None else [np.asarray(box, np.float32) for box in boxes]
 
 
@@ -71,7 +78,7 @@ class Recognizer:
 
         Raw, as OmniDoc-TokenBench compares them: nothing is stripped, no weak line is left out.
         """
-        return "\n".join(self._page(_bgr(pixels)).txts or ())
+        return "\n".join(self._page(_page(pixels)).txts or ())
 
     def read_line(self, pixels: RGB) -> str:
         """Read an upright picture of a single line."""
@@ -114,7 +121,7 @@ class PaddleReader:
 
     def read(self, pixels: RGB) -> str:
         """Return the lines of (h, w, 3) uint8 sRGB in reading order, joined by newlines."""
-        lines: Sequence[str] = self._engine.predict(np.array(pixels))[0]["rec_texts"]
+        lines: Sequence[str] = self._engine.predict(np.array(_with_margin(pixels)))[0]["rec_texts"]
         return "\n".join(lines)
 
 
@@ -128,8 +135,12 @@ def cut_line(pixels: RGB, box: Quadrilateral, *, aspect: float) -> RGB:
     )
     w, h = max(1, round(part * width)), max(1, round(height))
     target = np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32)
-    matrix = cv2.getPerspectiveTransform(source.astype(np.float32), target)
-    line = cv2.warpPerspective(pixels, matrix, (w, h), borderMode=cv2.BORDER_REPLICATE)
+    # Only what is near the line, since OpenCV warps nothing wider than 32,767 px.
+    low = np.clip(source.min(0).astype(int) - 2, 0, np.array(pixels.shape[1::-1]) - 1)
+    high = np.maximum(source.max(0).astype(int) + 3, low + 1)
+    near = pixels[low[1] : high[1], low[0] : high[0]]
+    matrix = cv2.getPerspectiveTransform((source - low).astype(np.float32), target)
+    line = cv2.warpPerspective(near, matrix, (w, h), borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(line, np.uint8)
 
 
@@ -162,6 +173,25 @@ def _module(name: str, extra: str) -> Any:
         raise UserError(
             f"reading text needs {name}, which is not installed; run pip install nonpareil[{extra}]"
         ) from error
+
+
+def _page(pixels: RGB) -> NDArray[np.uint8]:
+    return _bgr(_with_margin(pixels))
+
+
+def _with_margin(pixels: RGB) -> RGB:
+    """Return a page of at most MAX_ASPECT, with a margin of its mean colour below or to the right.
+
+    The page itself where it is no more oblong than that.
+    """
+    height, width = pixels.shape[:2]
+    page = (max(height, -(-width // MAX_ASPECT)), max(width, -(-height // MAX_ASPECT)), 3)
+    if page == pixels.shape:
+        return pixels
+    filled = np.empty(page, np.uint8)
+    filled[:] = np.rint(pixels.mean((0, 1)))
+    filled[:height, :width] = pixels
+    return filled
 
 
 def _bgr(pixels: RGB) -> NDArray[np.uint8]:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import pytest
 import filters.ocr
 from filters import Density, Recognizer
 from filters.density import MEAN_PITCH, characters, line_height, sampled
-from filters.ocr import Detector, PaddleReader, Quadrilateral, cut_line
+from filters.ocr import MAX_ASPECT, Detector, PaddleReader, Quadrilateral, cut_line
 from shards import ImageSource, UserError
 from tests.filters.pages import page
 
@@ -155,3 +156,20 @@ def test_paddle_lines_are_joined_as_they_come(
     assert reader.read(np.zeros((8, 8, 3), np.uint8)) == "one \n二"
     assert given["text_det_limit_side_len"] == 736
     assert given["text_detection_model_name"] == tmp_path.name
+
+
+def test_no_page_is_given_to_the_engine_more_oblong_than_its_bound(monkeypatch):
+    given = []
+
+    def engine(picture):
+        given.append(picture)
+        return SimpleNamespace(boxes=[[[1, 0], [90, 0], [90, 8], [1, 8]]], txts=["word"])
+
+    monkeypatch.setattr("filters.ocr._rapidocr", lambda *_: engine)
+    sides = [(1, 1), (2, 2), (1, 400), (400, 1), (64, 40_000), (40_000, 3), (60, 80)]
+    for height, width in sides:
+        assert Density().score(np.full((height, width, 3), 7, np.uint8))["characters"] >= 0
+        short, long = sorted(given[0].shape[:2])
+        assert long <= MAX_ASPECT * short
+        assert (given[0] == 7).all()
+        given.clear()
