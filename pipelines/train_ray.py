@@ -23,7 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pipelines.engine.cluster import Needs, connect, first_shard, require_shared, seen_by_nodes
+from pipelines.engine.cluster import (
+    Needs,
+    connect,
+    first_shard,
+    require_all_shared,
+    require_shared,
+    seen_by_nodes,
+)
 from pipelines.training import Training, shown
 from shards.errors import UserError
 from shards.signals import asked_to_end
@@ -60,13 +67,18 @@ def train_on_ray(training: Training, least: int, largest: int) -> str:
     """Train with `least` to `largest` workers of a Ray cluster and return the last checkpoint.
 
     Raises:
-        UserError: as `vae.fit`; when a node has not what the run needs; when ranks die again and
-            again without a new checkpoint.
+        UserError: as `vae.fit`; for a relative path; when a node has not what the run needs; when
+            ranks die again and again without a new checkpoint.
         KeyboardInterrupt: after Ctrl-C, when all have saved.
         SystemExit: with code 143 after SIGTERM, as of `ray job stop`, likewise.
     """
+    from vae.training.checkpoint import published
+
     out = open_store(training.out)
     require_shared(out)
+    require_all_shared(training.settings)
+    if training.settings.init not in (None, *published()):
+        require_shared(open_store(training.settings.init), "init")
     streams = [*_stores(training.streams), *_stores(training.watched)]
     for stream in streams:
         require_shared(stream, "--stream and --watch")

@@ -40,17 +40,34 @@ def _parsed(parse: Callable[[Where], T], option: str, where: Where) -> T:
         raise UserError(f"{option} {error}".strip()) from error
 
 
-def _setting(where: Where) -> Path:
+def _setting(where: Any) -> Path:
+    if not isinstance(where, str | Path | Store):
+        raise ValueError("give a path, as text")
     try:
         return local_path(where)
     except UserError as error:
         raise ValueError(str(error)) from error
 
 
-LocalPlace = Annotated[
-    Path, PlainValidator(_setting), PlainSerializer(lambda path: str(Folder(path)))
-]
+def _named(where: Any) -> str | Path:
+    if isinstance(where, str) and not (where.startswith(PATHS) or Path(where).is_dir()):
+        return where
+    return _setting(where)
+
+
+def _written(where: str | Path) -> str:
+    return where if isinstance(where, str) else str(Folder(where))
+
+
+PATHS = ("~", "/", ".", "file:", "s3:", "gs:")
+"""How a text begins that names a place where a name is allowed as well."""
+
+
+LocalPlace = Annotated[Path, PlainValidator(_setting), PlainSerializer(_written)]
 """A setting that names a file or folder of this machine."""
+
+NameOrPlace = Annotated[str | Path, PlainValidator(_named), PlainSerializer(_written)]
+"""A setting that is a name of something, or names a folder of this machine that holds it."""
 
 
 def places_in(settings: Settings) -> dict[str, Path]:
@@ -74,6 +91,8 @@ def apart(settings: Settings, exclude: Collection[str] = ()) -> dict[str, Any]:
     named = places_in(settings)
     for key in named:
         *parents, last = key.split(".")
+        if key.partition(".")[0] in exclude:
+            continue
         reduce(lambda table, name: table[name], parents, recipe)[last] = None
     places = {key: str(Folder(place.absolute())) for key, place in named.items()}
     return {"recipe": recipe, "places": places}

@@ -18,6 +18,8 @@ from uuid import uuid4
 from pipelines.recipe import folder_for
 from shards.dataset import Dataset
 from shards.errors import UserError
+from shards.places import places_in
+from shards.settings import Settings
 from shards.store import Folder, Store, open_store
 
 ANSWER_SECONDS = 5.0
@@ -38,6 +40,16 @@ def require_shared(place: Store, option: str = "--out") -> None:
             f"{option} {place}: with --engine ray give an absolute path that every node sees; "
             "a Ray job runs in a temporary copy of the working directory"
         )
+
+
+def require_all_shared(settings: Settings) -> None:
+    """Check every place that settings name, as `require_shared` does.
+
+    Raises:
+        UserError: for the first that is relative.
+    """
+    for key, place in places_in(settings).items():
+        require_shared(Folder(place), key)
 
 
 def first_shard(place: Store) -> dict[str, str]:

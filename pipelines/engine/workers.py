@@ -22,7 +22,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.engine.cluster import Needs, connect, require_shared
+from pipelines.engine.cluster import Needs, connect, require_all_shared, require_shared
 from pipelines.engine.jobs import Job, open_output, pack, unpack
 from pipelines.engine.quarantine import Failure, Quarantine, Quarantined, describe_failures
 from pipelines.engine.ranks import end_with_parent
@@ -137,6 +137,7 @@ class Run:
         self.job, self.out, self.options = job, open_store(out), options
         if options.engine == "ray":
             require_shared(self.out)
+            require_all_shared(job)
         self.before = Totals()
         self._replaced: dict[int, tuple[str, dict[str, str]]] = {}
         again, done = frozenset(options.only or ()), set[int]()

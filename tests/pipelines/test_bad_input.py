@@ -122,6 +122,14 @@ CASES = {
         {"more": ["--engine", "ray"], "out": "runs/x"},
         "give an absolute path that every node sees",
     ),
+    "a relative path in a recipe on a cluster": (
+        {"more": ["--engine", "ray"], "vgg": "vgg.pth"},
+        "vgg vgg.pth: with --engine ray give an absolute path",
+    ),
+    "a relative start on a cluster": (
+        {"more": ["--engine", "ray"], "init": "runs/a"},
+        "init runs/a: with --engine ray give an absolute path",
+    ),
     "a recipe of before": ({"stage": {"steps": 4}}, "samples"),
     "no such store": ({"out": "ftp://host/run"}, "is not a store"),
     "no checkpoint to start from": ({"init": "/none"}, "/none"),

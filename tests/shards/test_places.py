@@ -1,14 +1,26 @@
 """Names of places and of data, as users give them."""
 
+from pathlib import Path
+
 import pytest
 
 from shards import UserError
-from shards.places import LocalPlace, anywhere, checked_name, file_at, here
+from shards.places import (
+    LocalPlace,
+    NameOrPlace,
+    anywhere,
+    apart,
+    checked_name,
+    file_at,
+    here,
+    places_in,
+)
 from shards.settings import Settings
 
 
 class Asked(Settings):
     fonts: LocalPlace | None = None
+    teacher: NameOrPlace = "owner/name"
 
 
 def test_options_and_settings_take_the_same_places(tmp_path, monkeypatch):
@@ -17,6 +29,29 @@ def test_options_and_settings_take_the_same_places(tmp_path, monkeypatch):
         assert anywhere()(text).path == here("--x")(text) == Asked(fonts=text).fonts
     asked = Asked(fonts="./~")
     assert Asked.model_validate_json(asked.model_dump_json()) == asked
+
+
+def test_a_name_is_a_place_where_it_looks_like_one_or_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "folder").mkdir()
+    assert Asked().teacher == "owner/name"
+    for text in ("~/folder", str(tmp_path / "folder"), f"file://{tmp_path}/folder"):
+        assert Asked(teacher=text).teacher == tmp_path / "folder"
+    asked = Asked(teacher="folder", fonts="~/fonts")
+    assert places_in(asked) == {"teacher": Path("folder"), "fonts": tmp_path / "fonts"}
+    assert apart(asked) == {
+        "recipe": {"fonts": None, "teacher": None},
+        "places": {
+            key: str(tmp_path / name) for key, name in (("teacher", "folder"), ("fonts",) * 2)
+        },
+    }
+
+
+def test_what_is_no_text_is_no_place():
+    for key in ("fonts", "teacher"):
+        with pytest.raises(ValueError, match="give a path, as text"):
+            Asked(**{key: 5})
 
 
 def test_what_must_lie_here_says_so():

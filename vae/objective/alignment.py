@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from shards import Settings
+from shards.places import NameOrPlace
 from vae.objective.teacher import Teacher
 from vae.sizes import pad
 
@@ -52,7 +53,7 @@ class AlignmentSettings(Settings):
     `sampled` random ones are, with each other.
     """
 
-    teacher: str = "facebook/dinov2-large"
+    teacher: NameOrPlace = "facebook/dinov2-large"
     layer: int | None = Field(default=None, ge=1)
     match: Literal["features", "latents", "input"] = "features"
     adaptive: bool = True

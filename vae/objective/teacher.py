@@ -4,6 +4,8 @@ The report aligns latents with one middle layer of DINOv2-L and found it better 
 and than several; which of the 24 blocks is published nowhere. By default we take block 12's output.
 """
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shards import UserError
+from shards.settings import digest
+from shards.store import sha256_of
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, in [0, 1]: what DINOv2 was trained with."""
@@ -33,8 +37,9 @@ class Teacher(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, source: str, layer: int | None = None, *, load: bool = True) -> None:
+    def __init__(self, source: str | Path, layer: int | None = None, *, load: bool = True) -> None:
         super().__init__()
+        source = str(source)
         try:
             import transformers as _transformers
         except ImportError as error:
@@ -127,6 +132,19 @@ def _load(source: str) -> Any:
     except Exception as error:  # of many kinds: OSError, SafetensorError, those of the hub
         raise _no_teacher(source, error) from error
     return net
+
+
+@cache
+def teacher_fingerprint(folder: Path) -> str:
+    """Digest the files of a teacher's folder that `Teacher` reads: moved, it is the same.
+
+    Raises:
+        UserError: when it has none.
+    """
+    files = [*folder.glob("config.json"), *sorted(folder.glob("*.safetensors"))]
+    if not files:
+        raise _no_teacher(str(folder), FileNotFoundError("it holds neither"))
+    return digest({file.name: sha256_of(file) for file in files})
 
 
 def _config(source: str) -> Any:

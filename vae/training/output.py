@@ -215,9 +215,10 @@ class Output:
                 for change in differences(before, json.loads(self.settings.model_dump_json()))
                 if change.partition(":")[0].partition(".")[0] not in MOVES_NOTHING
             ]
+            named = "; ".join(changes[:3]) or "alignment.teacher: other files"
             raise UserError(
-                f"{self.store} was trained by another recipe ({'; '.join(changes[:3])}); give the "
-                "settings of before or another --out"
+                f"{self.store} was trained by another recipe ({named}); give the settings of "
+                "before or another --out"
             )
         changed = [name for name in header.streams if header.streams[name] != self.streams[name]]
         if changed:

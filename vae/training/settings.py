@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from math import lcm
+from pathlib import Path
 from typing import Any, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 
 from shards import Settings, UserError
-from shards.places import LocalPlace
+from shards.places import LocalPlace, apart
 from shards.settings import Seed, digest
 from vae.curriculum.buckets import Sizes, shapes
 from vae.curriculum.curriculum import Curriculum
@@ -16,6 +17,7 @@ from vae.curriculum.stage import Stage, check_stages, streams_of
 from vae.objective.alignment import CELL, AlignmentSettings
 from vae.objective.losses import Weights
 from vae.objective.lpips import LEAST_SIDE
+from vae.objective.teacher import teacher_fingerprint
 from vae.presets import PRESETS
 from vae.settings import VAESettings
 from vae.training.guard import GuardSettings
@@ -157,8 +159,15 @@ class TrainSettings(Settings):
 
     @property
     def recipe(self) -> str:
-        """The digest of what shapes a run: equal ones go on from each other's checkpoints."""
-        return digest(self.model_dump(mode="json", exclude=MOVES_NOTHING))
+        """The digest of what shapes a run: equal ones go on from each other's checkpoints.
+
+        A teacher counts by what its files hold. Whatever `init` names is read before the first
+        step, and from then on the checkpoints hold what came of it.
+        """
+        recipe = apart(self, MOVES_NOTHING)["recipe"]
+        if isinstance(self.alignment.teacher, Path) and self.aligned:
+            recipe["alignment"]["teacher"] = teacher_fingerprint(self.alignment.teacher)
+        return digest(recipe | {"init": None if self.init is None else "given"})
 
     @property
     def aligned(self) -> bool:

@@ -75,6 +75,16 @@ def test_data_are_what_they_hold_wherever_and_however_they_are_named(
         run(tmp_path / "moved")
 
 
+@pytest.mark.parametrize("key", ["fonts", "corpus", "photographs"])
+def test_a_relative_place_is_refused_on_a_cluster_before_anything_starts(tmp_path, key):
+    job = RenderJob(render={key: "data/mine"})
+    with pytest.raises(
+        UserError, match=rf"^render\.{key} data/mine: with --engine ray give an abs"
+    ):
+        Run(job, tmp_path / "out", RunOptions("ray"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_pages_depend_on_what_a_corpus_holds_and_not_on_where_it_lies(tmp_path):
     texts = [tmp_path / "one" / "a.txt", tmp_path / "two" / "a.txt"]
     for text in texts:

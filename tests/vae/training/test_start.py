@@ -1,6 +1,8 @@
 """Starting from weights that are there, and training one half of them."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -169,3 +171,22 @@ def test_the_alignment_of_a_frozen_encoder_is_refused(settings):
     asked = {"train": "decoder", "weights": Weights(alignment=0.1)}
     with pytest.raises(ValidationError, match="freezes the encoder, which alone the alignment"):
         TrainSettings.model_validate(settings.model_dump() | asked)
+
+
+def test_a_teacher_counts_by_its_files_and_what_a_run_began_from_no_more(
+    settings, teacher, tmp_path
+):
+    def recipe(place, **more):
+        given = {"alignment": {"teacher": place}, "weights": {"l1": 1, "alignment": 0.5}, **more}
+        stage = settings.stages[0].model_copy(update={"resolution": 16})
+        return TrainSettings.model_validate(
+            settings.model_dump() | given | {"stages": (stage,)}
+        ).recipe
+
+    moved, other = (Path(shutil.copytree(teacher, tmp_path / name)) for name in ("moved", "other"))
+    (other / "config.json").write_text("{}")
+    assert recipe(teacher) == recipe(moved) != recipe(other)
+    begun = recipe(teacher, init=str(tmp_path / "a"))
+    assert recipe(teacher) != begun == recipe(teacher, init="nano")
+    with pytest.raises(UserError, match="no teacher in"):
+        recipe(tmp_path / "nowhere")
