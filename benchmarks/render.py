@@ -30,6 +30,14 @@ START_S = 2.0
 
 CROPS = PAGES_PER_PHOTOGRAPH
 
+HEADLINE: dict[str, Any] = {
+    "languages": {"en": 1},
+    "layouts": {"paragraph": 1},
+    "flat_share": 0,
+    "format": "jpg",
+}
+"""Pages full of text; `benchmarks.mixture` compares the default mixture with them."""
+
 STAGES: dict[str, tuple[str, ...]] = {
     "background": (
         "render.picture.backgrounds.Backgrounds.choose",
@@ -108,7 +116,7 @@ def measure(quick: bool) -> list[Row]:
     budget = 0.7 if quick else 10.0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photographs = _photographs(folder / "photographs")
+        photographs = store_photographs(folder / "photographs")
         rows += _built(photographs, folder / "atlas", quick)
         for (side, language), target in TARGETS.items():
             renderer = _renderer(photographs, folder, side, language)
@@ -151,16 +159,13 @@ def _renderer(
         "width": side,
         "height": side,
         "languages": {language: 1},
-        "layouts": {"paragraph": 1},
-        "flat_share": 0,
-        "format": "jpg",
         "photographs": photographs,
     }
-    settings = RenderSettings.model_validate(given | changes)
+    settings = RenderSettings.model_validate(HEADLINE | given | changes)
     return Renderer(settings, seed=0, atlas=folder / "atlas")
 
 
-def _photographs(folder: Path) -> Path:
+def store_photographs(folder: Path) -> Path:
     """Store the embedded photographs as JPEG of quality 95, as collections have them."""
     folder.mkdir()
     source = ImageSource.embedded()
