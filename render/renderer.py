@@ -37,7 +37,7 @@ from render.warp import Warp
 from shards import RGB, ImageSource, Sample, UserError, encode
 from shards.sample import png_encoder
 from shards.settings import LARGEST_SEED
-from shards.skipped import readable
+from shards.skipped import Skip, Skips, by_count, readable
 
 ATTEMPTS = 4
 """Layouts started on one page before another layout is taken (our choice)."""
@@ -106,6 +106,27 @@ class Renderer:
     def unreadable(self) -> dict[str, str]:
         """Return the photographs that were passed over so far, with the reason of each."""
         return dict(self.backgrounds.unreadable)
+
+    @property
+    def skips(self) -> Skips:
+        """Return what the material holds and no page shows.
+
+        That is what lies beside photographs, files of fonts and text that were left out, and
+        characters that no font draws.
+        """
+        skips, corpus = Skips(), self.material.corpus
+        skips.merge(self.source.skips)
+        if self.settings.fonts:
+            reasons = self.material.fonts.skipped.items()
+            skips.extend(Skip(name, f"fonts: {reason}") for name, reason in reasons)
+        skips.extend(Skip(name, f"text: {reason}") for name, reason in corpus.skipped.items())
+        if corpus.undrawn:
+            kinds = [
+                f"{character} U+{ord(character):04X}" for character in by_count(corpus.undrawn)
+            ]
+            reason = f"characters of {len(kinds):,} kinds that no font draws"
+            skips.count(reason, corpus.undrawn.total(), kinds)
+        return skips
 
     def plan(self, index: int) -> Plan:
         """Choose everything about page `index` (at least 0).

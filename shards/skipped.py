@@ -50,14 +50,15 @@ class Skips:
 
     def add(self, skip: Skip) -> None:
         """Count a thing."""
-        self._count(skip.reason, 1, [skip.name])
+        self.count(skip.reason, 1, [skip.name])
 
     def merge(self, others: "Skips") -> None:
         """Count what others have counted."""
         for reason, count in others.counts.items():
-            self._count(reason, count, others._names[reason])
+            self.count(reason, count, others._names[reason])
 
-    def _count(self, reason: str, count: int, names: Sequence[str]) -> None:
+    def count(self, reason: str, count: int, names: Sequence[str]) -> None:
+        """Count things of one reason, of which the first have these names."""
         if reason not in self.counts and len(self.counts) >= MAX_REASONS:
             reason = OTHER
         self.counts[reason] += count

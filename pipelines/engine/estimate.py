@@ -14,7 +14,8 @@ from pipelines.engine.workers import cores
 from pipelines.recipe import claimed
 from shards.dataset import Dataset
 from shards.errors import UserError
-from shards.sidecar import sidecar_name
+from shards.sidecar import Sidecar, sidecar_name
+from shards.skipped import skipped_in_words
 from shards.store import Folder, Where, open_store
 
 
@@ -24,7 +25,8 @@ class Estimate:
 
     `bytes` are those of tars and sidecars. `core_hours` hold the shards alone, at the speed of
     this machine with one process at work; `wall_seconds` divides them over `workers`. `cost` is
-    in the currency of the price of a core-hour, None where no price was given.
+    in the currency of the price of a core-hour, None where no price was given. `skipped` counts
+    what the sources hold and the run would leave out, if shard 0, which tells it, is to be made.
     """
 
     shards: int
@@ -39,6 +41,7 @@ class Estimate:
     wall_seconds: float
     price_per_core_hour: float | None
     cost: float | None
+    skipped: dict[str, int]
 
     def row(self) -> dict[str, Any]:
         """Return the fields by name."""
@@ -56,6 +59,9 @@ class Estimate:
         if self.cost is not None:
             price = self.price_per_core_hour
             text.append(f"cost     {self.cost:,.2f}, in the currency of --price {price:g}")
+        if self.skipped:
+            count = sum(self.skipped.values())
+            text.append(f"left out {count:,} ({skipped_in_words(self.skipped)})")
         return [
             *text,
             f"by the measure of shard {self.sampled}, made here in {self.seconds_per_shard:.2f} s",
@@ -88,7 +94,7 @@ def estimate(
     sampled = to_make[0] if to_make else 0
     slots = 1 if options.engine == "inline" else options.workers or cores()
     slots = min(slots, max(1, len(to_make)))
-    seconds, samples, size = _measure(job, sampled)
+    seconds, made, size = _measure(job, sampled)
     total = seconds * len(to_make)
     hours = total / 3600
     return Estimate(
@@ -96,7 +102,7 @@ def estimate(
         finished=len(done),
         to_make=len(to_make),
         sampled=sampled,
-        samples=samples * len(to_make),
+        samples=made.sums.samples * len(to_make),
         bytes=size * len(to_make),
         seconds_per_shard=round(seconds, 3),
         workers=slots,
@@ -104,6 +110,7 @@ def estimate(
         wall_seconds=round(seconds * math.ceil(len(to_make) / slots), 3),
         price_per_core_hour=price,
         cost=None if price is None else round(hours * price, 4),
+        skipped=made.sums.skipped,
     )
 
 
@@ -116,8 +123,8 @@ def _finished(job: Job, out: Where) -> set[int]:
     return {summary.shard for summary in Dataset(store).whole()}
 
 
-def _measure(job: Job, shard: int) -> tuple[float, int, int]:
-    """Make one shard and return its seconds, samples, and bytes of tar and sidecar.
+def _measure(job: Job, shard: int) -> tuple[float, Sidecar, int]:
+    """Make one shard and return its seconds, its sidecar, and bytes of tar and sidecar.
 
     What a worker does once (fonts, corpus, filters) is done before the clock starts.
     """
@@ -127,4 +134,4 @@ def _measure(job: Job, shard: int) -> tuple[float, int, int]:
         start = time.perf_counter()
         made = job.make_shard(shard, place)
         seconds = time.perf_counter() - start
-        return seconds, len(made.entries), made.bytes + place.size(sidecar_name(shard))
+        return seconds, made, made.bytes + place.size(sidecar_name(shard))

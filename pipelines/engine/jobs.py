@@ -105,7 +105,7 @@ class RenderJob(Job):
             for name in sorted(broken):
                 writer.drop(name, "unreadable", detail=self.renderer.unreadable[name])
             if not index:
-                writer.skip(self.renderer.source.skips)
+                writer.skip(self.renderer.skips)
             # Before the shard appears: whoever is interrupted meanwhile has not yet to count it.
             self.renderer.material.atlas.save()
         assert writer.sidecar is not None

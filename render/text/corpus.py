@@ -83,7 +83,7 @@ class Corpus:
         if {"zh", "zh-hant"} & set(languages):
             words = _listed(drawable, state, cache)
         sources = _sources(languages, english, chinese, words, drawable)
-        return cls(sources, "the embedded text", "", state.hexdigest())
+        return cls(sources, "the embedded text", "", state.hexdigest(), undrawn=clean.undrawn)
 
     @classmethod
     def at(

@@ -165,10 +165,10 @@ def _manual(topic: str, clean: Clean) -> list[str]:
         lines = raw.splitlines()
         if any(re.match(r"\s{4}|\s*[+|=>~^\-*]{2}|\s*\*\*", line) for line in lines):
             continue
-        paragraph = " ".join(
-            re.sub(r"\[[^\]]*\]|[*`_\"]{1,2}|::", "", raw).translate(clean).split()
-        )
+        plain = re.sub(r"\[[^\]]*\]|[*`_\"]{1,2}|::", "", raw)
+        paragraph = " ".join(plain.translate(clean).split())
         letters = len(re.findall(r"[A-Za-z ,.]", paragraph))
         if len(paragraph) >= 120 and letters >= 0.95 * len(paragraph) and "  " not in paragraph:
             prose.append(paragraph)
+            clean.count(plain)
     return prose

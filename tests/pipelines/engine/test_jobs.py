@@ -5,12 +5,16 @@ import json
 import numpy as np
 import pytest
 
+from pipelines.engine.estimate import estimate
 from pipelines.engine.jobs import FilterJob, RenderJob
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Run
+from render.type.scripts import ASCII
 from shards import ShardReader, UserError, encode_png
+from shards.dataset import Dataset
 from shards.store import open_store
 from tests.conftest import picture
+from tests.render.pages import font_file
 
 
 def test_of_a_large_image_a_piece_is_kept_as_it_is_and_a_small_one_whole(tmp_path):
@@ -97,3 +101,37 @@ def test_pages_depend_on_what_a_corpus_holds_and_not_on_where_it_lies(tmp_path):
     assert one == two
     assert set(one["inputs"]) == {"fonts", "corpus", "facts", "photographs"}
     assert jobs[0].digest == jobs[1].digest
+
+
+def test_the_first_shard_of_pages_tells_what_the_material_holds_and_no_page_shows(tmp_path):
+    for folder in ("fonts", "texts", "out"):
+        (tmp_path / folder).mkdir()
+    font_file(tmp_path / "fonts/good.ttf", ASCII)
+    (tmp_path / "fonts/web.ttf").write_bytes(b"wOF2" + bytes(60))
+    (tmp_path / "texts/a.txt").write_text("Plain ŵords, 漢字漢 and שלום.")
+    (tmp_path / "texts/b.txt").write_bytes(b"caf\xe9")
+    pages = {
+        "languages": {"en": 1},
+        "layouts": {"paragraph": 1},
+        "flat_share": 1,
+        "size_px": (8, 9),
+    }
+    pages |= {"fonts": tmp_path / "fonts", "corpus": tmp_path / "texts", "width": 64, "height": 64}
+    job = RenderJob.model_validate({"shards": 2, "samples_per_shard": 1, "render": pages})
+    characters = "characters of 7 kinds that no font draws"
+    told = {
+        characters: 8,
+        "fonts: WOFF2, a font packed for the web; convert it to TTF or OTF": 1,
+        "text: not UTF-8; save it as UTF-8": 1,
+    }
+    plan = estimate(job, tmp_path / "out")
+    assert plan.skipped == told
+    assert any(line.startswith("left out 10 (8 characters of 7") for line in plan.lines())
+    list(Run(job, tmp_path / "out", RunOptions("inline")))
+    dataset = Dataset(open_store(tmp_path / "out"))
+    assert dataset.totals().skipped == told
+    (first, second) = dataset.sidecars()
+    names = {skip.reason: skip.names for skip in first.skipped}
+    assert names[characters][0] == "漢 U+6F22"
+    assert names["text: not UTF-8; save it as UTF-8"] == (str(tmp_path / "texts/b.txt"),)
+    assert not second.skipped
