@@ -6,6 +6,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+import pipelines  # noqa: F401 - before torch is loaded, so that its threads wait asleep
 from shards import RGB, Sample, ShardWriter, encode_png
 
 # A busy machine is no fault of the code.
