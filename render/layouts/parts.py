@@ -68,11 +68,12 @@ def row(column: Column, cells: Sequence[Cell], role: Role = "cell") -> bool:
     # The first cell holds words: it is as wide as two of the others.
     unit = column.width / (len(cells) + 1)
     baseline = column.top + round(1.05 * style.size_px) + 1
+    left_style, right_style = (replace(style, align=align) for align in ("left", "right"))
     placed = False
     for number, (kind, text) in enumerate(cells):
         width = round(unit * (2 if not number else 1)) - max(4, style.size_px // 2)
         left = column.left + round(unit * (number + 1 if number else 0)) + 2
-        aligned = replace(style, align="right" if number else "left")
+        aligned = right_style if number else left_style
         if kind:
             composed = page.compose_fact(aligned, kind, width, height, 1)
         else:

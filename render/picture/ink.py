@@ -6,7 +6,7 @@ an opaque plate always ends the search.
 
 import colorsys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,7 @@ Extremes = Sequence[tuple[float, float]]
 it: under all of them where some ink holds the floor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ink:
+class Ink(NamedTuple):
     """The colour of a block, its halo or plate if it needs one, and the contrast of each box."""
 
     colour: Colour

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
+from struct import Struct
 from typing import Final
 
 import numpy as np
@@ -32,7 +33,8 @@ VERSION = 2
 BYTES = 256 * 2**20
 """Private memory that strikes may take before the oldest are forgotten (our choice)."""
 
-_HEADER = np.dtype([("table", "<i8"), ("rows", "<i8"), ("masks", "<i8"), ("crc", "<u8")])
+_HEADER = Struct("<3qQ")
+"""Lengths of the table, the rows and the masks, and the CRC of all of them."""
 
 
 class Strike:
@@ -147,7 +149,7 @@ class Strike:
         masks = self.masks[: self._used].tobytes()
         body = self.table.tobytes() + self.rows.tobytes() + masks
         sizes = (len(self.table), len(self.rows), self._used)
-        header = np.array([(*sizes, zlib.crc32(body))], _HEADER).tobytes()
+        header = _HEADER.pack(*sizes, zlib.crc32(body))
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             temporary.write_bytes(header + body)
@@ -158,20 +160,20 @@ class Strike:
     def map(self, path: Path) -> bool:
         """Use the glyphs in `path`, mapped read-only; False when it is missing or not whole."""
         try:
-            with path.open("rb") as file:
+            with open(path, "rb", 0) as file:  # noqa: PTH123 - Path.open costs as much as mapping
+                head = file.read(_HEADER.size)
                 # Nothing is ever written there, but arrays that are read only are of another type
                 # to the compiled loops, for which they would be compiled once more.
                 data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
         except (OSError, ValueError):
             return False
-        if len(data) < _HEADER.itemsize:
+        if len(head) < _HEADER.size:
             return False
-        header = np.frombuffer(data, _HEADER, 1)[0]
-        body = data[_HEADER.itemsize :]
-        table, rows, masks = (int(header[name]) for name in ("table", "rows", "masks"))
+        table, rows, masks, crc = _HEADER.unpack(head)
+        body = data[_HEADER.size :]
         if table != len(self.table) or len(body) != 4 * table + 20 * rows + masks:
             return False
-        if zlib.crc32(body) != int(header["crc"]):
+        if zlib.crc32(body) != crc:
             return False
         self.table = np.frombuffer(body, np.int32, table)
         self.rows = np.frombuffer(body, np.int32, 5 * rows, 4 * table).reshape(-1, 5)

@@ -2,10 +2,12 @@
 
 All of it reads glyphs at their final size, so the boxes it promises are the boxes that will be
 drawn. A block is a handful of compiled loops over its characters; Python sees whole arrays only.
+What is made for each block is a named tuple: a frozen dataclass takes many times as long to make.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +54,7 @@ class Style:
         return width_px / (self.size_px * EM_PER_CHARACTER[self.language])
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
+class Composed(NamedTuple):
     """A block set in lines, relative to its corner.
 
     Characters (n,): `text`, and where each stands, `characters`. Lines (l,): `lengths`, `bases`,
@@ -71,8 +72,7 @@ class Composed:
     whole: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Shaped:
+class _Shaped(NamedTuple):
     """Characters (n,) that will be drawn: `slots` in the face of their font.
 
     `advances` are unhinted px.
@@ -93,8 +93,7 @@ class _Shaped:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Lines:
+class _Lines(NamedTuple):
     """Characters in lines (k,): their `places` in the whole text, `set` with every base at 0.
 
     `text` is what they say, `lengths` (l,) are the characters of each line, `boxes` (k, 4) those
