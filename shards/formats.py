@@ -29,18 +29,25 @@ MAX_PIXELS = 100_000_000
 NOT_READ = {"I": "32 bits or with a sign", "F": "floating point", "LAB": "Lab"}
 """Modes of Pillow whose pixels are not read: of the first two no file says which value is white."""
 
+MAX_STRIPS = 2**17
+"""Strips or tiles of a TIFF that is read (our choice: a row each, at 131,072 rows). Each
+takes a hundred times its 8 bytes to list."""
+
+STRIPS = TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS
 TILE = TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH
-"""Tags of TIFF: the sides of a tile in px, which is unpacked as a whole."""
+"""Tags of TIFF: where strips or tiles lie; the sides in px of a tile, which is unpacked whole."""
 
 
-def _open_tiff(data: bytes) -> ImageFile.ImageFile:
-    image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
-    tile = (image.tag_v2.get(tag, 1) for tag in TILE)
-    if prod(tile) > MAX_PIXELS:
-        raise Image.DecompressionBombError("a tile larger than any image may be")
-    # Pillow would turn it by an orientation written there, but tell its size unturned.
-    image.info.pop("xmp", None)
-    return image
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    def _setup(self) -> None:
+        """Look at the tags before Pillow believes them."""
+        if max(len(self.tag_v2.get(tag, ())) for tag in STRIPS) > MAX_STRIPS:
+            raise SyntaxError("more strips than any image has")
+        if prod(self.tag_v2.get(tag, 1) for tag in TILE) > MAX_PIXELS:
+            raise Image.DecompressionBombError("a tile larger than any image may be")
+        super()._setup()
+        # Pillow would turn it by an orientation written there, but tell its size unturned.
+        self.info.pop("xmp", None)
 
 
 def _by(
@@ -71,7 +78,7 @@ FORMATS = {
     ),
     "WebP": Format("webp", _by(WebPImagePlugin.WebPImageFile), ((8, b"WEBP"),), stored=True),
     "TIFF": Format(
-        "tif", _open_tiff, tuple((0, begin) for begin in TiffImagePlugin.PREFIXES), ("tiff",)
+        "tif", _by(_Tiff), tuple((0, begin) for begin in TiffImagePlugin.PREFIXES), ("tiff",)
     ),
     "BMP": Format("bmp", _by(BmpImagePlugin.BmpImageFile), ((0, b"BM"),)),
     "GIF": Format("gif", _by(GifImagePlugin.GifImageFile), ((0, b"GIF87a"), (0, b"GIF89a"))),

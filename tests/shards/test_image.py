@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from shards import Sample, UnreadableImage, decode
 from shards.formats import READABLE, format_of
 from shards.image import open_bounded, oriented_size
+from shards.jpeg import MAX_SCANS
 from shards.sample import encode_jpeg
 from tests.conftest import picture
 
@@ -153,3 +154,36 @@ def test_cut_jpeg_is_unreadable_and_named():
     data = encode_jpeg(picture(0, 200, 200))
     with pytest.raises(UnreadableImage, match="a: broken or truncated"):
         decode(data[: len(data) // 2], "a")
+
+
+def tiff(*tags: tuple[int, int, int]) -> bytes:
+    """A grey TIFF of 100 x 100 px whose tags (number, how many, value) may promise anything."""
+    told = {256: (1, 100), 257: (1, 100), 258: (1, 8), 259: (1, 1), 262: (1, 1), 277: (1, 1)}
+    told |= {tag: (count, value) for tag, count, value in tags}
+    entries = b"".join(struct.pack("<HHII", tag, 4, *told[tag]) for tag in sorted(told))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(told)) + entries + bytes(4 * 2**18)
+
+
+def scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated."""
+    data = encoded(Image.new("L", (64, 64), 100), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + count * last + data[-2:]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (scans(MAX_SCANS), "more than 100 scans"),
+        (tiff((273, 2**18, 200), (278, 1, 1), (279, 2**18, 200)), "head is broken"),
+        (tiff((322, 1, 30_000), (323, 1, 30_000), (324, 1, 300), (325, 1, 9)), "larger than"),
+    ],
+    ids=["JPEG of many scans", "TIFF of many strips", "TIFF of a giant tile"],
+)
+def test_a_few_bytes_never_ask_for_much_work(data, reason):
+    with pytest.raises(UnreadableImage, match=reason):
+        decode(data, "x")
+
+
+def test_a_jpeg_of_many_scans_within_the_bound_is_read():
+    assert decode(scans(50), "x").shape == (64, 64, 3)
