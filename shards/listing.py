@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from shards.errors import OUR_HOST, UserError
 from shards.formats import READABLE
-from shards.members import SPECIAL, Member, members
+from shards.headers import SPECIAL
+from shards.members import Member, members
 from shards.skipped import Skip, Skips, by_ending, is_hidden, readable
 from shards.store import MAX_BYTES
 from shards.text import plain_text

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from shards import members as scanner
-from shards.members import CUT, MAX_HEADER, Member, members
+from shards.headers import CUT, LONG, MAX_HEADER
+from shards.members import Member, members
 from shards.skipped import Skip
 from tests.tar_files import Bytes, header, member, packed
 
@@ -74,7 +75,7 @@ def pax(records):
                 (b"99 path=x\n", "1.png", "broken header"),
                 (b"nonsense", "1.png", "broken header"),
                 (b"22 GNU.sparse.major=1\n", "1.png", "sparse file"),
-                (b"2000 path=%b\n" % (b"x" * 1989), f"{'x' * 80}…", scanner.LONG),
+                (b"2000 path=%b\n" % (b"x" * 1989), f"{'x' * 80}…", LONG),
             )
         ),
         # An extended header too long to be read is passed over, its member keeps the short name.
@@ -160,6 +161,7 @@ def test_more_members_than_we_read_are_left_out(monkeypatch):
         bytes(2**22),
         header(size=b"77777777777\0") * 8000,
         (header() + JUNK[:512]) * 4000,
+        header(kind=b"S", size=b"77777777777\0", _482=b"\1", _504=b"\1") * 8000,
         (header(kind=b"x", size=b"00000001000\0") + b"9 path=a\n" * 57) * 4000,
     ],
 )

@@ -16,7 +16,8 @@ from shards import Sample, UnreadableImage
 from shards.errors import foreign
 from shards.foreign import NO_SAMPLE, TWICE, File, files_of
 from shards.formats import READABLE
-from shards.members import CUT, WINDOW, Link, scan
+from shards.headers import CUT
+from shards.members import WINDOW, Link, scan
 from shards.skipped import Skip
 from shards.store import MAX_BYTES
 
