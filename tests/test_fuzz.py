@@ -13,21 +13,36 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import process_time
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.ttLib import TTCollection, TTFont
+from fontTools.ttLib.tables.TupleVariation import TupleVariation
 from PIL import Image, ImageDraw
 
 from filters import Chain, Clarity, Compression, Resolution
-from shards import Sample, ShardError, UnreadableImage, UserError, decode, encode_png
+from pipelines.engine.jobs import RenderJob
+from pipelines.recipe import FOLDER as RECIPES
+from pipelines.recipe import claim, load
+from render import Fonts
+from render.text.breaks import Text
+from render.text.corpus import Corpus
+from render.type.atlas import Atlas
+from render.type.scripts import ASCII
+from render.type.setting import Compositor, Style
+from shards import Sample, ShardError, Unreadable, UnreadableImage, UserError, decode, encode_png
 from shards.foreign import files_of, samples_of
 from shards.image import open_bounded, oriented_size
 from shards.index import Index
 from shards.members import Member, members
 from shards.skipped import Skip
 from tests.conftest import picture
+from tests.render.pages import font_file, package
 from tests.tar_files import Bytes, header, member, packed
 from tests.tar_files import with_checksums as with_header_checksums
 from vae.data.tars import Forward, read_stream
@@ -214,6 +229,75 @@ JSON = (
     b'{"deep": ' + b"[" * 250 + b"]" * 250 + b"}",
 )
 
+# Fonts.
+
+
+def font_files() -> list[bytes]:
+    """Return fonts with hints, with an axis, packed, and two in a collection."""
+    hinted = (package("fontpkg_arvo") / "files" / "Arvo-Regular.ttf").read_bytes()
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        font_file(place / "plain.ttf", ASCII | {0x4E00, 0xFF08})
+        plain, packed_font, collection = TTFont(place / "plain.ttf"), io.BytesIO(), TTCollection()
+        varied = io.BytesIO()
+        with_an_axis(TTFont(place / "plain.ttf")).save(varied)
+        plain.flavor = "woff"
+        plain.save(packed_font)
+        collection.fonts = [TTFont(place / "plain.ttf"), TTFont(io.BytesIO(hinted))]
+        collection.save(place / "both.ttc")
+        wholes = [(place / name).read_bytes() for name in ("plain.ttf", "both.ttc")]
+    return [hinted, *wholes, packed_font.getvalue(), varied.getvalue()]
+
+
+def with_an_axis(font: TTFont) -> TTFont:
+    """Make a font variable: its letter `x` moves with the weight."""
+    builder = FontBuilder(font=font)
+    builder.setupFvar([("wght", 300, 400, 700, "Weight")], [])
+    moved = TupleVariation({"wght": (0, 1, 1)}, [(40, 0)] * 7)
+    builder.setupGvar({name: [moved] if name == "u00078" else [] for name in font.getGlyphOrder()})
+    return font
+
+
+def read_font(data: bytes) -> None:
+    """Take what can be used of a font and set a line in every design of it."""
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "x.ttf").write_bytes(data)
+        fonts = Fonts.folder(Path(folder))
+        assert fonts.faces or fonts.skipped
+        for font in fonts.instances(["en"]):
+            for vertical in (False, True):
+                style = Style("en", (font,), 12, 1.4, vertical=vertical)
+                compositor = Compositor(fonts, Atlas(), "full", subpixel=True)
+                compositor.compose(style, Text.of("Quick, brown: 12.5 % （一）"), 200, 200, 9)
+
+
+# Text.
+
+
+def read_recipe(data: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "x.toml").write_bytes(data)
+        load(RenderJob, str(Path(folder) / "x.toml"))
+
+
+def read_note(data: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "recipe.json").write_bytes(data)
+        claim(Path(folder), {"kind": "RenderJob", "recipe": {"seed": 1}, "inputs": {}})
+
+
+def read_corpus(data: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "x.md").write_bytes(data)
+        corpus = Corpus.at(Path(folder), range(0x20, 0x10000), ["en", "zh", "mixed"])
+        for language in corpus.sources:
+            corpus.draw(np.random.default_rng(0), language, 200)
+
+
+PROSE = """# A heading\n\nSome *plain* [prose](a.html), `code` and [brackets] (more).
+> It is quoted. “So!” he said…\n\n\u3000\u3000今天天气很好，\n是吗？“好。”（是）\n- é ŵ שלום
+"""
+
 FRAMES = {"save_all": True}
 """Two pictures in one file."""
 
@@ -251,6 +335,19 @@ KINDS = {
     ),
     "tar": Kind(tars, read_tar, UnreadableImage, with_header_checksums),
     "json": Kind(lambda: [*JSON], read_json, ShardError),
+    "font": Kind(font_files, read_font, Unreadable),
+    "recipe": Kind(
+        lambda: [path.read_bytes() for path in sorted(RECIPES.glob("render*.toml"))],
+        *(read_recipe, UserError),
+    ),
+    "note": Kind(
+        lambda: [b'{"kind": "RenderJob", "recipe": {"seed": 1}, "inputs": {"a": [1, null]}}'],
+        *(read_note, UserError),
+    ),
+    "corpus": Kind(
+        lambda: [PROSE.encode(), PROSE.encode("utf-16")],
+        *(read_corpus, UserError),
+    ),
 }
 
 
