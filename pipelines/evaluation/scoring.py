@@ -75,6 +75,7 @@ def score(
     rows: list[dict[str, Any]] = []
     for data_name, shards in data.items():
         means = {codec: _means() for codec in named}
+        folders = set[str]()
         for i, (sample, pixels) in enumerate(crops(shards, settings)):
             progress(f"{data_name} {i + 1}")
             reading = reader.read(pixels) if reader and holds_text(sample) else ""
@@ -84,7 +85,10 @@ def score(
                 _update(means[codec_name], pixels, output, reading, reader)
                 outputs[codec_name] = output
             if i < settings.pictures:
-                keep(store.inside(data_name).inside(sample.key), pixels, outputs)
+                # Folders that are read as one may have a key in common.
+                folder = f"{sample.key}-{i}" if sample.key in folders else sample.key
+                folders.add(folder)
+                keep(store.inside(data_name).inside(folder), pixels, outputs)
         rows += [{"data": data_name, "codec": codec, **_row(mean)} for codec, mean in means.items()]
     return rows
 

@@ -49,7 +49,8 @@ class Folder(Store):
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise UserError(f"{self.path} is a file; give a folder") from error
+            file = next(it for it in (self.path, *self.path.parents) if it.exists())
+            raise UserError(f"{file} is a file; give a folder") from error
         _flush(self.path.parent)
 
     def move(self, name: str, to: str) -> None:

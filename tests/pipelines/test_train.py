@@ -64,6 +64,8 @@ def test_a_name_that_is_given_again_has_all_its_places(settings, tmp_path):
     data, scoring = {"pages": (held, other)}, ScoringSettings(images=3, side=16, pictures=3)
     row, _ = evaluate_to(tmp_path / "scores", tmp_path / "run", data, scoring, ocr=False)
     assert row["images"] == 3
+    kept = {path.name for path in (tmp_path / "scores/pages").iterdir()}
+    assert kept == {"000000", "000000-1", "000001"}
 
 
 def test_watched_sets_are_scored_and_read_where_that_is_asked_for(settings, tmp_path):
