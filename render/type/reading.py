@@ -30,6 +30,7 @@ from render.type.tables import (
     look,
     own_checksum,
     packing,
+    require_few_parts,
 )
 from shards import Unreadable
 from shards.errors import foreign
@@ -114,6 +115,8 @@ def _faces(name: str, path: Path, skipped: dict[str, str], *, known: bool) -> It
                 raise Unreadable(key, "another region's forms; the Chinese faces are used")
             with foreign(key, BROKEN, Unreadable):
                 face = _face(key, path, index, of_family, table, checksum)
+                if not known:
+                    require_few_parts(table)
                 yield _inked(face if known else _shown(face))
         except Unreadable as error:
             skipped[key] = error.reason

@@ -202,6 +202,56 @@ def characters(tables: Tables) -> tuple[Codes, Codes]:
     return rising.astype(np.uint32), glyphs[whole][::-1][places].astype(np.uint32)
 
 
+MOST_PARTS, DEEPEST = 1000, 8
+"""Most outlines that one glyph is made of, and how deep glyphs are made of glyphs (our choice)."""
+
+
+def require_few_parts(tables: Tables) -> None:
+    """Refuse glyphs made of glyphs over and over: FreeType draws n such levels in 2^n steps.
+
+    Raises:
+        ValueError, struct.error: when a glyph is made of too many.
+    """
+    if not tables[b"glyf"]:
+        return
+    made_of = _components(tables)
+    counted: dict[int, int] = {}
+
+    def parts(glyph: int, depth: int) -> int:
+        if glyph not in made_of:
+            return 1
+        if glyph not in counted:
+            counted[glyph] = MOST_PARTS + 1  # also what a circle counts
+            if depth < DEEPEST:
+                counted[glyph] = sum(parts(part, depth + 1) for part in made_of[glyph])
+        return min(counted[glyph], MOST_PARTS + 1)
+
+    if any(parts(glyph, 0) > MOST_PARTS for glyph in made_of):
+        raise ValueError("a glyph made of too many others")
+
+
+def _components(tables: Tables) -> dict[int, list[int]]:
+    """Return the glyphs that are made of others, and of which."""
+    outlines = tables[b"glyf"]
+    (is_long,) = unpack_from(">50xh", tables[b"head"])
+    loca, width = tables[b"loca"], 4 if is_long else 2
+    starts = np.frombuffer(loca[: len(loca) // width * width], f">u{width}").astype(np.int64)
+    starts = starts if is_long else 2 * starts
+    made_of: dict[int, list[int]] = {}
+    for glyph, (at, end) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
+        if at >= end or not outlines[at : at + 1] or outlines[at] < 0x80:
+            continue  # blank, or contours of its own
+        at, parts, more = at + 10, list[int](), True
+        while more and at + 4 <= len(outlines) and len(parts) <= MOST_PARTS:
+            flags, part = unpack_from(">HH", outlines, at)
+            parts.append(part)
+            at += 8 if flags & 0x1 else 6
+            at += 2 * bool(flags & 0x8) + 4 * bool(flags & 0x40) + 8 * bool(flags & 0x80)
+            more = bool(flags & 0x20)
+        made_of[glyph] = parts
+    return made_of
+
+
 Map = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 
@@ -19,6 +20,7 @@ from render.type.glyphs import FAINT
 from render.type.placing import SetText, place
 from render.type.reading import HANDS, LIGHTEST, WEIGHTS
 from render.type.scripts import ASCII, HAN
+from render.type.tables import faces, require_few_parts
 from shards import UserError
 from tests.render.pages import (
     PLEX,
@@ -322,6 +324,10 @@ def test_a_box_for_every_letter_is_no_letter(tmp_path):
 def test_no_embedded_face_draws_a_box_for_a_letter(fonts):
     """What is done to the fonts of a user takes no character from these."""
     assert all(reading._shown(face) is face for face in fonts.faces.values())
+    small = [face for face in fonts.faces.values() if face.path.stat().st_size < 2**20]
+    assert len(small) > 20
+    for face in small:
+        require_few_parts(faces(memoryview(face.path.read_bytes()))[face.index])
 
 
 @pytest.mark.parametrize(
@@ -337,6 +343,29 @@ def test_no_embedded_face_draws_a_box_for_a_letter(fonts):
 def test_a_font_of_absurd_sizes_is_refused_by_name(tmp_path, changes, reason):
     font_file(tmp_path / "odd.ttf", ASCII, **changes)
     assert reason in Fonts.folder(tmp_path).skipped["odd.ttf#0"]
+
+
+@pytest.mark.parametrize("depth", [60, 3])
+def test_glyphs_made_of_glyphs_over_and_over_are_refused_by_name(tmp_path, depth):
+    """FreeType would take 2^60 steps for an x of 60 levels, each twice the one below."""
+    names = [f"level{n}" for n in range(depth)]
+    font_file(tmp_path / "deep.ttf", ASCII)
+    font = TTFont(tmp_path / "deep.ttf")
+    font.setGlyphOrder([*font.getGlyphOrder(), *names])
+    font["glyf"]["level0"] = font["glyf"]["u00061"]
+    for below, name in zip(names, [*names[1:], "u00078"], strict=True):
+        pen = TTGlyphPen(dict.fromkeys(font.getGlyphOrder()))
+        for _ in range(2):
+            pen.addComponent(below, (1, 0, 0, 1, 0, 0))
+        font["glyf"][name] = glyph = pen.glyph()
+        glyph.xMin = glyph.yMin = glyph.xMax = glyph.yMax = 0
+    for name in names:
+        font["hmtx"][name] = (500, 0)
+    font.recalcBBoxes = False  # it would take as long
+    font["maxp"].recalc = lambda _: None
+    font.save(tmp_path / "deep.ttf")
+    fonts = Fonts.folder(tmp_path)
+    assert fonts.skipped == ({} if depth == 3 else {"deep.ttf#0": reading.BROKEN})
 
 
 def test_a_font_packed_as_woff_is_read_for_vertical_text_too(fonts, tmp_path):
