@@ -162,3 +162,17 @@ def test_wrong_words_are_one_line(tmp_path):
         said = mistake(verb, "x", option, "../x=b", "--out", tmp_path / "o")
         assert f"{option} ../x=b: '../x' is no name for data; use letters" in said
     assert "quickstart run" in mistake("report", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["filters.py", "shards/__init__.py"])
+def test_a_file_of_the_users_in_our_place_is_named(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    command = [sys.executable, "-m", "pipelines.render", "--help"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert f"would be imported from {tmp_path / name}, not from" in done.stderr
+    assert done.stderr.count("\n") == 1
