@@ -90,14 +90,14 @@ def evaluate_to(
         if checked_name(name) in (NOTE, SCORES):
             raise UserError(f"{name} is a file of the scores; give the data set another name")
     store = open_store(out)
-    step = newest(checkpoint)
+    step = newest(checkpoint, to_train=False)
     readers = {name: ShardReader(places) for name, places in data.items()}
     recipe = {
         "settings": settings.model_dump(mode="json"),
         "data": {name: reader.fingerprint for name, reader in readers.items()},
         "ocr": ocr,
     }
-    claim(store, {"kind": "Scores", "recipe": recipe, "weights": step.header.weights})
+    claim(store, {"kind": "Scores", "recipe": recipe, "weights": step.digest})
     if store.exists(SCORES):
         return read_json(store, SCORES, "delete it, and it is made again")
     reader = Recognizer(threads=os.cpu_count() or 1) if ocr else None

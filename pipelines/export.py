@@ -83,7 +83,7 @@ def export_to(out: Where, run: Where, to: str, license: str = "") -> Store:
         )
     store = open_store(out)
     old = _exported(store)
-    step = newest(run)
+    step = newest(run, to_train=False)
     model = load_model(step.store)
     facts = _facts(step, model, to, license)
     above, name = store.above()

@@ -77,11 +77,6 @@ class Header(Settings):
         """The name of its folder."""
         return f"step-{self.step:06d}"
 
-    @property
-    def weights(self) -> str:
-        """The SHA-256 of the weights that `load_model` takes."""
-        return self.sha256.get(AVERAGE, self.sha256[MODEL])
-
 
 class Snapshot:
     """A checkpoint in memory, which training no longer touches."""
@@ -139,16 +134,32 @@ class Checkpoint:
             raise self._broken(f"{HEADER}: {key} {fault['msg']}") from error
         except OSError as error:
             raise self._broken(str(error)) from error
+        if MODEL not in self.header.sha256:
+            raise self._broken(f"{HEADER} names no {MODEL}")
 
-    def verify(self) -> Self:
-        """Compare every file with its digest.
+    def verify(self, *, to_train: bool = True) -> Self:
+        """Compare every file with its digest; those of the weights alone unless `to_train`.
 
         Raises:
             UserError: when one is missing or altered.
         """
-        for file in self.header.sha256:
+        for file in self.header.sha256 if to_train else self.weights:
             self._read(file)
         return self
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """The files of weights that are there, with their SHA-256, and the model's in any case.
+
+        A checkpoint that somebody published may hold the model and the header alone.
+        """
+        average = {AVERAGE} if self.store.exists(AVERAGE) else set[str]()
+        return {file: it for file, it in self.header.sha256.items() if file in {MODEL} | average}
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the weights that `load_model` takes."""
+        return self.weights.get(AVERAGE, self.weights[MODEL])
 
     def tensors(self, file: str) -> dict[str, Tensor]:
         """Read the tensors of a file, on the CPU; none where the checkpoint has no such file.
@@ -198,11 +209,12 @@ def remove(out: Store, name: str) -> None:
     out.remove(name)
 
 
-def newest(where: Where, *, at_most: int | None = None) -> Checkpoint:
+def newest(where: Where, *, at_most: int | None = None, to_train: bool = True) -> Checkpoint:
     """Return the checkpoint that `where` is, or the newest good one of a run's folder or bucket.
 
     `where` may also be the name of a model that comes with this package, as "nano"; "./nano" is a
-    folder. A checkpoint of more than `at_most` steps does not count.
+    folder. A checkpoint of more than `at_most` steps does not count. One without optimizer is good
+    unless `to_train`.
 
     Raises:
         UserError: when there is none.
@@ -216,7 +228,7 @@ def newest(where: Where, *, at_most: int | None = None) -> Checkpoint:
         if at_most is not None and steps_of(name) > at_most:
             continue
         try:
-            return Checkpoint(store.inside(name)).verify()
+            return Checkpoint(store.inside(name)).verify(to_train=to_train)
         except StoreError:
             raise
         except UserError as error:
@@ -236,12 +248,22 @@ def load_model(where: Where, *, average: bool = True) -> VAE:
     there is one, unless `average` is off.
 
     Raises:
-        UserError: when there is no good checkpoint.
+        UserError: when there is no good checkpoint, or its files belong to different ones.
     """
-    checkpoint = newest(where)
+    checkpoint = newest(where, to_train=False)
+    if average and AVERAGE in checkpoint.header.sha256.keys() - checkpoint.weights.keys():
+        log.warning("%s lacks %s: its weights of the last step stand in", checkpoint.store, AVERAGE)
+        average = False
     model = VAE(checkpoint.header.model)
     weights = checkpoint.tensors(MODEL) | (checkpoint.tensors(AVERAGE) if average else {})
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise UserError(
+            f"{checkpoint.store}: its weights are not those of the model in {HEADER} ({first}); "
+            "use both files of one checkpoint"
+        ) from error
     model.latent_mean.copy_(model.latent_mean.new_tensor(checkpoint.header.latent_mean))
     model.latent_std.copy_(model.latent_std.new_tensor(checkpoint.header.latent_std))
     return model.eval()

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tests.vae.conftest import write_shard
 from vae import TrainSettings, fit, load_model
 from vae.training.checkpoint import HEADER, Checkpoint, checkpoints, newest
 from vae.training.ranks import ALONE, Ranks
+from vae.training.start import start_from
 from vae.training.train import begin
 
 
@@ -218,3 +220,44 @@ def test_a_checkpoint_of_before_says_so(settings, streams, tmp_path):
     (last / HEADER).write_text(json.dumps(header | {"version": 2}))
     with pytest.raises(UserError, match=r"not a whole checkpoint \(state.json: version Input sho"):
         Checkpoint(open_store(last))
+
+
+@pytest.mark.parametrize("as_given", [str, Path, open_store])
+def test_weights_and_header_alone_are_enough_to_use_a_model(settings, tmp_path, caplog, as_given):
+    settings = settings.model_copy(update={"average": 0.9})
+    state, out = begin(settings), tmp_path / "run"
+    state.step = 7
+    state.average.begin(state.model)
+    state.snapshot("", {}, ALONE).publish(open_store(out))
+    step = out / "step-000007"
+    whole = load_model(as_given(out)).state_dict()
+    table = json.loads((step / HEADER).read_text())
+    table["sha256"] |= {"optimizer.safetensors": "0" * 64}  # a file that was not published
+    (step / HEADER).write_text(json.dumps(table))
+    for place in (out, step):
+        loaded = load_model(as_given(place)).state_dict()
+        assert all(torch.equal(loaded[name], value) for name, value in whole.items())
+    with pytest.raises(UserError, match="holds no good checkpoint"):
+        newest(out)
+    average = newest(out, to_train=False).digest
+    (step / "average.safetensors").unlink()
+    assert newest(out, to_train=False).digest != average
+    load_model(as_given(out))
+    assert "lacks average.safetensors: its weights of the last step stand in" in caplog.text
+    begin_again = settings.model_copy(update={"init": str(out)})
+    start_from(begin(begin_again).model, str(out), ALONE)
+
+
+def test_files_of_different_checkpoints_are_one_line(settings, tmp_path):
+    state = begin(settings)
+    state.snapshot("", {}, ALONE).publish(open_store(tmp_path))
+    header = tmp_path / "step-000000" / HEADER
+    table = json.loads(header.read_text())
+    for change, said in (
+        ({"sha256": {}}, "names no model.safetensors"),
+        ({"model": table["model"] | {"channels": 8}}, "weights are not those of the model in"),
+    ):
+        header.write_text(json.dumps(table | change))
+        with pytest.raises(UserError, match=said) as caught:
+            load_model(header.parent)
+        assert "\n" not in str(caught.value)
