@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vae.layers import ChannelToSpace, Conv, Down, Head, Level, SpaceToChannel, Up, res_blocks
 from vae.settings import VAESettings
-from vae.sizes import check_image, check_latent, crop, pad
+from vae.sizes import check_image, check_latent, check_range, crop, pad
 from vae.skips import SKIPS, NoSkip
 
 
@@ -123,7 +123,8 @@ class VAE(nn.Module):
         for training with a KL term, which the report does without.
 
         Raises:
-            ValueError: when x is no batch of images of this many colours.
+            ValueError: when x is no batch of images of this many colours, of another type than the
+                weights or, outside of training, with values far from [-1, 1].
         """
         mean, log_variance = self.posterior(x)
         if sample is None:
@@ -137,9 +138,12 @@ class VAE(nn.Module):
         The log variance is clamped to [-30, 20], as in latent diffusion.
 
         Raises:
-            ValueError: when x is no batch of images of this many colours.
+            ValueError: when x is no batch of images of this many colours, of another type than the
+                weights or, outside of training, with values far from [-1, 1].
         """
-        check_image(x, self.settings.colours)
+        check_image(x, self.settings.colours, self.latent_mean.dtype)
+        if not (self.training or x.is_meta or torch.compiler.is_compiling()):
+            check_range(x)  # in training it would wait for the GPU
         x = pad(x, self.settings.factor)
         mean, log_variance = self.encoder(x, self.skip.fold(x))
         return mean, log_variance.clamp(-30, 20)
@@ -152,7 +156,7 @@ class VAE(nn.Module):
         Raises:
             ValueError: when z does not have C channels, or `size` is no size z can come from.
         """
-        check_latent(z, self.settings.channels)
+        check_latent(z, self.settings.channels, self.latent_mean.dtype)
         return crop(self.decoder(z, self.skip.mirror(z)), size, self.settings.factor)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -82,6 +82,26 @@ def test_what_cannot_be_coded_is_named_with_a_remedy(codec, tiny):
             model.decode(torch.zeros(1, 6, 2, 2), size)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_another_type_layout_or_range_than_the_models_is_named(tiny, dtype):
+    model = VAE(tiny).eval()
+    for x, message in (
+        (
+            torch.zeros(1, 3, 16, 16, dtype=dtype),
+            r"expected float32 .*; give x.to\(torch.float32\)",
+        ),
+        (torch.zeros(1, 16, 16, 3), r"give x.permute\(0, 3, 1, 2\)"),
+        (torch.full((1, 3, 16, 16), 255.0), r"\[-1, 1\], got up to 255; give to_image\(pixels\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.encode(x)
+    with pytest.raises(ValueError, match=r"expected float32 as the weights are"):
+        model.decode(torch.zeros(1, 6, 2, 2, dtype=dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.zeros(1, 3, 16, 16, dtype=torch.bfloat16))
+    assert model.to(torch.bfloat16)(torch.zeros(1, 3, 8, 8, dtype=torch.bfloat16)).isfinite().all()
+
+
 def test_rgba_asks_for_alpha(tiny):
     model = VAE(tiny.model_copy(update={"colours": 4}))
     assert model(torch.zeros(1, 4, 5, 6)).shape == (1, 4, 5, 6)
