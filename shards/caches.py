@@ -38,9 +38,8 @@ def have_cache() -> None:
         return
     folder = private_folder()
     log.warning(
-        "%s cannot be written to: what is compiled and drawn is kept in %s; set %s to keep it "
-        "elsewhere",
-        cache or "no home folder, so a cache",
+        "%s: what is compiled and drawn is kept in %s; set %s to keep it elsewhere",
+        f"{cache} cannot be written to" if cache else "this user has no home folder",
         folder,
         CACHE,
     )
