@@ -36,12 +36,14 @@ from render.type.atlas import Atlas
 from render.type.scripts import ASCII
 from render.type.setting import Compositor, Style
 from shards import Sample, ShardError, Unreadable, UnreadableImage, UserError, decode, encode_png
+from shards.colour import conversion
 from shards.foreign import files_of, samples_of
 from shards.image import open_bounded, oriented_size
 from shards.index import Index
 from shards.members import Member, members
 from shards.skipped import Skip
 from tests.conftest import picture
+from tests.profiles import CURVE, P3, SRGB, coloured, grey, inks, power
 from tests.render.pages import font_file, package
 from tests.tar_files import Bytes, header, member, packed
 from tests.tar_files import with_checksums as with_header_checksums
@@ -298,6 +300,18 @@ PROSE = """# A heading\n\nSome *plain* [prose](a.html), `code` and [brackets] (m
 > It is quoted. “So!” he said…\n\n\u3000\u3000今天天气很好，\n是吗？“好。”（是）\n- é ŵ שלום
 """
 
+
+def profiles() -> list[bytes]:
+    return [coloured(P3, CURVE), coloured(SRGB, power(1.8)), grey(1.8), inks()]
+
+
+def read_profile(data: bytes) -> None:
+    for mode in ("L", "RGB", "CMYK"):
+        convert = conversion(mode, data)
+        if convert:
+            assert convert(Image.new(mode, (9, 5))).size == (9, 5)
+
+
 FRAMES = {"save_all": True}
 """Two pictures in one file."""
 
@@ -329,6 +343,7 @@ KINDS = {
         *(read_image, UnreadableImage),
     ),
     "bmp": Kind(lambda: images("BMP", modes="1 L P RGB RGBA"), read_image, UnreadableImage),
+    "profile": Kind(profiles, read_profile, UnreadableImage),
     "avif": Kind(
         lambda: images("AVIF", {"exif": exif()}, modes="L RGB RGBA") + images("AVIF", FRAMES),
         *(read_image, UnreadableImage),
