@@ -74,7 +74,7 @@ def test_full_disk_in_a_worker_is_one_line(job, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device", "part")
 
-    monkeypatch.setattr("shards.writer.os.fsync", full)
+    monkeypatch.setattr("shards.writer.flush", full)
     with pytest.raises(OSError, match="No space left"):
         list(Run(job, tmp_path, INLINE))
     assert not list(tmp_path.glob("*.tar"))
