@@ -22,6 +22,7 @@ from render.plan import Hinting
 from render.text.breaks import SPACE
 from render.type.glyphs import PHASES, FontInstance, Matrix
 from shards import digest
+from shards.skipped import readable
 
 UNSEEN: Final = -2
 BLANK: Final = -1
@@ -213,7 +214,7 @@ def _digest(font: FontInstance) -> str:
         {
             "version": VERSION,
             "libraries": _libraries(),
-            "face": [face.path.name, face.index, face.checksum, len(face.codes)],
+            "face": [readable(face.path.name), face.index, face.checksum, len(face.codes)],
             "design": list(font.coordinates),
         }
     )[:32]

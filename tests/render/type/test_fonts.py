@@ -303,6 +303,9 @@ def test_what_is_no_font_costs_no_other_font(tmp_path):
     fonts = Fonts.folder(tmp_path)
     assert list(fonts.faces) == ["\\xd5\\xd5.ttf#0"]
     assert len(fonts.fingerprint()) == 64
+    (face,) = fonts.faces.values()
+    strike = Atlas(tmp_path / "atlas").strike(fonts.plain(face), 12, "none")
+    assert strike.find(slots(face, "ab")).min() >= 0
     assert fonts.skipped["web.ttf"] == "WOFF2, a font packed for the web; convert it to TTF or OTF"
     assert fonts.skipped["nothing.otf"] == "empty"
     assert fonts.skipped["folder.ttf"] == fonts.skipped["pipe.ttf"] == "not a file"
