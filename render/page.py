@@ -288,8 +288,10 @@ class Page:
         return box
 
     def _placed(self, composed: Composed, left: int, top: int) -> Placed:
-        text = composed.characters.moved(left, top)
-        return place(text, self.material.atlas, self.choices.hinting, self.canvas.warp)
+        text, warp = composed.characters, self.canvas.warp
+        if warp is None:
+            return composed.placed.moved(text, left, top)
+        return place(text.moved(left, top), self.material.atlas, self.choices.hinting, warp)
 
     def lay(self, box: Box, colour: Colour | None, opacity: float = 1.0) -> None:
         """Paint a rectangle under the text to come; what lies outside the page is cut off."""

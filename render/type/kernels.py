@@ -348,6 +348,34 @@ def move(boxes: NDArray[np.int32], x: int, y: int, there: NDArray[np.int32]) -> 
         there[n, 2], there[n, 3] = boxes[n, 2] + x, boxes[n, 3] + y
 
 
+@compiled("i4[::1], i4[::1], i4[:, ::1], i4[::1], b1, i8, i8, i4[::1], i4[::1], i4[:, ::1]")
+def move_glyphs(
+    xs: NDArray[np.int32],
+    ys: NDArray[np.int32],
+    boxes: NDArray[np.int32],
+    bases: NDArray[np.int32],
+    vertical: bool,
+    left: int,
+    top: int,
+    there_xs: NDArray[np.int32],
+    there_ys: NDArray[np.int32],
+    there: NDArray[np.int32],
+) -> int:
+    """Put glyphs (n,) that stand on bases at 0 on their `bases`, moved by (`left`, `top`) px.
+
+    `boxes` (n, 4) stand on their bases already. `there_xs`, `there_ys` and `there` get the pens
+    and the boxes; the answer is how many have ink.
+    """
+    inked = 0
+    for n in range(len(bases)):
+        x, y = (bases[n], 0) if vertical else (0, bases[n])
+        there_xs[n], there_ys[n] = xs[n] + x + left, ys[n] + y + top
+        there[n, 0], there[n, 1] = boxes[n, 0] + left, boxes[n, 1] + top
+        there[n, 2], there[n, 3] = boxes[n, 2] + left, boxes[n, 3] + top
+        inked += boxes[n, 2] > boxes[n, 0]
+    return inked
+
+
 @compiled("u1[::1], i8[:, ::1], i8")
 def trim_masks(
     raw: NDArray[np.uint8], bitmaps: NDArray[np.int64], faint: int

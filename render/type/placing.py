@@ -16,7 +16,7 @@ from render.text.breaks import SPACE, encoded
 from render.type.atlas import BLANK, Atlas
 from render.type.fonts import Fonts
 from render.type.glyphs import PHASES, FontInstance, Matrix
-from render.type.kernels import Glyphs, ink_boxes, stand_glyphs
+from render.type.kernels import Glyphs, ink_boxes, move_glyphs, stand_glyphs
 from render.warp import Warp
 
 FINENESS = 256
@@ -86,6 +86,24 @@ class Placed(NamedTuple):
     glyphs: Sequence[Glyphs]
     boxes: NDArray[np.int32]
     inked: int
+
+    def moved(self, text: SetText, left: int, top: int) -> "Placed":
+        """Return the first characters of text that `place` found on bases at 0, on those of `text`.
+
+        `text` (n,) is where they go, moved by (`left`, `top`) px from where their boxes stand: what
+        `place` would find for it, without asking the atlas again. Whole px leave every glyph in
+        its phase.
+        """
+        n = len(text.bases)
+        xs, ys, boxes = np.empty(n, np.int32), np.empty(n, np.int32), np.empty((n, 4), np.int32)
+        inked = 0
+        if self.glyphs:
+            first = self.glyphs[0]  # all fonts share the pens
+            inked = move_glyphs(
+                first.xs, first.ys, self.boxes, text.bases, text.vertical, left, top, xs, ys, boxes
+            )
+        groups = [Glyphs(g.masks, g.rows, g.row_numbers[:n], xs, ys) for g in self.glyphs]
+        return Placed(text.moved(left, top), groups, boxes, inked)
 
 
 def place(text: SetText, atlas: Atlas, hinting: Hinting, warp: Warp | None = None) -> Placed:

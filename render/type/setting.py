@@ -19,7 +19,7 @@ from render.type.atlas import Atlas
 from render.type.fonts import Fonts
 from render.type.glyphs import FontInstance
 from render.type.kernels import set_lines, shape, stack_lines
-from render.type.placing import SetText, place
+from render.type.placing import Placed, SetText, place
 
 EM_PER_CHARACTER: Mapping[Language, float] = {"en": 0.5, "zh": 1.0, "zh-hant": 1.0, "mixed": 0.9}
 """Mean advance, for estimates of how much text fills a box."""
@@ -57,14 +57,15 @@ class Style:
 class Composed(NamedTuple):
     """A block set in lines, relative to its corner.
 
-    Characters (n,): `text`, and where each stands, `characters`. Lines (l,): `lengths`, `bases`,
-    the boxes of their ink (l, 4). `box` bounds all ink; `whole` says whether all of the text is
-    there.
+    Characters (n,): `text`, and where each stands, `characters`; `placed` are their glyphs, and
+    those of what did not fit, as `Placed.moved` takes them. Lines (l,): `lengths`, `bases`, the
+    boxes of their ink (l, 4). `box` bounds all ink; `whole` says whether all of the text is there.
     """
 
     style: Style
     text: str
     characters: SetText
+    placed: Placed
     lengths: tuple[int, ...]
     bases: tuple[int, ...]
     lines: NDArray[np.int32]
@@ -96,16 +97,16 @@ class _Shaped(NamedTuple):
 class _Lines(NamedTuple):
     """Characters in lines (k,): their `places` in the whole text, `set` with every base at 0.
 
-    `text` is what they say, `lengths` (l,) are the characters of each line, `boxes` (k, 4) those
-    of the ink. `lost` counts the characters that show no ink though they are no spaces; `whole`
-    says whether all are there.
+    `text` is what they say, `lengths` (l,) are the characters of each line, `placed` the glyphs.
+    `lost` counts the characters that show no ink though they are no spaces; `whole` says whether
+    all are there.
     """
 
     places: NDArray[np.int32]
     text: str
     set: SetText
     lengths: NDArray[np.int32]
-    boxes: NDArray[np.int32]
+    placed: Placed
     lost: int
     whole: bool
 
@@ -134,7 +135,7 @@ class Compositor:
         bases_of_all = np.empty(len(lines.places), np.int32)
         bases, boxes = np.empty(set_count, np.int32), np.empty((set_count, 4), np.int32)
         count, n = stack_lines(
-            lines.boxes, lines.lengths, style.pitch_px, across, style.vertical,
+            lines.placed.boxes, lines.lengths, style.pitch_px, across, style.vertical,
             bases_of_all, bases, boxes,
         )  # fmt: skip
         if not count:
@@ -152,6 +153,7 @@ class Compositor:
                 characters.pens[:n],
                 bases_of_all[:n],
             ),
+            placed=lines.placed,
             lengths=tuple(lines.lengths[:count].tolist()),
             bases=tuple(bases[:count].tolist()),
             lines=boxes,
@@ -177,7 +179,7 @@ class Compositor:
         text = shaped.codes.take(places).tobytes().decode("utf-32-le")
         placed = place(characters, self.atlas, self.hinting)
         lost = k - placed.inked - text.count(" ")
-        return _Lines(places, text, characters, lengths[:count], placed.boxes, lost, whole)
+        return _Lines(places, text, characters, lengths[:count], placed, lost, whole)
 
     def _mended(self, shaped: _Shaped, lost: NDArray[np.bool_], style: Style) -> _Shaped:
         """Give lost characters to other fonts that show them; drop those that none does."""
@@ -233,7 +235,8 @@ def _shape(text: Text, style: Style) -> _Shaped:
 def _lost(shaped: _Shaped, lines: _Lines) -> NDArray[np.bool_]:
     """Return (n,) True where no ink is though there should be."""
     lost = np.zeros(len(shaped.codes), np.bool_)
-    lost[lines.places[lines.boxes[:, 2] <= lines.boxes[:, 0]]] = True
+    boxes = lines.placed.boxes
+    lost[lines.places[boxes[:, 2] <= boxes[:, 0]]] = True
     return lost & ~shaped.spaces
 
 

@@ -21,7 +21,8 @@ from render.picture.kernels import (
     window_extremes,
 )
 from render.picture.light import CELL_PX, TO_LINEAR, TO_SRGB
-from render.text.breaks import break_opportunities
+from render.text.breaks import Text, break_opportunities
+from render.type import placing
 from render.type.atlas import Atlas
 from render.type.kernels import (
     CENTRE,
@@ -41,6 +42,7 @@ from render.type.kernels import (
     trim_masks,
     union_boxes,
 )
+from render.type.setting import Compositor, Style
 
 TEXTS = st.text(st.sampled_from("ab一二 ，。（）“”-."), max_size=40)
 FORBIDDEN_AT_THE_START = "，。、；：！？”’》）…"
@@ -488,3 +490,25 @@ def test_a_loop_that_another_process_compiles_is_left_to_it(tmp_path):
     (tmp_path / "plain").touch()
     with module._held(tmp_path / "plain", "loop", wait=True) as held:
         assert held  # no folder can be made there: no cache, no lock
+
+
+@pytest.mark.parametrize("vertical", [False, True])
+def test_moved_glyphs_are_those_that_would_be_found_there(renderer, vertical):
+    material = renderer.material
+    font = material.fonts.draw(np.random.default_rng(1), "zh", 12, vertical=vertical)
+    latin = material.fonts.draw(np.random.default_rng(2), "en", 12)
+    style = Style("zh", (font, latin), 12, 1.4, vertical=vertical)
+    compositor = Compositor(material.fonts, material.atlas, "none", subpixel=True)
+    text = Text.of("天地玄黄，宇宙 Grace 洪荒。日月盈昃 and 辰宿列张" * 3)
+    composed = compositor.compose(style, text, 90, 90, 4)
+    assert composed is not None
+    assert not composed.whole
+    moved = composed.placed.moved(composed.characters, 7, -3)
+    asked = placing.place(composed.characters.moved(7, -3), material.atlas, "none")
+    assert moved.inked == asked.inked > 0
+    assert np.array_equal(moved.boxes, asked.boxes)
+    for one, other in zip(moved.glyphs, asked.glyphs, strict=True):
+        shown = one.row_numbers >= 0
+        assert np.array_equal(one.row_numbers, other.row_numbers)
+        assert np.array_equal(one.xs[shown], other.xs[shown])
+        assert np.array_equal(one.ys[shown], other.ys[shown])
