@@ -107,7 +107,7 @@ def test_bad_folders_and_corpora_are_one_line(tmp_path):
     out = tmp_path / "out"
     cases = {
         ("--images", tmp_path / "nowhere"): "is not a folder",
-        ("--images", tmp_path / "empty"): "holds no .jpeg, .jpg, .png, .webp file",
+        ("--images", tmp_path / "empty"): "empty holds no .apng, .avif, .bmp, ",
         ("--corpus", tmp_path / "nowhere"): "nowhere",
         ("--corpus", tmp_path / "blank.txt"): "blank.txt",
         ("--set", "pages.shard=1"): "unknown key pages.shard; allowed: ",
