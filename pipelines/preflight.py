@@ -280,9 +280,19 @@ def _working_dir(folder: Path) -> str:
         target = Path(place) / "package.zip"
         quiet = logging.getLogger(__name__)
         quiet.setLevel(logging.ERROR)  # it names every ignore file it meets
-        packaging.create_package(
-            str(folder.resolve()), target, include_gitignore=True, logger=quiet
-        )
+        try:
+            packaging.create_package(
+                str(folder.resolve()), target, include_gitignore=True, logger=quiet
+            )
+        except ValueError as error:  # of zipfile: a name that is not UTF-8, a date before 1980
+            wrong = f"({error})"
+            if isinstance(error, UnicodeEncodeError):
+                name = os.fsencode(error.object).decode(errors="backslashreplace")
+                wrong = f"{name}: its name is not UTF-8"
+            raise UserError(
+                f"{folder} cannot be zipped as Ray does it, {wrong}; rename that file, or name it "
+                "in .rayignore"
+            ) from error
         size = target.stat().st_size
     limit = int(packaging.GCS_STORAGE_MAX_SIZE)
     if size >= limit:

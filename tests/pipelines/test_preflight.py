@@ -1,6 +1,7 @@
 """Each trap of a Ray job is met here, and told in one line."""
 
 import json
+import os
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -118,6 +119,9 @@ def test_the_repository_is_far_below_the_limit_and_more_is_refused(monkeypatch, 
     monkeypatch.undo()
     assert "holds no `pipelines`" in found("working directory", folder=tmp_path).note
     assert "is not a folder" in found("working directory", folder=tmp_path / "no").note
+    Path(os.fsdecode(bytes(tmp_path / "pipelines") + b"\xd5.jpg")).touch()
+    note = found("working directory", folder=tmp_path).note
+    assert r"pipelines\xd5.jpg: its name is not UTF-8; rename that file" in note
 
 
 def test_an_output_must_mean_the_same_everywhere():
