@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unicodedata import category
 
@@ -96,9 +97,15 @@ def in_one_line(error: OSError) -> str:
         full = f"{full.replace('this', 'the')} for temporary files"
         remedy = "free some space there, or set TMPDIR to a folder of another disk,"
     return (
-        f"{full} ({error.filename or 'while writing'}); {remedy} and run the same command again: "
+        f"{full} ({_plainly(error.filename)}); {remedy} and run the same command again: "
         "what is finished is kept"
     )
+
+
+def _plainly(path: str | None) -> str:
+    """Name a file, or the folder of one that has a hidden name until it is whole."""
+    name = Path(path or "while writing")
+    return str(name.parent if name.name.startswith(".") else name)
 
 
 def _is_ours_and_temporary(path: str | None) -> bool:

@@ -51,8 +51,9 @@ def server():
         thread.join()
 
 
-def found(name, address="http://127.0.0.1:1", folder=ROOT, out=""):
-    return next(check for check in checks(address, Path(folder), out) if check.check == name)
+def found(name, address="http://127.0.0.1:1", folder=ROOT, out=None):
+    place = None if out is None else open_store(out)
+    return next(check for check in checks(address, Path(folder), place) if check.check == name)
 
 
 def test_a_server_of_the_same_ray_is_fine(server):

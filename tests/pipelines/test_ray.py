@@ -18,6 +18,7 @@ from pipelines.engine.jobs import RenderJob
 from pipelines.engine.workers import ATTEMPTS, Run
 from pipelines.preflight import checks
 from shards.inspect.check import faults
+from shards.store import Folder
 from tests.command import nonpareil
 from tests.pipelines.conftest import INLINE, SMALL_PAGES
 from tests.pipelines.engine.test_workers import sums
@@ -270,7 +271,7 @@ def test_gauges_reach_the_metrics_endpoint(head, tmp_path):
 
 
 def test_preflight_finds_a_head_well_and_a_driver_of_another_ray_is_refused(head, tmp_path):
-    found = {check.check: check for check in checks(head.address, ROOT, str(tmp_path))}
+    found = {check.check: check for check in checks(head.address, ROOT, Folder(tmp_path))}
     assert found["job server"].verdict == "ok", found["job server"]
     code = (
         "import sys, ray; ray.__version__ = '0.0.1'\n"
@@ -326,7 +327,7 @@ def test_preflight_looks_from_every_node_by_a_job(head, tmp_path, monkeypatch):
 
 def test_a_head_that_asks_for_a_token_is_told_before_and_by_the_driver(tmp_path):
     with Head(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a" * 64) as locked:
-        found = {check.check: check for check in checks(locked.address, ROOT, "")}
+        found = {check.check: check for check in checks(locked.address, ROOT, None)}
         assert "asks for a token" in found["job server"].note
         locked.environment.pop("RAY_AUTH_TOKEN")
         locked.environment["RAY_AUTH_MODE"] = "disabled"

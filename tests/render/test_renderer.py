@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 import render.renderer
 from render import Plan, Renderer, RenderSettings, versions
+from render.page import Page
 from render.plan import Effect
 from render.settings import DIFFICULTY
 from render.truth import legibility
-from render.type.placing import place
 from shards import UserError, decode, encode_png
 from tests.render.pages import SETTINGS, ground, package, stored, truth, variant
 
@@ -321,9 +321,9 @@ def test_every_difficulty_is_a_range(name):
         ({"effects": {"blur": 2}}, r"probabilities: each in \[0, 1\]"),
         ({"format": "gif"}, "'png', 'jpg' or 'webp'"),
         ({"part": "test"}, "'all', 'train' or 'heldout'"),
-        ({"photographs": 3}, "not a valid path"),
-        ({"corpus": 3}, "not a valid path"),
-        ({"fonts": 3}, "not a valid path"),
+        ({"photographs": 3}, "give a path, as text"),
+        ({"corpus": 3}, "give a path, as text"),
+        ({"fonts": 3}, "give a path, as text"),
         ({"sizes": (5, 9)}, "Extra inputs"),
     ],
 )
@@ -567,15 +567,17 @@ def test_a_rectangle_outside_the_page_is_refused(renderer, box):
 
 @pytest.mark.parametrize("warp_share", [0, 1])
 def test_picture_and_truth_come_from_one_placing(renderer, monkeypatch, warp_share):
-    """Whatever `place` answers for a block is drawn and labelled: there is no second way."""
+    """Where the page places a block it is drawn and labelled: there is no second way."""
     given = {"warp_share": warp_share, "layouts": {"paragraph": 1, "slide": 1}}
     one, placed = variant(renderer, **given), []
 
+    placing = Page._placed
+
     def recorded(*args):
-        placed.append(place(*args))
+        placed.append(placing(*args))
         return placed[-1]
 
-    monkeypatch.setattr("render.page.place", recorded)
+    monkeypatch.setattr(Page, "_placed", recorded)
     drawn = []
     inked = render.renderer.draw
     monkeypatch.setattr("render.renderer.draw", lambda *args: drawn.extend(args[1]) or inked(*args))

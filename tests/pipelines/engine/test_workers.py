@@ -114,7 +114,7 @@ def test_filter_keeps_the_bytes_and_names_every_drop(tmp_path):
         "c_broken.jpg": "unreadable",
         "d_blurred.png": "blurry",
     }
-    assert "not a readable" in dropped["c_broken.jpg"].detail
+    assert "its head is broken" in dropped["c_broken.jpg"].detail
 
 
 def test_unreadable_photograph_under_pages_is_counted_and_named(tmp_path):
