@@ -80,7 +80,7 @@ def measure(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = [*_pages(folder, beside, quick=quick), *_jobs(folder, 64 if quick else 1024)]
-    print_rows(measure.__doc__ or "", rows, machine())
+    print_rows((measure.__doc__ or "").partition("\n")[0], rows, machine())
     if out:
         write_rows(out, rows, machine())
 
@@ -103,8 +103,10 @@ def _pages(folder: Path, beside: Path | None, *, quick: bool) -> Iterator[Row]:
         # The first round draws the glyphs.
         least = {key: min(seconds[1:]) for key, seconds in taken.items()}
         own = least["ours", "default"]
-        yield Row(f"{side} px: default page", 1e3 * own, "ms/page")
-        yield Row(f"{side} px: headline page", 1e3 * least["ours", "headline"], "ms/page")
+        yield Row(f"{side} px: default page", 1e3 * own, "ms/page", better="lower")
+        yield Row(
+            f"{side} px: headline page", 1e3 * least["ours", "headline"], "ms/page", better="lower"
+        )
         ratio = own / least["ours", "headline"]
         yield Row(f"{side} px: default / headline", ratio, "ratio", TIMES_HEADLINE, "lower")
         if beside:
@@ -147,7 +149,7 @@ def _jobs(folder: Path, per_shard: int) -> Iterator[Row]:
         )  # fmt: skip
         seconds[state] = time.perf_counter() - start
         title = f"{2 * per_shard:,} default pages by two workers: {state}"
-        yield Row(title, seconds[state], "s")
+        yield Row(title, seconds[state], "s", better="lower")
     ratio = seconds["cold"] / seconds["warm"]
     yield Row("cold / warm", ratio, "ratio", TIMES_WARM, "lower")
 
