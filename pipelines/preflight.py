@@ -279,7 +279,7 @@ def _working_dir(folder: Path) -> str:
     with tempfile.TemporaryDirectory() as place:
         target = Path(place) / "package.zip"
         quiet = logging.getLogger(__name__)
-        quiet.setLevel(logging.ERROR)  # it names every ignore file it meets
+        quiet.setLevel(logging.CRITICAL)  # of ignore files, and of what is raised anyway
         try:
             packaging.create_package(
                 str(folder.resolve()), target, include_gitignore=True, logger=quiet
