@@ -366,12 +366,11 @@ def move_glyphs(
     `boxes` (n, 4) stand on their bases already. `there_xs`, `there_ys` and `there` get the pens
     and the boxes; the answer is how many have ink.
     """
+    move(boxes[: len(bases)], left, top, there)
     inked = 0
     for n in range(len(bases)):
         x, y = (bases[n], 0) if vertical else (0, bases[n])
         there_xs[n], there_ys[n] = xs[n] + x + left, ys[n] + y + top
-        there[n, 0], there[n, 1] = boxes[n, 0] + left, boxes[n, 1] + top
-        there[n, 2], there[n, 3] = boxes[n, 2] + left, boxes[n, 3] + top
         inked += boxes[n, 2] > boxes[n, 0]
     return inked
 
