@@ -34,9 +34,9 @@ bench: $(DEV)  ## Every benchmark; tables on the terminal and in docs/, every ro
 	$(BIN)/python -m benchmarks runs/bench docs/*.md
 
 $(DEV): EXTRAS := dev
-$(DEV): WEIGHS := 8 GB, 6 minutes: torch with its CUDA libraries, Ray, and what tests and types need
+$(DEV): WEIGHS := 8 GB, 2 to 9 minutes: torch with its CUDA libraries, Ray, and what tests and types need
 .venv/.ready-quickstart: EXTRAS := ocr,train
-.venv/.ready-quickstart: WEIGHS := 7 GB, 5 minutes: 5.6 GB are torch with its CUDA libraries
+.venv/.ready-quickstart: WEIGHS := 7 GB, 2 to 8 minutes: 5.6 GB are torch with its CUDA libraries
 
 .venv/.ready-%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("nonpareil needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
