@@ -5,9 +5,12 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-# OpenMP reads this as torch is loaded, here and in the processes that we start. By default its
+# OpenMP reads these as torch is loaded, here and in the processes that we start. By default its
 # threads spin for one another at the end of each small loop, on cores that other programs want.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Asleep at once they wake too late for the next loop, so those of libgomp spin for a moment first.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 SIBLINGS = ("filters", "render", "shards", "vae")
 """What else belongs to this package, under names that a user's own files may have."""

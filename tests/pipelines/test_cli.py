@@ -36,12 +36,17 @@ def test_help_lists_every_verb_and_imports_nothing_heavy():
 
 @pytest.mark.parametrize("told", [None, "ACTIVE"])
 def test_threads_wait_asleep_unless_the_user_says_otherwise(told):
-    code = "import pipelines, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    code = (
+        "import pipelines, os, sys; print(os.environ['OMP_WAIT_POLICY'], "
+        "os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    waiting = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+    environment = {name: value for name, value in os.environ.items() if name not in waiting}
     environment |= {} if told is None else {"OMP_WAIT_POLICY": told}
     command = [sys.executable, "-c", code]
     assert subprocess.check_output(command, text=True, cwd=ROOT, env=environment).split() == [
         told or "PASSIVE",
+        "None" if told else "1000",
         "False",
     ]
 
