@@ -15,7 +15,6 @@ import typer
 from pipelines.engine.jobs import FilterJob, Job, RenderJob
 from pipelines.engine.progress import describe, follow
 from pipelines.engine.run_options import RunOptions
-from pipelines.engine.workers import cores
 from pipelines.evaluate import evaluate_to
 from pipelines.evaluation.scoring import ScoringSettings
 from pipelines.recipe import claim, load
@@ -85,9 +84,8 @@ def run_tour(out: Path, images: Path | None, corpus: Path | None, settings: Sequ
     clock.run("filter", lambda: make("photos", "documents", "unseen_photos"))
     clock.run("render unseen", lambda: make("unseen_plain", "unseen_pages"))
     streams = choose_streams(out, lambda name: clock.run("render plain", lambda: make(name)))
-    clock.run(
-        "train", lambda: train_to(Training(tour.train, streams, out / "train"), min(2, cores()))
-    )
+    training = Training(tour.train, streams, out / "train")
+    clock.run("train", lambda: train_to(training, training.usual_ranks()))
     data = {name: out / name for name in UNSEEN if Dataset(out / name).totals().samples}
     rows = clock.run(
         "evaluate", lambda: evaluate_to(out / "scores", out / "train", data, tour.scoring)

@@ -38,10 +38,12 @@ def train(
         str,
         typer.Option(
             metavar="N",
-            help="Processes that train together, a thread or a GPU each. With --engine ray also "
-            "2-8: as many as the cluster has room for.",
+            help="Processes that train together, a thread or a GPU each. By default 1, and on a "
+            "CPU of this machine one a core as far as the stages can share their steps. With "
+            "--engine ray also 2-8: as many as the cluster has room for.",
+            show_default=False,
         ),
-    ] = "1",
+    ] = "",
     engine: Annotated[
         str,
         typer.Option(metavar="NAME", help="Where they run: local, or ray (a cluster)."),
@@ -87,7 +89,7 @@ def train(
         --stream synthetic=runs/pages
     """  # noqa: D301 - click leaves the lines below this mark as they are
     streams, watched = places_by_name(stream, "--stream"), places_by_name(watch, "--watch")
-    least, largest = numbers(ranks, engine)
+    asked = numbers(ranks, engine)
     way = reduction(reduce)
     from pipelines.engine.ranks import end_now, launched
     from pipelines.recipe import load
@@ -95,12 +97,13 @@ def train(
     from vae import TrainSettings
 
     run = load(TrainSettings, recipe, settings)
+    training = Training(run, streams, out, watched, loaders, device, from_scratch, way)
+    least, largest = asked or 2 * (1 if engine == "ray" else training.usual_ranks(),)
     if dry_run:
         from pipelines.plan import Outlook
 
         Outlook.of(run, streams, largest).show()
         return
-    training = Training(run, streams, out, watched, loaders, device, from_scratch, way)
     if engine == "ray":
         from pipelines.train_ray import train_on_ray
 
@@ -113,14 +116,16 @@ def train(
         end_now(0)
 
 
-def numbers(ranks: str, engine: str) -> tuple[int, int]:
-    """Read --ranks: the least and the largest number of them.
+def numbers(ranks: str, engine: str) -> tuple[int, int] | None:
+    """Read --ranks: the least and the largest number of them, None where nobody says.
 
     Raises:
         UserError: when it is none, or a range that the engine cannot move in.
     """
     if engine not in ("local", "ray"):
         raise UserError(f"--engine {engine}: not one of local, ray")
+    if not ranks:
+        return None
     first, dash, second = ranks.partition("-")
     if not (first.isdecimal() and (second.isdecimal() or not dash)):
         raise UserError(f"--ranks {ranks}: give a number, as 4, or with --engine ray 2-8")

@@ -1,6 +1,6 @@
 """A training run as it was asked for, and the ways to start it on this machine.
 
-Alone, in processes that `--ranks` starts, or as the rank that torchrun made of this process; on a
+Alone, in several processes, or as the rank that torchrun made of this process; on a
 cluster, pipelines/train_ray.py. What runs is `vae.fit` in each: how it was started changes no
 weight.
 """
@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.ranks import Place, Tell, launched, run_ranks
+from pipelines.engine.workers import cores
 from shards.errors import UserError
+from shards.store import each_of
 
 if TYPE_CHECKING:
     from pipelines.evaluation.scoring import ReadingScore
@@ -55,6 +57,27 @@ class Training:
                 "each, or cpu, or train with one"
             )
         return f"cuda:{local_rank}" if self.device == "cuda" else self.device
+
+    def usual_ranks(self) -> int:
+        """Return how many processes to train in if nobody says: those that are fastest on a CPU.
+
+        One a core, as far as all stages can share their steps. One where others decide: on a GPU,
+        as the rank that a launcher made of this process, and with tars that nobody can index,
+        which would have to be as many as the ranks.
+        """
+        from vae.data.unindexed import is_unindexed
+
+        places = [place for where in self.streams.values() for place in each_of(where)]
+        if self.device != "cpu" or launched() is not None or any(map(is_unindexed, places)):
+            return 1
+        ranks = 1 << cores().bit_length() - 1
+        while ranks > 1:
+            try:
+                self.check_shared(ranks)
+                break
+            except UserError:
+                ranks //= 2
+        return ranks
 
     def check_shared(self, world: int) -> None:
         """Raise UserError when `world` ranks cannot share every step, or not in the way asked."""

@@ -57,7 +57,7 @@ def train(data, tmp_path, monkeypatch, capfd):
         path = tmp_path / "run.toml"
         path.write_text("".join(f"{key} = {toml(value)}\n" for key, value in recipe.items()))
         given = [f"--stream={name}={data / place}" for name, place in pairs(streams)]
-        words = ["nonpareil", "train", path, *given, "--out", out, *more]
+        words = ["nonpareil", "train", path, *given, "--out", out, "--ranks=1", *more]
         monkeypatch.setattr(sys, "argv", [str(word) for word in words])
         monkeypatch.chdir(tmp_path)
         try:

@@ -77,3 +77,20 @@ def test_watched_sets_are_scored_and_read_where_that_is_asked_for(settings, tmp_
     train_to(Training(quiet, streams, tmp_path / "run", watched=watched))
     (row,) = map(json.loads, (tmp_path / "run/watch.jsonl").read_text().splitlines())
     assert row["sets"]["held"]["images"] == 2
+
+
+def test_on_a_cpu_each_core_gets_a_rank_that_the_stages_can_use(settings, monkeypatch):
+    def usual(micros=4, cores=6, streams=("s",), **more):
+        stage = settings.stages[0].model_copy(update={"batch": 2 * micros})
+        run = settings.model_copy(update={"stages": (stage,)})
+        monkeypatch.setattr("pipelines.training.cores", lambda: cores)
+        return Training(run, {"general": streams}, "out", **more).usual_ranks()
+
+    assert [usual(cores=cores) for cores in (1, 2, 3, 4, 64)] == [1, 2, 2, 4, 4]
+    assert [usual(micros) for micros in (1, 2, 8)] == [1, 2, 4]
+    assert usual(device="cuda") == usual(streams=("pipe:cat a.tar",)) == 1
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    assert usual() == 1
