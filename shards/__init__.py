@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shards.dataset import Dataset
     from shards.errors import ShardError, StoreError, Unreadable, UnreadableImage, UserError
-    from shards.image import RGB, decode
+    from shards.images.decoding import RGB, decode
     from shards.order import Order
     from shards.reader import ShardReader
     from shards.sample import Sample, encode, encode_png
@@ -51,7 +51,7 @@ _MODULES = (
     "errors",
     "settings",
     "store",
-    "image",
+    "images.decoding",
     "sample",
     "sidecar",
     "dataset",

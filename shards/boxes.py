@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shards.image import RGB
+from shards.images.decoding import RGB
 from shards.sample import Sample
 
 Window = tuple[int, int, int, int]

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from shards.ahead import ahead
 from shards.errors import OUR_HOST, ShardError, UserError
-from shards.formats import READABLE
+from shards.images.formats import READABLE
 from shards.index import MAX_SPAN, Index, Known
-from shards.members import Member, members
 from shards.skipped import Skip, Skips, skipped_in_words
 from shards.store import MAX_BYTES, PARALLEL_READS, Bucket, Store
+from shards.tars.members import Member, members
 
 NO_SAMPLE = "file of no sample"
 """Why WebDataset readers pass over a file: its name has no ending, or nothing before it."""

@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from shards.errors import OUR_HOST, UserError
-from shards.formats import READABLE
-from shards.headers import SPECIAL
-from shards.members import Member, members
+from shards.images.formats import READABLE
 from shards.skipped import Skip, Skips, by_ending, is_hidden, readable
 from shards.store import MAX_BYTES
+from shards.tars.headers import SPECIAL
+from shards.tars.members import Member, members
 from shards.text import plain_text
 
 HIDDEN = "hidden"

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from shards.ahead import ahead, announced
 from shards.dataset import Dataset
 from shards.errors import ShardError, StoreError, UnreadableImage, UserError
-from shards.image import open_bounded, oriented_size
+from shards.images.decoding import open_bounded, oriented_size
 from shards.index import MAX_SIDE, Index, Place, read_index
 from shards.sample import Sample
 from shards.store import (

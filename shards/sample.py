@@ -17,8 +17,8 @@ import orjson
 from PIL import Image
 
 from shards.errors import ShardError, UnreadableImage
-from shards.formats import READABLE, STORED
-from shards.image import RGB, decode
+from shards.images.decoding import RGB, decode
+from shards.images.formats import READABLE, STORED
 from shards.text import foreign_json
 
 

@@ -14,13 +14,13 @@ from typing import Literal
 
 from shards.embedded import installed
 from shards.errors import UnreadableImage, UserError
-from shards.formats import READABLE, format_of
-from shards.headers import SPECIAL
-from shards.image import open_bounded, oriented_size
+from shards.images.decoding import open_bounded, oriented_size
+from shards.images.formats import READABLE, format_of
 from shards.listing import Place, in_folder, in_list, in_tar
 from shards.sample import Sample
 from shards.skipped import Skips, readable, skipped_in_words
 from shards.store import MAX_BYTES
+from shards.tars.headers import SPECIAL
 
 Part = Literal["all", "train", "heldout"]
 

@@ -36,12 +36,12 @@ from render.type.atlas import Atlas
 from render.type.scripts import ASCII
 from render.type.setting import Compositor, Style
 from shards import Sample, ShardError, Unreadable, UnreadableImage, UserError, decode, encode_png
-from shards.colour import conversion
 from shards.foreign import files_of, samples_of
-from shards.image import open_bounded, oriented_size
+from shards.images.colour import conversion
+from shards.images.decoding import open_bounded, oriented_size
 from shards.index import Index
-from shards.members import Member, members
 from shards.skipped import Skip
+from shards.tars.members import Member, members
 from tests.conftest import picture
 from tests.profiles import CURVE, P3, SRGB, coloured, grey, inks, power
 from tests.render.pages import font_file, package

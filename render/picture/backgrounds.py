@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from render.plan import Background, Box, Colour
 from shards import RGB, ImageSource, UnreadableImage, UserError, decode
-from shards.formats import MAX_PIXELS
+from shards.images.formats import MAX_PIXELS
 
 PAGES_PER_PHOTOGRAPH = 8
 """Consecutive indices that share a photograph (our choice: shards hold hundreds of samples)."""

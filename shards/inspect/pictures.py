@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from shards.image import RGB
+from shards.images.decoding import RGB
 from shards.sample import encode_png
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from shards.image import RGB
+from shards.images.decoding import RGB
 from shards.reader import ShardReader
 
 COLUMNS = 6

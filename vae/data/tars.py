@@ -1,9 +1,9 @@
 """Tars as they arrive, from front to back and within bounds: nobody vouches for them.
 
-They are read by the one scanner of tars (shards/members.py), which goes on behind damage. A stream
-never goes back, so a link in it is left out. Of a sample the picture, the text and the label are
-read, up to MAX_BYTES together; a larger one is passed over. What a picture decodes to is bounded
-where it is opened (shards/image.py).
+They are read by the one scanner of tars (shards/tars/members.py), which goes on behind damage. A
+stream never goes back, so a link in it is left out. Of a sample the picture, the text and the label
+are read, up to MAX_BYTES together; a larger one is passed over. What a picture decodes to is
+bounded where it is opened (shards/images/decoding.py).
 """
 
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from typing import Any
 from shards import Sample, UnreadableImage
 from shards.errors import foreign
 from shards.foreign import NO_SAMPLE, TWICE, File, files_of
-from shards.formats import READABLE
-from shards.headers import CUT
-from shards.members import WINDOW, Link, scan
+from shards.images.formats import READABLE
 from shards.skipped import Skip
 from shards.store import MAX_BYTES
+from shards.tars.headers import CUT
+from shards.tars.members import WINDOW, Link, scan
 
 READ = {*READABLE.values(), "txt", "json"}
 """Endings of the files that make a sample."""

@@ -20,7 +20,7 @@ from zlib import crc32
 import numpy as np
 
 from shards import Sample, ShardError, ShardReader, UnreadableImage, UserError
-from shards.image import open_bounded, oriented_size
+from shards.images.decoding import open_bounded, oriented_size
 from shards.store import Places, Where, each_of
 from shards.stream import TRIES
 from vae.data.batch import Replaced

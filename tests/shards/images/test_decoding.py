@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from shards import Sample, UnreadableImage, decode
-from shards.formats import READABLE, format_of
-from shards.image import open_bounded, oriented_size
-from shards.jpeg import MAX_SCANS
+from shards.images.decoding import open_bounded, oriented_size
+from shards.images.formats import READABLE, format_of
+from shards.images.jpeg import MAX_SCANS
 from shards.sample import encode_jpeg
 from tests.conftest import picture
 

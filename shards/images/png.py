@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from PIL import ImageFile, PngImagePlugin
 
-from shards.colour import MAX_PROFILE
+from shards.images.colour import MAX_PROFILE
 
 BEGIN = b"\x89PNG\r\n\x1a\n"
 

@@ -20,8 +20,8 @@ from PIL import (
 )
 
 from shards.errors import UnreadableImage
-from shards.jpeg import Jpeg
-from shards.png import BEGIN, open_png
+from shards.images.jpeg import Jpeg
+from shards.images.png import BEGIN, open_png
 
 MAX_PIXELS = 100_000_000
 """Largest image we open, in pixels (our choice: 10,000 x 10,000, 300 MB decoded)."""

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from shards import decode
-from shards.colour import MAX_PROFILE, SAME, conversion
+from shards.images.colour import MAX_PROFILE, SAME, conversion
 from tests.conftest import picture
 from tests.profiles import ADOBE, CURVE, P3, SRGB, coloured, grey, inks, power
 

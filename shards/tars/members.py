@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from posixpath import dirname, join, normpath
 from typing import NamedTuple, Protocol
 
-from shards.headers import (
+from shards.skipped import Skip
+from shards.tars.headers import (
     BLOCK,
     CUT,
     EXTENDED,
@@ -23,7 +24,6 @@ from shards.headers import (
     header_of,
     may_be_header,
 )
-from shards.skipped import Skip
 
 MAX_MEMBERS = 4_000_000
 """Members of one tar (our choice: a million samples; img2dataset writes 30,000)."""

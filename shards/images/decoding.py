@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from shards.colour import SPACES, Conversion, conversion
 from shards.errors import UnreadableImage, foreign
-from shards.formats import MAX_PIXELS, NOT_READ, Format, format_of
-from shards.jpeg import Jpeg, decoded_jpeg, refuse_many_scans
+from shards.images.colour import SPACES, Conversion, conversion
+from shards.images.formats import MAX_PIXELS, NOT_READ, Format, format_of
+from shards.images.jpeg import Jpeg, decoded_jpeg, refuse_many_scans
 
 RGB = NDArray[np.uint8]
 """An image of shape (h, w, 3), uint8, sRGB in [0, 255]."""

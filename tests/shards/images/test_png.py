@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from shards import UnreadableImage, decode
-from shards.image import open_bounded, oriented_size
-from shards.png import taken_apart
+from shards.images.decoding import open_bounded, oriented_size
+from shards.images.png import taken_apart
 from tests.conftest import picture
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6

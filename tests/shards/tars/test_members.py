@@ -6,10 +6,10 @@ import tarfile
 import numpy as np
 import pytest
 
-from shards import members as scanner
-from shards.headers import CUT, LONG, MAX_HEADER
-from shards.members import Member, members
 from shards.skipped import Skip
+from shards.tars import members as scanner
+from shards.tars.headers import CUT, LONG, MAX_HEADER
+from shards.tars.members import Member, members
 from tests.tar_files import Bytes, header, member, packed
 
 THREE = packed(*(member(f"{i}.png", bytes([65 + i]) * 700) for i in range(3)))

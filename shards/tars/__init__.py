@@ -1,0 +1,1 @@
+"""Tars that other people made: the files inside, as their headers tell."""
