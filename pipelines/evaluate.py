@@ -80,8 +80,8 @@ def evaluate_to(
     from filters import Recognizer
     from pipelines.engine.progress import progress_bar
     from pipelines.evaluation.scoring import codecs, score
-    from pipelines.recipe import NOTE, claim
     from shards import ShardReader
+    from shards.outputs import NOTE, claim
     from shards.store import open_store
     from shards.text import read_json
     from vae.training.checkpoint import newest

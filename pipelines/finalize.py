@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from pipelines.options import JsonOption
-from pipelines.recipe import NOTE, PROGRESS
 from shards.console import print_json, run_command
 from shards.dataset import Dataset
 from shards.errors import UserError
 from shards.manifest import MANIFEST, Manifest
 from shards.numbers import write_numbers
+from shards.outputs import NOTE, PROGRESS
 from shards.places import anywhere
 from shards.store import Store, Where
 from shards.text import read_table

@@ -1,18 +1,16 @@
 """Recipes: TOML files of settings, read here and nowhere else.
 
 Defaults in the settings classes < the recipe file < `--set a.b=value`. The result is written
-beside every output as `recipe.json`, with a digest that names it.
+beside every output (shards/outputs.py).
 """
 
 import difflib
-import json
 import os
 import re
 import reprlib
 import tomllib
 import types
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -21,16 +19,13 @@ from pydantic import BaseModel, ValidationError
 
 from shards.caches import CACHE, have_cache
 from shards.errors import Unreadable, UserError, foreign
-from shards.settings import Settings, differences, digest
-from shards.store import Folder, Store, Where, local_path, open_store
-from shards.text import plain_text, read_table
+from shards.settings import Settings
+from shards.store import local_path
+from shards.text import plain_text
 
 FOLDER = Path(__file__).parent / "recipes"
 
 S = TypeVar("S", bound=Settings)
-
-NOTE = "recipe.json"
-"""The resolved recipe beside the shards it makes."""
 
 LARGEST_BYTES = 2**20
 """Most bytes of a recipe (our choice: ours have 3,000)."""
@@ -39,12 +34,6 @@ MOST_PARTS = 100
 """Most parts of a dotted key (our choice: ours have four)."""
 
 _BETWEEN_KEYS = re.compile(r"(?:^[ \t]*#.*$|[={,\n])+", re.M)
-
-PLACES = "places"
-"""The key of a recipe.json that says where the inputs of a run were; its digest leaves it out."""
-
-PROGRESS = "progress.json"
-"""How far a run has come; written before the first shard, so it does not make a folder occupied."""
 
 
 def load(
@@ -177,84 +166,6 @@ def _require_64_bits(table: dict[str, Any]) -> None:
             rest += [(f"{key}.{place}", inner) for place, inner in enumerate(value)]
         elif isinstance(value, int) and not -(2**63) <= value < 2**64:
             raise UserError(f"{key}: {reprlib.repr(value)} fits no 64 bits; give a smaller number")
-
-
-def claim(out: Where, identity: dict[str, Any]) -> None:
-    """Make `out` the output of one recipe: write `recipe.json`, or agree with the one there.
-
-    Raises:
-        UserError: when `out` is a file, holds other things, or was made by another recipe.
-            Nothing is touched then.
-    """
-    store = open_store(out)
-    store.make()
-    resolved = _resolved(identity)
-    held = claimed(store, identity)
-    if held == resolved:
-        return
-    text = (json.dumps(resolved, indent=1, ensure_ascii=False) + "\n").encode()
-    if held:
-        store.replace(NOTE, text)
-    elif not store.create(NOTE, text):
-        claim(store, identity)  # another process came first: it must want the same
-
-
-@contextmanager
-def folder_for(out: Store) -> Generator[None, None, None]:
-    """Make the folder of an output, and remove what was made if nothing is in it at the end.
-
-    Raises:
-        UserError: when it is a file.
-    """
-    path = out.path if isinstance(out, Folder) else None
-    made = [] if path is None else [it for it in (path, *path.parents) if not it.exists()]
-    try:
-        out.make()
-        yield
-    finally:
-        with suppress(OSError):
-            for folder in made:
-                folder.rmdir()
-
-
-def claimed(out: Store, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the `recipe.json` that lies in `out`, if there is one; touch nothing.
-
-    Raises:
-        UserError: when `out` may not become the output of this recipe, as `claim` says.
-    """
-    # A recipe.json alone is left by a run that failed before it made anything.
-    occupied = any(name not in (NOTE, PROGRESS) for name in out.names())
-    remedy = "give a new --out folder, or put back what it held"
-    held = read_table(out, NOTE, remedy) if out.exists(NOTE) else None
-    if occupied and not held:
-        raise UserError(f"{out} is not empty and holds no recipe.json; give a new --out folder")
-    if occupied and held and held.get("digest") != digest_of(identity):
-        if PLACES in identity and PLACES not in held:
-            raise UserError(
-                f"{out} was made by an older version, which took paths for settings; give a new "
-                "--out folder, or finish it with that version"
-            )
-        named = "; ".join(differences(_anywhere(held), _anywhere(_resolved(identity)))[:3])
-        raise UserError(
-            f"{out} was made by another recipe ({named}); give a new --out folder or the old "
-            "settings"
-        )
-    return held
-
-
-def digest_of(identity: dict[str, Any]) -> str:
-    """Digest an identity; where its inputs lie is not part of it."""
-    return digest(_anywhere(identity))
-
-
-def _anywhere(identity: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in identity.items() if key != PLACES}
-
-
-def _resolved(identity: dict[str, Any]) -> dict[str, Any]:
-    # Through JSON, so that what was read back compares equal.
-    return json.loads(json.dumps({**identity, "digest": digest_of(identity)}))
 
 
 def _value(text: str) -> Any:

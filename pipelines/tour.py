@@ -17,12 +17,13 @@ from pipelines.engine.progress import describe, follow
 from pipelines.engine.run_options import RunOptions
 from pipelines.evaluate import evaluate_to
 from pipelines.evaluation.scoring import ScoringSettings
-from pipelines.recipe import claim, load
+from pipelines.recipe import load
 from pipelines.report import report_on
 from pipelines.training import Training, train_to
 from shards import UserError
 from shards.console import print_table
 from shards.dataset import Dataset
+from shards.outputs import claim
 from shards.places import apart
 from shards.settings import Settings
 from shards.store import open_store, write_atomically

@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw
 from filters import Chain, Clarity, Compression, Resolution
 from pipelines.engine.jobs import RenderJob
 from pipelines.recipe import FOLDER as RECIPES
-from pipelines.recipe import claim, load
+from pipelines.recipe import load
 from render import Fonts
 from render.text.breaks import Text
 from render.text.corpus import Corpus
@@ -40,6 +40,7 @@ from shards.foreign import files_of, samples_of
 from shards.images.colour import conversion
 from shards.images.decoding import open_bounded, oriented_size
 from shards.index import Index
+from shards.outputs import claim
 from shards.skipped import Skip
 from shards.tars.members import Member, members
 from tests.conftest import picture

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from pipelines.recipe import folder_for
 from shards.dataset import Dataset
 from shards.errors import UserError
+from shards.outputs import folder_for
 from shards.places import places_in
 from shards.settings import Settings
 from shards.store import Folder, Store, open_store

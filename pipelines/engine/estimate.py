@@ -11,9 +11,9 @@ from typing import Any
 from pipelines.engine.jobs import Job
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import cores
-from pipelines.recipe import claimed
 from shards.dataset import Dataset
 from shards.errors import UserError
+from shards.outputs import claimed
 from shards.sidecar import Sidecar, sidecar_name
 from shards.skipped import skipped_in_words
 from shards.store import Folder, Where, open_store

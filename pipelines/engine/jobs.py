@@ -20,7 +20,7 @@ import filters
 import render
 import shards
 from filters import Chain, FilterSettings, build
-from pipelines.recipe import atlas_folder, claim, digest_of
+from pipelines.recipe import atlas_folder
 from render import Renderer, RenderSettings
 from shards import (
     RGB,
@@ -33,6 +33,7 @@ from shards import (
     encode_png,
 )
 from shards.dataset import Dataset
+from shards.outputs import claim, digest_of
 from shards.places import LocalPlace, apart
 from shards.settings import Seed, Settings
 from shards.sidecar import Summary

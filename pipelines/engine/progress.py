@@ -26,8 +26,8 @@ from pipelines.engine.quarantine import Failure
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.status import State, Status
 from pipelines.engine.workers import Made, Run
-from pipelines.recipe import PROGRESS
 from shards import StoreError
+from shards.outputs import PROGRESS
 from shards.signals import interrupted_at_once
 from shards.skipped import by_count
 from shards.store import Store, Where

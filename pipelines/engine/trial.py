@@ -2,8 +2,8 @@
 
 from uuid import uuid4
 
-from pipelines.recipe import folder_for
 from shards.errors import UserError
+from shards.outputs import folder_for
 from shards.store import Store
 
 

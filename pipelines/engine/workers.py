@@ -27,10 +27,10 @@ from pipelines.engine.jobs import Job, open_output, pack, unpack
 from pipelines.engine.quarantine import Failure, Quarantine, Quarantined, describe_failures
 from pipelines.engine.ranks import end_with_parent
 from pipelines.engine.run_options import RunOptions
-from pipelines.recipe import NOTE
 from shards import Sidecar, Store, StoreError, UserError, open_store
 from shards.console import FULL_DISK
 from shards.manifest import MANIFEST
+from shards.outputs import NOTE
 from shards.store import Where
 from shards.totals import Totals
 

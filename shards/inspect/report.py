@@ -25,6 +25,7 @@ from shards.inspect.extract import read_files
 from shards.inspect.page import SHARED, write_page
 from shards.inspect.pictures import jpeg_uri, shrunk
 from shards.inspect.sheet import choose
+from shards.outputs import NOTE
 from shards.places import file_at
 from shards.sample import Sample
 from shards.sidecar import (
@@ -82,7 +83,7 @@ def write_report(
     given = ImageSource.at(images) if images else None
     with progress("sidecars") as advance:
         contents = Contents.of(where, advance)
-    recipe = contents.note("recipe.json")
+    recipe = contents.note(NOTE)
     source = given or _source(recipe)
     with progress("pictures") as advance:
         cards = list(_cards(contents, samples, advance))

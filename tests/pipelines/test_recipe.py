@@ -7,8 +7,9 @@ import pytest
 from pydantic import Field
 
 from pipelines.engine.quarantine import Quarantine
-from pipelines.recipe import apply, claim, load, names
+from pipelines.recipe import apply, load, names
 from shards import Settings, UserError, open_store
+from shards.outputs import claim
 from shards.settings import Seed, differences
 
 
