@@ -13,6 +13,7 @@ from shards.errors import ShardError, UserError
 from shards.sidecar import (
     TAIL_BYTES,
     TAR_NAME,
+    Entry,
     Sidecar,
     Summary,
     read_sidecar,
@@ -21,7 +22,7 @@ from shards.sidecar import (
     sidecar_of,
     summary_of,
 )
-from shards.store import Where, open_store
+from shards.store import MAX_BYTES, RandomAccessFile, Where, open_store
 from shards.totals import Totals, in_words
 
 
@@ -144,3 +145,24 @@ class Dataset:
             f"{self.store} holds no finished shard (part-*.tar with its part-*.json); give the "
             "--out folder of a render or filter run"
         )
+
+
+def read_files(tar: RandomAccessFile, entry: Entry) -> dict[str, bytes]:
+    """Read the files of one sample, by ending, all at once.
+
+    Raises:
+        ShardError: when they are larger than an image may be, or than the tar.
+    """
+    start = min((offset for offset, _ in entry.files.values()), default=0)
+    length = max((offset + size for offset, size in entry.files.values()), default=0) - start
+    if length > MAX_BYTES:
+        raise ShardError(f"sample {entry.key} is larger than {MAX_BYTES:,} bytes")
+    data = tar.read(start, length)
+    if len(data) < length:
+        raise ShardError(
+            f"the tar ends inside sample {entry.key}; nonpareil shards verify says more"
+        )
+    return {
+        ending: data[offset - start : offset - start + size]
+        for ending, (offset, size) in entry.files.items()
+    }

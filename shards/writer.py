@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import reduce
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from shards.errors import ShardError, UserError
 from shards.sample import Sample
@@ -74,6 +74,26 @@ class ShardWriter:
                 UTF-8 or its metadata no JSON. Nothing of it is written then.
         """
         key = sample.key
+        self._require_new(key)
+        try:
+            files = dict(sample.files())
+            facts = {name: sample.meta[name] for name in _SUMMARY if name in sample.meta}
+            self._put_sample(key, files, facts)
+        except (TypeError, ValueError) as error:  # what JSON, UTF-8 or a sidecar does not hold
+            reason = " ".join(str(error).split())[:LONGEST_REASON]
+            raise UserError(f"sample {key!r} cannot be written: {reason}") from error
+
+    def copy(self, entry: Entry, files: Mapping[str, bytes], *, key: str | None = None) -> None:
+        """Append a sample of another shard as it is stored there, under another `key` if given.
+
+        Raises:
+            UserError: as `write`, for the key.
+        """
+        key = entry.key if key is None else key
+        self._require_new(key)
+        self._put_sample(key, files, entry.model_dump(include={*_SUMMARY}))
+
+    def _require_new(self, key: str) -> None:
         if not re.fullmatch(KEY, key):
             raise UserError(
                 f"sample key {key!r} must be non-empty, without '.', '/', '\\' and control "
@@ -83,18 +103,16 @@ class ShardWriter:
             raise UserError(
                 f"sample key {key!r} is in {self.tar} already; give every sample its own"
             )
-        try:
-            files = dict(sample.files())
-            longest = max(len(f"{key}.{ending}".encode()) for ending in files)
-            entry = Entry(
-                key=key,
-                files=self._places(files),
-                crc32=reduce(lambda crc, data: zlib.crc32(data, crc), files.values(), 0),
-                **{name: sample.meta[name] for name in _SUMMARY if name in sample.meta},
-            )
-        except (TypeError, ValueError) as error:  # what JSON, UTF-8 or a sidecar does not hold
-            reason = " ".join(str(error).split())[:LONGEST_REASON]
-            raise UserError(f"sample {key!r} cannot be written: {reason}") from error
+
+    def _put_sample(self, key: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+        """Append the files of a sample of which the sidecar shall say these facts."""
+        longest = max(len(f"{key}.{ending}".encode()) for ending in files)
+        entry = Entry(
+            key=key,
+            files=self._places(files),
+            crc32=reduce(lambda crc, data: zlib.crc32(data, crc), files.values(), 0),
+            **facts,
+        )
         if longest > tarfile.LENGTH_NAME:
             raise UserError(
                 f"sample key {key!r} gives a file name of {longest} bytes, a tar holds "

@@ -16,7 +16,8 @@ FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("
 
 MAY_IMPORT = {
     "shards": set[str](),
-    "shards.inspect": {"shards"},
+    "shards.derive": {"shards"},
+    "shards.inspect": {"shards", "shards.derive"},
     "shards.__main__": {"shards", "shards.inspect"},
     "render.plan": {"shards"},
     "render.compiled": {"shards"},

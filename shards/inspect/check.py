@@ -18,9 +18,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from shards.dataset import Damage, Dataset
+from shards.dataset import Damage, Dataset, read_files
 from shards.errors import ShardError, UserError
-from shards.inspect.extract import read_files
 from shards.manifest import MANIFEST, Manifest
 from shards.sidecar import Entry, Sidecar, shard_name, shard_number
 from shards.store import RandomAccessFile, Store, Where

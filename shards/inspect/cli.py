@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shards.console import bar, new_app, print_json, print_rows, print_table, progress
+from shards.derive.cli import copy, table
 from shards.errors import ShardError, UserError
+from shards.options import (
+    ConditionOption,
+    DatasetArgument,
+    DeepOption,
+    JsonOption,
+    LimitOption,
+    SampleOption,
+    SeedOption,
+)
 from shards.places import anywhere, here
 from shards.store import Store, open_store
 
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from shards.dataset import Dataset
+    from shards.derive.choice import Chosen
     from shards.inspect.check import Advance, Fault
     from shards.inspect.repair import Action
     from shards.inspect.stats import Stats
@@ -34,47 +45,41 @@ app = new_app(
     "130 interrupted."
 )
 
-Where = Annotated[
-    Store,
-    typer.Argument(
-        parser=anywhere(),
-        metavar="DIR|URL",
-        help="Where part-*.tar and part-*.json are.",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
-Deep = Annotated[
-    bool,
-    typer.Option("--deep", help="Open every sample: headers, CRC-32, pictures, metadata."),
-]
-
-
 SHEET, REPORT = open_store("sheet.png"), open_store("report.html")
 """What is written unless --out names another file."""
 
 
 @app.command("ls")
 def list_shards(
-    path: Where,
+    path: DatasetArgument,
     *,
     keys: Annotated[bool, typer.Option("--keys", help="List samples instead of shards.")] = False,
-    as_json: Json = False,
+    where: ConditionOption = "",
+    sample: SampleOption = None,
+    limit: LimitOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """List the shards, or the samples, of a folder.
 
-    Rows are printed as they are read.
+    Rows are printed as they are read. --where, --sample and --limit choose samples and list those;
+    nonpareil shards table --help names the columns of --where.
 
-    Example: nonpareil shards ls runs/quickstart/pages
+    Example: nonpareil shards ls runs/quickstart/pages --where "characters > 99" --limit 9
     """
     from shards.dataset import Dataset
+    from shards.derive.choice import Choice, chosen
     from shards.totals import Totals
 
     dataset, totals = Dataset(path), Totals()
-    whole = _whole(dataset)
-    rows = _sample_rows(whole) if keys else _shard_rows(whole, totals, short=not as_json)
-    print_rows(rows, as_json=as_json)
-    if not keys and not as_json:
+    choice = Choice(where=where, sample=sample, limit=limit, seed=seed)
+    if keys or not choice.takes_all:
+        if not dataset.names:
+            raise dataset.nothing()
+        print_rows(_sample_rows(chosen([dataset], choice)), as_json=as_json)
+        return
+    print_rows(_shard_rows(_whole(dataset), totals, short=not as_json), as_json=as_json)
+    if not as_json:
         typer.echo(_said(dataset, totals))
 
 
@@ -120,13 +125,13 @@ def _shard_rows(
         }
 
 
-def _sample_rows(sidecars: Iterable[Sidecar]) -> Iterator[dict[str, Any]]:
-    for sidecar in sidecars:
-        for entry in sidecar.entries:
+def _sample_rows(chosen: Iterable[Chosen]) -> Iterator[dict[str, Any]]:
+    for part in chosen:
+        for entry in part.entries:
             low, high = entry.size_px or (0, 0)
             yield {
                 "key": entry.key,
-                "shard": sidecar.shard,
+                "shard": part.sidecar.shard,
                 "width": entry.width,
                 "height": entry.height,
                 "bytes": sum(size for _, size in entry.files.values()),
@@ -138,7 +143,7 @@ def _sample_rows(sidecars: Iterable[Sidecar]) -> Iterator[dict[str, Any]]:
 
 
 @app.command()
-def stats(path: Where, *, as_json: Json = False) -> None:
+def stats(path: DatasetArgument, *, as_json: JsonOption = False) -> None:
     """Count a dataset and draw histograms in the terminal.
 
     Font sizes, languages, characters, resolutions, scores, and dropped images by reason.
@@ -186,7 +191,7 @@ def _draw(title: str, counts: list[tuple[str, int]]) -> None:
 
 @app.command()
 def show(
-    path: Where,
+    path: DatasetArgument,
     key: Annotated[
         str, typer.Argument(metavar="KEY", help="Key of the sample, as ls --keys lists it.")
     ],
@@ -202,7 +207,7 @@ def show(
     boxes: Annotated[
         bool, typer.Option("--boxes", help="Draw line boxes (red) and character boxes (blue).")
     ] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Save the picture of one sample and print its metadata.
 
@@ -253,7 +258,7 @@ def _is_folder(place: Store) -> bool:
 
 @app.command()
 def sheet(
-    path: Where,
+    path: DatasetArgument,
     *,
     out: Annotated[
         Store,
@@ -272,7 +277,7 @@ def sheet(
         int,
         typer.Option(min=32, max=1024, metavar="PX", help="Side of the square of each picture."),
     ] = 192,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Draw a contact sheet: many small pictures in one PNG.
 
@@ -302,7 +307,7 @@ def sheet(
 
 @app.command()
 def report(
-    path: Where,
+    path: DatasetArgument,
     *,
     out: Annotated[
         Store,
@@ -318,7 +323,7 @@ def report(
             show_default=False,
         ),
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show one dataset, with samples to search, on one HTML page.
 
@@ -338,7 +343,7 @@ def report(
 
 
 @app.command()
-def verify(path: Where, *, deep: Deep = False, as_json: Json = False) -> None:
+def verify(path: DatasetArgument, *, deep: DeepOption = False, as_json: JsonOption = False) -> None:
     """Check every shard; exit code 1 when one is wrong.
 
     Checks sidecars, the SHA-256 of every tar, offsets, dataset.json, and looks for missing shards
@@ -380,13 +385,13 @@ def _say_faults(path: str, faults: list[Fault], deep: bool) -> None:
 
 @app.command()
 def repair(
-    path: Where,
+    path: DatasetArgument,
     *,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be deleted.")
     ] = False,
-    deep: Deep = False,
-    as_json: Json = False,
+    deep: DeepOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Prepare damaged shards to be made again by the next run.
 
@@ -426,7 +431,7 @@ def repair(
 
 @app.command()
 def extract(
-    path: Where,
+    path: DatasetArgument,
     keys: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY", help="Keys of the samples; all samples if none is given."),
@@ -447,7 +452,7 @@ def extract(
     limit: Annotated[
         int, typer.Option(min=1, metavar="N", help="Write at most this many samples.")
     ] = 1000,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write samples as plain files: picture, text, metadata.
 
@@ -476,10 +481,10 @@ def extract(
 
 @app.command()
 def diff(
-    first: Where,
-    second: Where,
+    first: DatasetArgument,
+    second: DatasetArgument,
     *,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say how two datasets differ; exit code 1 when they do.
 
@@ -502,3 +507,7 @@ def diff(
     if not different and not as_json:
         typer.echo(f"{first} and {second} hold the same samples")
     raise typer.Exit(1 if different else 0)
+
+
+app.command()(copy)
+app.command()(table)

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from shards.dataset import Dataset
+from shards.dataset import Dataset, read_files
 from shards.errors import UnreadableImage
-from shards.inspect.extract import read_files
 from shards.sample import Sample
 from shards.sidecar import Entry, Sidecar, read_sidecar
 from shards.store import RandomAccessFile, Where

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 
-from shards.dataset import Dataset
+from shards.dataset import Dataset, read_files
 from shards.errors import ShardError, UserError
-from shards.sidecar import Entry, read_sidecar, sidecar_name
-from shards.store import MAX_BYTES, RandomAccessFile, Store, Where, open_store
+from shards.sidecar import read_sidecar, sidecar_name
+from shards.store import Store, Where, open_store
 
 Stored = tuple[str, dict[str, bytes]]
 """A sample as it is stored: its key, and its files by ending."""
@@ -47,22 +47,6 @@ def select(
         raise Dataset(store).nothing()
     if missing:
         raise UserError(f"no sample {min(missing)!r} in {store}; list them with shards ls --keys")
-
-
-def read_files(tar: RandomAccessFile, entry: Entry) -> dict[str, bytes]:
-    """Read the files of one sample, by ending.
-
-    Raises:
-        ShardError: when they are larger than an image may be, or than the tar.
-    """
-    if sum(size for _, size in entry.files.values()) > MAX_BYTES:
-        raise ShardError(f"sample {entry.key} is larger than {MAX_BYTES:,} bytes")
-    files = {ending: tar.read(offset, size) for ending, (offset, size) in entry.files.items()}
-    if any(len(files[ending]) < size for ending, (_, size) in entry.files.items()):
-        raise ShardError(
-            f"the tar ends inside sample {entry.key}; nonpareil shards verify says more"
-        )
-    return files
 
 
 def extract(samples: Iterable[Stored], out: Where) -> Iterator[dict[str, int]]:

@@ -17,11 +17,11 @@ from typing import Any
 import orjson
 
 from shards.console import progress
+from shards.dataset import read_files
 from shards.errors import UserError
 from shards.inspect.charts import HEIGHT, WIDTH, bars, charts, constants
 from shards.inspect.check import Advance
 from shards.inspect.contents import ROWS, Contents
-from shards.inspect.extract import read_files
 from shards.inspect.page import SHARED, write_page
 from shards.inspect.pictures import jpeg_uri, shrunk
 from shards.inspect.sheet import choose

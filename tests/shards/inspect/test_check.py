@@ -7,9 +7,8 @@ import os
 import pytest
 
 from shards import Sample, ShardWriter, UserError
-from shards.dataset import Dataset
+from shards.dataset import Dataset, read_files
 from shards.inspect.check import MAX_GAPS, REMEDIES, faults
-from shards.inspect.extract import read_files
 from shards.inspect.repair import repair
 from shards.manifest import MANIFEST, Manifest
 from shards.sidecar import read_sidecar
