@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.cards import CARD, card
 from pipelines.options import OutOption
 from shards.console import run_command
 from shards.errors import UserError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 NOTE = "export.json"
 """What was exported, and the SHA-256 of every file: what makes a folder an export."""
 
-CARD = "README.md"
 """The model card, under the name that the Hugging Face hub shows."""
 
 
@@ -92,7 +92,9 @@ def export_to(out: Where, run: Where, to: str, license: str = "") -> Store:
     with TemporaryDirectory(prefix=f".{name}.", suffix=".tmp", dir=beside) as place:
         made = Path(place)
         FORMATS[to](model, step.header, made)
-        (made / CARD).write_text(_card(facts), encoding="utf-8")
+        scored = list(_scored(facts["scores"]))
+        text = card("model_card.jinja", **facts, scored=scored)
+        (made / CARD).write_text(text, encoding="utf-8")
         files = sorted(path.name for path in made.iterdir())
         facts["sha256"] = {name: sha256_of(made / name) for name in files}
         store.make()
@@ -183,23 +185,6 @@ def _facts(step: Checkpoint, model: VAE, to: str, license: str) -> dict[str, Any
     }
 
 
-def _card(facts: dict[str, Any]) -> str:
-    """Fill the card. What people named shows as it is and never as Markdown."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=False,  # this is Markdown: `finalize` writes every value as plain text
-        finalize=_plain_text,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    scores = list(_scored(facts["scores"]))
-    return environment.get_template("model_card.jinja").render(facts, scored=scores)
-
-
 METRICS = {"psnr": 2, "ssim": 4, "perceptual": 3, "lpips": 4, "ned": 4}
 """Scores that a card shows, and their digits; NOTE has all."""
 
@@ -216,12 +201,6 @@ def _scored(scores: dict[str, float]) -> Iterator[dict[str, Any]]:
             if values:
                 images = f"{scores[f'{data}.images']:.0f}"
                 yield {"data": data, "codec": codec, "images": images, **values}
-
-
-def _plain_text(value: Any) -> str:
-    """Write a value so that Markdown and HTML show it and read nothing into it."""
-    text = " ".join(str(value).split())
-    return re.sub(r"[&<>|\[\]`*_\\#~]", lambda match: f"&#{ord(match[0])};", text)
 
 
 if __name__ == "__main__":

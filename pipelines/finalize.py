@@ -1,13 +1,15 @@
-"""`nonpareil finalize`, also `python -m pipelines.finalize`: the manifest of a finished dataset.
+"""`nonpareil finalize`, also `python -m pipelines.finalize`: manifest and card of a dataset.
 
-Finalizing again replaces it; a run that makes a shard removes it, since it would not describe what
-lies there.
+Finalizing again replaces them, but no card that somebody else wrote; a run that makes a shard
+removes the manifest, since it would not describe what lies there.
 """
 
+import re
 from typing import Annotated
 
 import typer
 
+from pipelines.cards import CARD, card
 from pipelines.options import JsonOption
 from shards.console import print_json, run_command
 from shards.dataset import Dataset
@@ -19,6 +21,13 @@ from shards.places import anywhere
 from shards.store import Store, Where
 from shards.text import read_table
 from shards.totals import in_words
+
+OURS = b"written by nonpareil finalize"
+"""What a card of ours says of itself, so that finalizing again may replace it."""
+
+FEATURES = {"txt": "string", "json": "json"}
+"""How `datasets` calls what files beside the picture hold. Labels differ too much for its tables,
+so they stay JSON."""
 
 
 def finalize(
@@ -40,22 +49,47 @@ def finalize(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write dataset.json, the manifest of a finished dataset.
+    """Write the manifest and the card of a finished dataset.
 
-    It names every shard with its checksum, the sums over all, and the pattern by which WebDataset
-    opens them. The length of every tar is checked, its bytes are not: nonpareil shards verify
-    checks those.
+    The manifest, dataset.json, names every shard with its checksum, the sums over all, and the
+    pattern by which WebDataset opens them; wids opens it as its index. By the card, README.md,
+    datasets.load_dataset opens the folder. The length of every tar is checked, its bytes are not:
+    nonpareil shards verify checks those.
 
     Example: nonpareil finalize runs/pages
     """
     manifest = describe_dataset(out, allow_missing=allow_missing)
     out.replace(MANIFEST, manifest.text().encode())
-    row = manifest.row() | {"shards": len(manifest.shards), "unreadable": manifest.unreadable}
+    has_card = write_card(out, manifest)
+    row = manifest.row() | {"shards": len(manifest.shardlist), "unreadable": manifest.unreadable}
     if as_json:
         print_json(row)
         return
-    opened = ", ".join(f"{out}/{url}" for url in manifest.urls)
+    opened = ", ".join(opened_by_webdataset(out, url) for url in manifest.urls)
     typer.echo(f"{out}/{MANIFEST}: {in_words(row)}; open {opened}")
+    if not has_card:
+        typer.echo(f"{out}/{CARD} was written by somebody else and stays as it is")
+
+
+def opened_by_webdataset(out: Store, url: str) -> str:
+    """Return what webdataset opens: it knows no s3://, and reads that through a command."""
+    place = f"{out}/{url}"
+    return f"pipe:aws s3 cp {place} -" if place.startswith("s3://") else place
+
+
+def write_card(out: Store, manifest: Manifest) -> bool:
+    """Write README.md, which hubs and `datasets` read; False where somebody else wrote one."""
+    if out.exists(CARD) and OURS not in out.read(CARD):
+        return False
+    labels = {*manifest.languages} | ({"en", "zh"} if "mixed" in manifest.languages else set())
+    spoken = sorted(label for label in labels if re.fullmatch("[a-z]{2,3}", label))
+    from shards.images.formats import STORED
+
+    known = dict.fromkeys(STORED, "image") | FEATURES
+    features = {ending: known.get(ending, "binary") for ending in manifest.endings}
+    facts = manifest.model_dump() | {"spoken": spoken, "features": features}
+    out.replace(CARD, card("dataset_card.jinja", **facts).encode())
+    return True
 
 
 def describe_dataset(out: Where, *, allow_missing: bool = False) -> Manifest:
@@ -70,7 +104,7 @@ def describe_dataset(out: Where, *, allow_missing: bool = False) -> Manifest:
     dataset = Dataset(out)
     store = dataset.store
     manifest = Manifest.of(dataset, recipe=_recipe(store), planned=_planned(store))
-    made, missing = len(manifest.shards), manifest.missing
+    made, missing = len(manifest.shardlist), manifest.missing
     if not made:
         raise dataset.nothing()
     if missing and not allow_missing:

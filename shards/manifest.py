@@ -1,7 +1,7 @@
 """The manifest: what a finished dataset is, in one file beside its shards.
 
-It lists every shard with its checksum, the sums, and under which pattern WebDataset opens it. The
-same shards give the same bytes.
+It lists every shard with its checksum, the sums, and under which pattern WebDataset opens it. It is
+also the index that wids reads. The same shards give the same bytes.
 """
 
 import json
@@ -25,42 +25,45 @@ MANIFEST = "dataset.json"
 
 
 class Listed(Settings):
-    """One shard of a manifest."""
+    """One shard of a manifest; `filesize` is in bytes. The names are those of wids."""
 
-    tar: TarName
+    url: TarName
+    nsamples: int
+    filesize: int
     sha256: str
-    bytes: int
-    samples: int
 
     @classmethod
     def of(cls, summary: Summary) -> Self:
         """List a shard."""
         return cls(
-            tar=summary.tar,
+            url=summary.tar,
+            nsamples=summary.sums.samples,
+            filesize=summary.bytes,
             sha256=summary.sha256,
-            bytes=summary.bytes,
-            samples=summary.sums.samples,
         )
 
 
 class Manifest(Settings):
     """What `dataset.json` holds.
 
+    `shardlist` and `wids_version` are what wids asks for. `endings` are those of all files.
     `urls` are patterns for WebDataset, relative to the folder or bucket: more than one only where
     shards are `missing`. `bytes`, `dropped`, `unreadable` and `skipped` are as in `Totals`; the
     last two are left out of the file where there are none. `versions` lists, by library, every
     version that made a shard; one each is what to expect.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
+    wids_version: Literal[1] = 1
     recipe: str
     urls: list[str]
-    shards: list[Listed]
+    shardlist: list[Listed]
     missing: list[int]
     samples: int
     bytes: int
     characters: int
     languages: dict[str, int]
+    endings: list[str]
     dropped: dict[str, int]
     unreadable: int = 0
     skipped: dict[str, int] = Field(default={})
@@ -75,21 +78,23 @@ class Manifest(Settings):
         """
         listed: list[Listed] = []
         numbers: list[int] = []
-        totals, languages = Totals(), Counter[str]()
+        totals, languages, endings = Totals(), Counter[str](), set[str]()
         versions: dict[str, set[str]] = {}
         for sidecar in _flawless(dataset, recipe):
             listed.append(Listed.of(sidecar))
             numbers.append(sidecar.shard)
             totals.add(sidecar)
             languages.update(entry.language for entry in sidecar.entries if entry.language)
+            endings.update(*(entry.files for entry in sidecar.entries))
             for name, value in sidecar.versions.items():
                 versions.setdefault(name, set()).add(value)
         return cls(
             recipe=recipe,
             urls=list(patterns(numbers)),
-            shards=listed,
+            shardlist=listed,
             missing=sorted({*range(planned), *range(max(numbers, default=-1))} - {*numbers}),
             languages=dict(languages),
+            endings=sorted(endings),
             versions={name: sorted(values) for name, values in versions.items()},
             **{name: value for name, value in totals.row().items() if name != "shards"},
         )

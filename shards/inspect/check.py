@@ -92,7 +92,7 @@ def faults_of(
     listed = dict[str, str]()
     try:
         manifest = Manifest.read(dataset.store)
-        listed = {shard.tar: shard.sha256 for shard in manifest.shards} if manifest else listed
+        listed = {shard.url: shard.sha256 for shard in manifest.shardlist} if manifest else listed
     except ShardError as error:
         yield Fault(-1, MANIFEST, "manifest", str(error))
     yield from _gaps(dataset, listed)

@@ -1,8 +1,10 @@
 """The manifest says what lies there, or is not written."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import braceexpand
 import pytest
@@ -12,9 +14,11 @@ from pipelines.engine.progress import follow
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Run
 from pipelines.finalize import describe_dataset
-from shards import UserError
+from shards import UserError, open_store
 from tests.command import mistake, nonpareil
 from tests.pipelines.conftest import INLINE, SMALL_PAGES
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -33,8 +37,8 @@ def test_the_manifest_describes_the_shards_and_webdataset_opens_them(out):
     held = json.loads(first)
     assert json.loads(done.stdout)["samples"] == held["samples"] == 6
     assert held["urls"] == ["part-{000000..000002}.tar"]
-    assert expanded(held["urls"]) == [shard["tar"] for shard in held["shards"]]
-    assert held["bytes"] == sum((out / shard["tar"]).stat().st_size for shard in held["shards"])
+    assert expanded(held["urls"]) == [shard["url"] for shard in held["shardlist"]]
+    assert held["bytes"] == sum((out / shard["url"]).stat().st_size for shard in held["shardlist"])
     assert sum(held["languages"].values()) == 6
     assert held["recipe"] == json.loads((out / "recipe.json").read_text())["digest"]
     assert all(len(found) == 1 for found in held["versions"].values())
@@ -49,6 +53,68 @@ def test_the_manifest_describes_the_shards_and_webdataset_opens_them(out):
     assert read == [f"{i:09d}" for i in range(6)]
     nonpareil("finalize", out)
     assert (out / "dataset.json").read_bytes() == first
+
+
+def test_every_reader_opens_what_was_finalized(out, tmp_path):
+    nonpareil("finalize", out)
+    script = """
+import sys
+import datasets, wids
+folder, cache = sys.argv[1:]
+for row in datasets.load_dataset(folder, split="train", cache_dir=cache):
+    print(row["__key__"], row["png"].size, row["json"]["width"], row["txt"] is not None)
+found = wids.ShardListDataset(f"{folder}/dataset.json", cache_dir=cache, keep=True)
+print(len(found), found[5]["__key__"])
+"""
+    told = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(out), str(tmp_path / "cache")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")},
+    ).stdout.splitlines()
+    assert told == [*(f"{i:09d} (96, 64) 96 True" for i in range(6)), "6 000000005"]
+
+
+def test_a_card_of_somebody_else_stays(out):
+    nonpareil("finalize", out)
+    ours = (out / "README.md").read_text()
+    assert "# 6 samples in 3 shards" in ours
+    assert nonpareil("finalize", out).stdout.count("\n") == 1
+    assert (out / "README.md").read_text() == ours
+    (out / "README.md").write_text("mine")
+    said = nonpareil("finalize", out).stdout
+    assert (
+        said.splitlines()[-1] == f"{out}/README.md was written by somebody else and stays as it is"
+    )
+    assert (out / "README.md").read_text() == "mine"
+
+
+def test_webdataset_opens_what_finalize_says_of_a_bucket(out, s3, tmp_path):
+    """By the one command that its users have: here a small one that does what `aws` does."""
+    url = f"{s3}/{tmp_path.name}"
+    for path in out.iterdir():
+        if path.is_file():
+            open_store(url).replace(path.name, path.read_bytes())
+    pattern = nonpareil("finalize", url).stdout.rpartition("; open ")[2].strip()
+    assert pattern == f"pipe:aws s3 cp {url}/part-{{000000..000002}}.tar -"
+    aws = tmp_path / "aws"
+    aws.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom shards import open_store\n"
+        "assert sys.argv[1:3] == ['s3', 'cp'] and sys.argv[4] == '-'\n"
+        "place, _, name = sys.argv[3].rpartition('/')\n"
+        "sys.stdout.buffer.write(open_store(place).read(name))\n"
+    )
+    aws.chmod(0o755)
+    code = (
+        "import sys, webdataset\n"
+        "for sample in webdataset.WebDataset(sys.argv[1], shardshuffle=False):\n"
+        "    print(sample['__key__'])\n"
+    )
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, pattern]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
+    assert told.split() == [f"{i:09d}" for i in range(6)]
 
 
 def test_a_run_that_makes_a_shard_removes_the_manifest(out, job):

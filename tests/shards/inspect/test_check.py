@@ -108,7 +108,7 @@ LEFT = {
 def list_shards(folder, **changes):
     """Write the manifest of a folder, then let it say something else."""
     held = Manifest.of(Dataset(folder), recipe="r" * 64, planned=2).row()
-    held["shards"][-1] |= changes
+    held["shardlist"][-1] |= changes
     (folder / MANIFEST).write_text(json.dumps(held))
 
 
@@ -225,7 +225,7 @@ def test_a_misnamed_sidecar_is_broken(shard_folder):
 def test_a_manifest_that_agrees_is_no_fault_and_one_that_is_broken_is(shard_folder):
     list_shards(shard_folder)
     assert kinds(shard_folder) == []
-    for broken in ("{", "[]", '{"shards": [1]}', '{"shards": 1}'):
+    for broken in ("{", "[]", '{"shardlist": [1]}', '{"shardlist": 1}'):
         (shard_folder / MANIFEST).write_text(broken)
         assert kinds(shard_folder) == ["manifest"]
 
