@@ -79,12 +79,17 @@ def outlines(
     return drawn
 
 
-def draw_boxes(sample: Sample) -> RGB:
-    """Return the picture (h, w, 3) uint8 of a sample with the boxes of its lines and characters.
+def enlarged(pixels: RGB, times: int) -> RGB:
+    """Return (h, w, 3) uint8 with every pixel as a square of `times` px."""
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
-    A sample without lines is returned as it is.
+
+def draw_boxes(sample: Sample, *, times: int = 1) -> RGB:
+    """Return the picture of a sample, enlarged `times`, with the boxes of lines and characters.
+
+    A sample without lines has no boxes.
     """
     pixels = sample.pixels()
     height, width = pixels.shape[:2]
-    drawn = outlines(sample.meta.get("lines", []), (0, 0, width, height))
-    return np.where(drawn[..., None] > 0, COLOURS[drawn], pixels)
+    drawn = outlines(sample.meta.get("lines", []), (0, 0, width, height), times=times)
+    return np.where(drawn[..., None] > 0, COLOURS[drawn], enlarged(pixels, times))

@@ -207,13 +207,20 @@ def show(
     boxes: Annotated[
         bool, typer.Option("--boxes", help="Draw line boxes (red) and character boxes (blue).")
     ] = False,
+    zoom: Annotated[
+        int,
+        typer.Option(
+            min=1, max=16, metavar="N", help="Enlarge every pixel to N, so that no box hides text."
+        ),
+    ] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Save the picture of one sample and print its metadata.
 
-    Example: nonpareil shards show runs/quickstart/pages 000000007 --boxes
+    Example: nonpareil shards show runs/quickstart/pages 000000007 --boxes --zoom 4
     """
-    from shards.boxes import draw_boxes
+    from shards.boxes import draw_boxes, enlarged
+    from shards.images.formats import MAX_PIXELS
     from shards.inspect.extract import select, write_new
     from shards.places import file_at
     from shards.sample import Sample, encode_png
@@ -221,9 +228,17 @@ def show(
     _, files = next(select(path, [key]))
     sample = Sample.of_files(key, files)
     image, ending = sample.image, sample.format
+    if zoom > 1:
+        height, width, _ = sample.pixels().shape
+        if height * width * zoom**2 > MAX_PIXELS:
+            raise UserError(
+                f"--zoom {zoom}: {width} x {height} px would become more than {MAX_PIXELS:,}; give "
+                "less, or cut a part out of the picture first"
+            )
+        image, ending = encode_png(enlarged(sample.pixels(), zoom)), "png"
     if boxes:
         try:
-            image, ending = encode_png(draw_boxes(sample)), "png"
+            image, ending = encode_png(draw_boxes(sample, times=zoom)), "png"
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ShardError(f"sample {key}: its boxes cannot be drawn; omit --boxes") from error
     place = open_store(Path()) if out is None else out

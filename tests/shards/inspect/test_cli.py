@@ -108,6 +108,22 @@ def test_show_writes_the_picture(shard_folder, tmp_path):
     assert (decode(out.read_bytes(), "x") == picture(5)).all()
 
 
+def test_show_enlarges_pixels_and_leaves_boxes_thin(tmp_path):
+    plain = make_sample(0)
+    plain.meta["lines"] = [{"box": [10, 10, 30, 20]}]
+    with ShardWriter(tmp_path, 0, recipe="r" * 64) as writer:
+        writer.write(plain)
+    out = tmp_path / "x.png"
+    shards("show", tmp_path, plain.key, "--out", out, "--zoom", 3)
+    large = picture(0).repeat(3, axis=0).repeat(3, axis=1)
+    assert np.array_equal(decode(out.read_bytes(), "x"), large)
+    shards("show", tmp_path, plain.key, "--out", out, "--zoom", 3, "--boxes")
+    boxed = decode(out.read_bytes(), "x")
+    differs = np.argwhere((boxed != large).any(2))
+    assert [differs.min(0).tolist(), differs.max(0).tolist()] == [[30, 30], [59, 89]]
+    assert np.array_equal(boxed[31:59, 31:89], large[31:59, 31:89])
+
+
 def test_show_replaces_nothing_that_was_not_named(shard_folder, tmp_path):
     here = tmp_path / "here"
     here.mkdir()
