@@ -11,8 +11,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,8 +46,8 @@ size_px = [7, 14]
 class Head:
     """A Ray head of our own on loopback; `ray stop` would end every cluster of the machine."""
 
-    def __init__(self, cpus: int = 2, **environment: str) -> None:
-        """Choose ports and a folder; a context starts it."""
+    def __init__(self, cpus: int = 2, folder: Path | None = None, **environment: str) -> None:
+        """Choose ports; a context starts it, and what it starts itself, in `folder`."""
         # An earlier `ray.init` may have left a token in the home folder, which would make the
         # head ask for one that the submitting shell does not send.
         self.environment = os.environ | {
@@ -59,7 +59,7 @@ class Head:
             **environment,
         }
         self.environment.pop("RAY_ADDRESS", None)
-        self.cpus = cpus
+        self.cpus, self.folder = cpus, folder
         self.port, self.metrics_port, self.gcs_port, self.agent_port = free_ports(4)
         self.address = f"http://127.0.0.1:{self.port}"
         self.gcs_address = f"127.0.0.1:{self.gcs_port}"
@@ -78,6 +78,7 @@ class Head:
                 *(f"--metrics-export-port={self.metrics_port}", "--disable-usage-stats"),
                 *("--object-store-memory=200000000", f"--temp-dir={self._folder}"),
             ],
+            cwd=self.folder,
             env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -100,13 +101,30 @@ class Head:
         self._end()
 
     def _end(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        _end(self._process)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextmanager
+    def joined(self, address: str, folder: Path, **environment: str) -> Generator[None, None, None]:
+        """Let a node of one core join, at an address of loopback, and work in `folder`.
+
+        It is there after some seconds; whoever waits for it asks Ray.
+        """
+        node = subprocess.Popen(
+            [
+                *(BIN / "ray", "start", "--block", "--num-cpus=1", f"--address={self.gcs_address}"),
+                *(f"--node-ip-address={address}", "--object-store-memory=100000000"),
+            ],
+            cwd=folder,
+            env=self.environment | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            _end(node)
 
     def ray(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run `ray COMMAND` against this head."""
@@ -170,6 +188,15 @@ class Head:
                 for child in map(int, told.read_text().split()):
                     yield from self._below(child)
                     yield child
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _is(pid: int, name: str) -> bool:

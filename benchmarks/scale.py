@@ -18,9 +18,10 @@ import numpy as np
 
 from benchmarks._empty import EmptyJob
 from benchmarks._rows import Row, main
+from pipelines.engine.attempts import Made
 from pipelines.engine.jobs import RenderJob
 from pipelines.engine.run_options import RunOptions
-from pipelines.engine.workers import Made, Run
+from pipelines.engine.workers import Run
 from shards import Sample, ShardReader, ShardWriter
 from shards.dataset import Dataset
 from shards.sidecar import Sidecar, shard_name, sidecar_name

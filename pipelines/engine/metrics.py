@@ -8,9 +8,9 @@ import importlib
 from functools import cached_property
 from typing import Any
 
+from pipelines.engine.attempts import Made
 from pipelines.engine.quarantine import Failure
 from pipelines.engine.status import Status
-from pipelines.engine.workers import Made
 
 SECONDS = [1, 3, 10, 30, 100, 300, 1000, 3000]
 """Edges of the histogram of seconds a shard (our choice: half decades, up to an hour)."""

@@ -20,12 +20,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pipelines.engine.attempts import Made
 from pipelines.engine.jobs import Job
 from pipelines.engine.metrics import Gauges
 from pipelines.engine.quarantine import Failure
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.status import State, Status
-from pipelines.engine.workers import Made, Run
+from pipelines.engine.workers import Run
 from shards import StoreError
 from shards.outputs import PROGRESS
 from shards.signals import interrupted_at_once
@@ -80,6 +81,7 @@ class Watch:
             samples_per_second=round(self.made.samples / seconds, 1),
             bytes_per_second=round(self.made.bytes / seconds, 1),
             eta_seconds=round(seconds / ended * left, 1) if ended else None,
+            shunned=dict(self.run.nodes.shunned),
             started=self._started,
             updated=_now(),
         )
@@ -169,7 +171,7 @@ def follow(
 
     Returns:
         the row of `Totals` of the whole output, and the seconds and samples per second of this run
-        alone.
+        alone; also the nodes that it `shunned`, each with the reason.
 
     Raises:
         UserError: as `Run` does.
@@ -208,12 +210,15 @@ def follow(
         **watch.totals.row(),
         "seconds": round(watch.seconds, 2),
         "samples_per_second": watch.status("finished").samples_per_second,
+        "shunned": run.nodes.shunned,
     }
 
 
 def describe(summary: dict[str, Any]) -> str:
     """Write what `follow` returned for a person."""
-    return f"{in_words(summary)}, {summary['samples_per_second']:,.0f} samples/s"
+    text = f"{in_words(summary)}, {summary['samples_per_second']:,.0f} samples/s"
+    shunned = "; ".join(f"{node}: {reason}" for node, reason in summary["shunned"].items())
+    return text + (f"; nodes that were shunned: {shunned}" if shunned else "")
 
 
 def progress_bar() -> Progress:

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from shards.settings import Settings
 
 State = Literal["running", "finished", "interrupted", "failed"]
@@ -12,8 +14,9 @@ class Status(Settings):
 
     `done`, `total` and `failed` count shards, of them `failed` given up by this run; `samples`,
     `bytes`, `dropped`, `unreadable` and `skipped` are the `Totals` of all finished shards; rates
-    and `eta_seconds` (until this run ends) are from this run alone. Times are UTC, ISO 8601. A
-    driver that was killed leaves `running` with an old `updated`.
+    and `eta_seconds` (until this run ends) are from this run alone. `shunned` names the nodes of a
+    cluster that get no more shards, each with the reason. Times are UTC, ISO 8601. A driver that
+    was killed leaves `running` with an old `updated`.
     """
 
     state: State
@@ -28,6 +31,7 @@ class Status(Settings):
     samples_per_second: float
     bytes_per_second: float
     eta_seconds: float | None
+    shunned: dict[str, str] = Field(default={})
     started: str
     updated: str
 
@@ -38,4 +42,6 @@ class Status(Settings):
             text += "  dropped: " + ", ".join(f"{name} {n}" for name, n in self.dropped.items())
         if self.unreadable:
             text += f"  unreadable: {self.unreadable}"
-        return text + (f"  failed: {self.failed}" if self.failed else "")
+        if self.failed:
+            text += f"  failed: {self.failed}"
+        return text + (f"  shunned: {', '.join(self.shunned)}" if self.shunned else "")

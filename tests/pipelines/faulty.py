@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ class Unsendable(Exception):
 
 
 class FaultyJob(Job):
-    """Four samples a shard; some shards fail or kill their process, `times` over."""
+    """Four samples a shard; some shards fail or kill their process, `times` over.
+
+    Each takes `pause` seconds. With `failing_node` all fail where the environment says NODE=bad,
+    and elsewhere wait until three have.
+    """
 
     shards: int = 8
     notes: Path
@@ -26,6 +31,8 @@ class FaultyJob(Job):
     killing: tuple[int, ...] = ()
     mistaken: tuple[int, ...] = ()
     times: int = 100
+    failing_node: bool = False
+    pause: float = 0.0
 
     def count(self) -> int:
         return self.shards
@@ -40,6 +47,8 @@ class FaultyJob(Job):
     def make_shard(self, index: int, out: Store) -> Sidecar:
         note = self.notes / f"{index}.{os.getpid()}.{os.urandom(4).hex()}"
         note.touch()
+        if self.failing_node:
+            self._fail_or_wait(index)
         if len(list(self.notes.glob(f"{index}.*"))) <= self.times:
             if index in self.failing:
                 raise Unsendable("wrong ", f"shard {index}")
@@ -47,7 +56,16 @@ class FaultyJob(Job):
                 os.kill(os.getpid(), signal.SIGKILL)
             if index in self.mistaken:
                 raise UserError(f"shard {index} cannot be made")
+        time.sleep(self.pause)
         with ShardWriter(out, index, recipe=self.digest) as writer:
             writer.extend(make_sample(i) for i in range(4 * index, 4 * index + 4))
         assert writer.sidecar is not None
         return writer.sidecar
+
+    def _fail_or_wait(self, index: int) -> None:
+        if os.environ.get("NODE") == "bad":
+            (self.notes / f"bad.{index}").touch()
+            raise OSError(5, "Input/output error")
+        deadline = time.monotonic() + 30
+        while len(list(self.notes.glob("bad.*"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)

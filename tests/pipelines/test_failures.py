@@ -8,10 +8,11 @@ import time
 
 import pytest
 
+from pipelines.engine.attempts import ATTEMPTS
 from pipelines.engine.jobs import RenderJob
 from pipelines.engine.quarantine import Quarantined
 from pipelines.engine.run_options import RunOptions
-from pipelines.engine.workers import ATTEMPTS, Run
+from pipelines.engine.workers import Run
 from shards import UserError
 from shards.inspect.check import faults
 from tests.pipelines.conftest import INLINE, SMALL_PAGES
@@ -77,7 +78,7 @@ def test_workers_that_die_are_replaced_and_the_bytes_are_the_same(tmp_path, note
 
 
 def test_a_shard_that_kills_every_worker_is_the_only_one_lost(tmp_path, notes, monkeypatch):
-    monkeypatch.setattr("pipelines.engine.workers.SYSTEM_RETRIES", 4)
+    monkeypatch.setattr("pipelines.engine.attempts.SYSTEM_RETRIES", 4)
     job = FaultyJob(notes=notes, killing=(3,))
     with pytest.raises(Quarantined, match=r"shards 3 failed .*its worker died 5 times"):
         list(Run(job, tmp_path / "out", RunOptions("processes", workers=2)))

@@ -14,8 +14,9 @@ from urllib.request import urlopen
 import pytest
 
 from benchmarks.ray_job import ROOT, Head
+from pipelines.engine.attempts import ATTEMPTS
 from pipelines.engine.jobs import RenderJob
-from pipelines.engine.workers import ATTEMPTS, Run
+from pipelines.engine.workers import Run
 from pipelines.preflight import checks
 from shards.inspect.check import faults
 from shards.store import Folder
@@ -69,14 +70,14 @@ import json, sys
 from contextlib import redirect_stderr
 from pathlib import Path
 from io import StringIO
-from pipelines.engine import workers
+from pipelines.engine import attempts
 from pipelines.engine.progress import follow
 from pipelines.engine.run_options import RunOptions
 from shards.console import run_command
 from tests.pipelines.faulty import FaultyJob
-told, usual = {}, workers.SYSTEM_RETRIES
+told, usual = {}, attempts.SYSTEM_RETRIES
 def main(out: str, job: str, losses: int = usual):
-    workers.SYSTEM_RETRIES = losses
+    attempts.SYSTEM_RETRIES = losses
     follow("x", FaultyJob.model_validate_json(job), out, RunOptions("ray"))
 for name, arguments in json.loads(Path(commands := sys.argv[1]).read_text()).items():
     sys.argv, said, code = ["x", *arguments], StringIO(), 0

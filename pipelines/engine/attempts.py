@@ -1,0 +1,120 @@
+"""One attempt at a shard: what a worker does, what can come of it, and what is tried again.
+
+What a user can mend (`UserError`, a full disk) stops a run at once; any other error costs the shard
+one of its attempts, and then its place.
+"""
+
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+from pipelines.engine.jobs import Job, unpack
+from pipelines.engine.nodes import Nodes
+from pipelines.engine.quarantine import Failure
+from shards import Sidecar, StoreError, UserError, open_store
+from shards.console import FULL_DISK
+from shards.totals import Totals
+
+TASKS_PER_SLOT = 2
+"""Shard tasks in flight for each worker slot: one running, one ready to start."""
+
+ATTEMPTS = 3
+"""How often a shard may fail by an error of its own before it is quarantined."""
+
+SYSTEM_RETRIES = 20
+"""How often a shard may be started again after it lost its worker or node."""
+
+Packed = tuple[type[Job], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What the driver keeps of a finished shard: not its sidecar, which grows with the samples.
+
+    `seconds` is the wall time that its worker took.
+    """
+
+    shard: int
+    sha256: str
+    versions: dict[str, str]
+    totals: Totals
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One attempt that failed, as text, since not every exception survives being sent."""
+
+    error: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """One attempt that ended with its worker or node, as on a spot machine that was taken away."""
+
+
+Outcomes = Generator[tuple[int, Made | Failed | Lost], None, None]
+
+
+@dataclass
+class Queue:
+    """The shards still to make, how often each has failed or lost its worker, and the nodes."""
+
+    waiting: deque[int]
+    faults: Counter[int] = field(default_factory=Counter[int])
+    losses: Counter[int] = field(default_factory=Counter[int])
+    nodes: Nodes = field(default_factory=Nodes)
+
+    def judge(self, shard: int, outcome: Failed | Lost) -> Failure | None:
+        """Put a shard back at the end, or return why it is given up."""
+        if isinstance(outcome, Lost):
+            self.losses[shard] += 1
+            spent = self.losses[shard] > SYSTEM_RETRIES
+            error, trace = f"its worker died {self.losses[shard]} times{_MEMORY}", ""
+        else:
+            self.faults[shard] += 1
+            spent = self.faults[shard] >= ATTEMPTS
+            error, trace = outcome.error, outcome.traceback
+        if not spent:
+            self.waiting.append(shard)
+            return None
+        attempts = self.losses[shard] + self.faults[shard]
+        return Failure(shard=shard, attempts=attempts, error=error, traceback=trace)
+
+
+_MEMORY = ", as one that needs more memory than there is"
+
+
+def make(packed: Packed, index: int, out: str) -> Made | Failed:
+    """Make one shard inside a worker; the job's heavy state stays warm in the process."""
+    return attempt(lambda: unpack(*packed).make_shard(index, open_store(out)))
+
+
+def attempt(work: Callable[[], Sidecar]) -> Made | Failed:
+    """Do `work`; return its error as a fault unless it is one that a user can mend.
+
+    A store that does not answer may do so later: that is a fault like others.
+
+    Raises:
+        UserError: as `work` raised it.
+        OSError: when the disk is full.
+    """
+    start = time.monotonic()
+    try:
+        made = work()
+    except Exception as error:
+        if isinstance(error, UserError) and not isinstance(error, StoreError):
+            raise
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            raise
+        return Failed(f"{type(error).__name__}: {error}", traceback.format_exc())
+    return Made(
+        shard=made.shard,
+        sha256=made.sha256,
+        versions=made.versions,
+        totals=Totals.of([made]),
+        seconds=time.monotonic() - start,
+    )

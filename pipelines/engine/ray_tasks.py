@@ -1,0 +1,155 @@
+"""The Ray engine: each attempt at a shard is a task, on whatever node is free and fit for it.
+
+Unlike processes of one machine, nodes differ: one may join late that does not see the output. What
+a node cannot do is no fault of the shard, and `Nodes` decides where it is tried instead.
+"""
+
+import time
+from functools import cache
+from typing import Any, NamedTuple
+
+from pipelines.engine.attempts import (
+    TASKS_PER_SLOT,
+    Failed,
+    Lost,
+    Made,
+    Outcomes,
+    Packed,
+    Queue,
+    attempt,
+)
+from pipelines.engine.cluster import Needs, connect, lacks, working_nodes
+from pipelines.engine.jobs import Job, pack, unpack
+from shards import Store, StoreError, UserError, open_store
+from shards.outputs import NOTE
+
+SLOTS_SECONDS = 5.0
+"""How often nodes and slots are counted again, since a cluster may grow and shrink."""
+
+NODE_ID = "ray.io/node-id"
+"""The label that Ray gives each node: its number."""
+
+
+class Unfit(NamedTuple):
+    """A worker says why its node cannot work on this run; nothing was done."""
+
+    reason: str
+
+
+class Task(NamedTuple):
+    """A task in flight: its shard, and the nodes that it must not run on."""
+
+    shard: int
+    avoided: frozenset[str]
+
+
+def run_on_ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
+    """Make the shards of `queue`, `workers` at a time, or as many as the cluster has cores.
+
+    Raises:
+        UserError: as a shard raised it, or when no node is left that can work.
+    """
+    ray = connect(Needs({str(out): NOTE}))
+    # Ray's own retries are off: it would try a shard that eats all memory again without end.
+    task = ray.remote(num_cpus=1, max_retries=0)(_make)
+    errors = ray.exceptions
+    lost = (
+        errors.WorkerCrashedError,
+        errors.OutOfMemoryError,
+        errors.NodeDiedError,
+        errors.ObjectLostError,
+    )
+    nodes, running = queue.nodes, dict[Any, Task]()
+    packed, names, slots, counted = pack(job), _Names(), workers, -SLOTS_SECONDS
+    while queue.waiting or running:
+        if time.monotonic() - counted > SLOTS_SECONDS or nodes.working <= nodes.shunned.keys():
+            cores, counted = names.look(ray), time.monotonic()
+            nodes.require_any(cores.keys())
+            slots = workers or sum(cores[name] for name in cores.keys() - nodes.shunned.keys())
+            for waiting in [it for it in running if cores and cores.keys() <= running[it].avoided]:
+                # None of its nodes is left. It is not cancelled, for the reason below.
+                queue.waiting.append(running.pop(waiting).shard)
+        while queue.waiting and len(running) < max(1, slots) * TASKS_PER_SLOT:
+            index = queue.waiting.popleft()
+            avoided = nodes.avoided(index)
+            started = task.options(label_selector=names.without(avoided)).remote(
+                packed, index, str(out)
+            )
+            running[started] = Task(index, avoided)
+        done, _ = ray.wait(list(running), timeout=SLOTS_SECONDS)
+        for finished in done:
+            index = running.pop(finished).shard
+            try:
+                number, outcome = ray.get(finished)
+            except lost:
+                yield index, Lost()
+                continue
+            except errors.RayTaskError as error:
+                raise error.cause or error from None
+            node = names.of(ray, number)
+            if isinstance(outcome, Made):
+                nodes.made(index, node)
+                yield index, outcome
+                continue
+            if isinstance(outcome, Unfit):
+                nodes.shun(node, outcome.reason)
+            if isinstance(outcome, Unfit) or node in nodes.shunned:
+                queue.waiting.append(index)  # it is no fault of the shard
+                continue
+            nodes.failed(index, node, outcome.error)
+            yield index, outcome
+    # What is in flight is not cancelled when a run ends early: it goes with the driver, or becomes
+    # a finished shard. `ray.cancel` of a task that ends at that moment aborts the driver (Ray
+    # 2.60: "Tried to complete task that was not pending").
+
+
+class _Names:
+    """The names of nodes by the numbers that Ray gave them; dead ones keep theirs."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, str] = {}  # by name
+
+    def look(self, ray: Any) -> dict[str, int]:
+        """Return the cores of each node that is up and has any, by name."""
+        cores: dict[str, int] = {}
+        for node in working_nodes(ray):
+            name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+            self._numbers[name] = node["NodeID"]
+            cores[name] = int(node["Resources"]["CPU"])
+        return cores
+
+    def of(self, ray: Any, number: str) -> str:
+        """Return the name of a node."""
+        if number not in self._numbers.values():
+            self.look(ray)
+        names = (name for name, held in self._numbers.items() if held == number)
+        return next(names, number[:8])
+
+    def without(self, nodes: frozenset[str]) -> dict[str, str]:
+        """Select all nodes but some, as a task wants it said."""
+        numbers = sorted(self._numbers[name] for name in nodes if name in self._numbers)
+        return {NODE_ID: f"!in({','.join(numbers)})"} if numbers else {}
+
+
+def _make(packed: Packed, index: int, out: str) -> tuple[str, Made | Failed | Unfit]:
+    """Make one shard inside a worker; return the number of its node, too."""
+    import ray
+
+    number: str = ray.get_runtime_context().get_node_id()
+    try:
+        if lack := _lack(out):
+            return number, Unfit(lack)
+    except StoreError as error:  # it may answer later
+        return number, Failed(str(error))
+    return number, attempt(lambda: unpack(*packed).make_shard(index, open_store(out)))
+
+
+@cache
+def _lack(out: str) -> str:
+    """Say why this node cannot work on what goes to `out`, or nothing; looked at once."""
+    try:
+        return lacks(Needs({out: NOTE}))
+    except StoreError:
+        raise
+    except (UserError, OSError) as error:
+        return str(error)
