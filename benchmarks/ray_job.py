@@ -302,7 +302,7 @@ def _examined(recipe: Path, out: Path, samples: int) -> list[Row]:
             read += 1
     job = load(RenderJob, str(recipe))
     with tempfile.TemporaryDirectory() as name:
-        again = job.make_shard(len(manifest.shards) // 2, Folder(Path(name)))
+        again = job.make_shard(len(manifest.shardlist) // 2, Folder(Path(name)))
     held = read_sidecar(Folder(out), sidecar_name(again.shard))
     return [
         Row("bytes", manifest.bytes / 1e9, "GB"),
