@@ -139,7 +139,7 @@ class Dataset:
         if self.foreign:
             return UserError(
                 f"{self.store} holds no finished shard, but tars without sidecar "
-                f"({len(self.foreign):,}); if others made them, open them with ShardReader.foreign"
+                f"({len(self.foreign):,}); if others made them, nonpareil shards index writes those"
             )
         return UserError(
             f"{self.store} holds no finished shard (part-*.tar with its part-*.json); give the "

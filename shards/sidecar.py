@@ -99,7 +99,10 @@ class Sums(Settings):
 
 
 class Summary(Settings):
-    """What is known of one shard besides its samples: the end of its sidecar."""
+    """What is known of one shard besides its samples: the end of its sidecar.
+
+    The tar of a `foreign` shard was written by others, and the sidecar later.
+    """
 
     version: Literal[2] = VERSION
     tar: TarName
@@ -108,6 +111,7 @@ class Summary(Settings):
     bytes: int
     recipe: str
     versions: dict[str, str] = Field(default={})
+    foreign: bool = False
     sums: Sums
 
     @property
@@ -153,12 +157,14 @@ class Sidecar(Summary):
         """Write it readably for a person, the summary last.
 
         A resumed run reads the last bytes only: a file that was cut has lost them. Where nothing
-        was skipped, nothing is said of it.
+        was skipped, and of a tar of ours, nothing is said of that.
         """
         rest = self.model_dump(mode="json")
         samples = {name: rest.pop(name) for name in ("entries", "dropped", "skipped")}
         if not self.skipped:
             del samples["skipped"], rest["sums"]["skipped"]
+        if not self.foreign:
+            del rest["foreign"]
         return json.dumps(samples | rest, indent=1, ensure_ascii=False) + "\n"
 
 

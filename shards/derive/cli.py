@@ -1,5 +1,6 @@
-"""The verbs of `nonpareil shards` that write what is chosen: a new dataset, or a table."""
+"""The verbs of `nonpareil shards` that write: a new dataset, a table, sidecars of others' tars."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ from shards.options import (
     SampleOption,
     SeedOption,
 )
-from shards.places import anywhere, file_at
+from shards.places import anywhere, file_at, here
 from shards.store import Store
 
 
@@ -117,3 +118,39 @@ def table(
     rows, size = write_table(Dataset(path), choice, above, name)
     made = {"table": str(out), "rows": rows, "bytes": size}
     print_json(made) if as_json else typer.echo(f"{out}: {rows:,} rows, {size:,} bytes")
+
+
+def index(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            parser=here("DIR"),
+            metavar="DIR",
+            help="Where the tars are, of any names; of img2dataset, webdataset or tar itself.",
+            show_default=False,
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=here("--out"), metavar="DIR", help="Where links to the tars and sidecars go."
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Write sidecars for tars that others made, without copying a byte.
+
+    Then every command knows them, as --out: ls, stats, sheet, report, verify, copy, finalize, and
+    streams of a training run. What cannot be read is dropped by name, what is no sample is counted.
+    In keys that hold folders or dots each such sign becomes an underscore. Given again, it goes on.
+
+    Example: nonpareil shards index /data/cc3m --out runs/cc3m
+    """
+    from shards.derive.indexing import index as write_sidecars
+    from shards.store import Folder
+    from shards.totals import in_words
+
+    with progress("index") as advance:
+        row = write_sidecars(Folder(path), Folder(out), advance).row()
+    print_json(row) if as_json else typer.echo(f"{out}: {in_words(row)}")

@@ -1,9 +1,9 @@
 """Check finished shards: is what lies on disk what the sidecars promise?
 
-Checked of every shard: the sidecar can be read and adds up to its tar, the SHA-256 of the tar, the
-recipe, keys that occur twice, shards that are missing, and the manifest if there is one. Deep:
-every member's header and CRC-32, that each picture decodes to the stated size, that a sidecar says
-what the sample's JSON says, and pictures that occur twice.
+Checked of every shard: the sidecar can be read and (of a tar of ours) adds up to it, the SHA-256 of
+the tar, the recipe, keys that occur twice, shards that are missing, and the manifest if there is
+one. Deep: every member's header and CRC-32, that each picture decodes to the stated size, that a
+sidecar says what the sample's JSON says, and pictures that occur twice.
 """
 
 import hashlib
@@ -204,7 +204,7 @@ def _check(dataset: Dataset, name: str, *, deep: bool) -> _Check:
 
 def _tar_damages(store: Store, sidecar: Sidecar) -> list[Damage]:
     """Say how a tar of the right length differs from its sidecar as a whole."""
-    if not _adds_up(sidecar):
+    if not (sidecar.foreign or _adds_up(sidecar)):
         return [Damage("layout", "altered sidecar: its offsets do not add up to the tar")]
     if store.sha256(sidecar.tar) != sidecar.sha256:
         return [Damage("sha256", "sha256 differs: altered bytes")]
@@ -229,16 +229,21 @@ def _samples_damages(store: Store, sidecar: Sidecar, pictures: Pictures) -> list
         return [
             Damage(kind, f"sample {entry.key}: {fault}")
             for entry in sidecar.entries
-            for kind, fault in _sample_damages(tar, entry, pictures)
+            for kind, fault in _sample_damages(tar, entry, pictures, foreign=sidecar.foreign)
         ]
 
 
-def _sample_damages(tar: RandomAccessFile, entry: Entry, pictures: Pictures) -> Iterator[Damage]:
-    """Yield what is wrong with one sample, and add the digest of its picture to `pictures`."""
+def _sample_damages(
+    tar: RandomAccessFile, entry: Entry, pictures: Pictures, *, foreign: bool
+) -> Iterator[Damage]:
+    """Yield what is wrong with one sample, and add the digest of its picture to `pictures`.
+
+    In a `foreign` tar members may be called otherwise than the sample.
+    """
     from shards.sample import Sample
 
     for ending, (offset, size) in entry.files.items():
-        if _member(tar, offset) != (f"{entry.key}.{ending}", size):
+        if not foreign and _member(tar, offset) != (f"{entry.key}.{ending}", size):
             yield Damage("layout", f"the tar has no such .{ending} at byte {offset:,}")
             return
     try:
@@ -275,8 +280,8 @@ def _member(tar: RandomAccessFile, offset: int) -> tuple[str, int] | None:
     return (member.name, member.size) if member.isreg() else None
 
 
-RERUN = "give the same render or filter command again"
-REPAIR = "nonpareil shards repair PATH, then the same render or filter command again"
+RERUN = "give the same command again"
+REPAIR = "nonpareil shards repair PATH, then the command that made it"
 
 REMEDIES = {
     "unfinished": RERUN,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shards.console import bar, new_app, print_json, print_rows, print_table, progress
-from shards.derive.cli import copy, table
+from shards.derive.cli import copy, index, table
 from shards.errors import ShardError, UserError
 from shards.options import (
     ConditionOption,
@@ -233,7 +233,7 @@ def show(
         if height * width * zoom**2 > MAX_PIXELS:
             raise UserError(
                 f"--zoom {zoom}: {width} x {height} px would become more than {MAX_PIXELS:,}; give "
-                "less, or cut a part out of the picture first"
+                "less"
             )
         image, ending = encode_png(enlarged(sample.pixels(), zoom)), "png"
     if boxes:
@@ -416,8 +416,8 @@ def repair(
     runs left are deleted too. What cannot be mended this way, such as a key that occurs twice, is
     listed and left.
 
-    Then give the same render or filter command as before: it makes those shards again, with the
-    same bytes. Do not repair a folder while a run writes into it.
+    Then give the command that made them, as render, filter or copy: it makes those shards again,
+    with the same bytes. Do not repair a folder while a run writes into it.
 
     Example: nonpareil shards repair runs/quickstart/pages --dry-run
     """
@@ -441,7 +441,7 @@ def repair(
     if remade:
         from shards.numbers import write_numbers
 
-        typer.echo(f"shards {write_numbers(remade)}: give the same render or filter command again")
+        typer.echo(f"shards {write_numbers(remade)}: give the command that made them again")
 
 
 @app.command()
@@ -526,3 +526,4 @@ def diff(
 
 app.command()(copy)
 app.command()(table)
+app.command()(index)

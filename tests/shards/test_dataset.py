@@ -76,7 +76,7 @@ def test_where_there_is_nothing_the_error_says_what_there_is(tmp_path):
     (tmp_path / "00000.tar").write_bytes(b"")
     with pytest.raises(UserError, match=r"tars without sidecar \(1\)"):
         raise Dataset(tmp_path).nothing()
-    with pytest.raises(UserError, match=r"ShardReader\.foreign"):
+    with pytest.raises(UserError, match=r"nonpareil shards index"):
         ShardReader(tmp_path)
     with pytest.raises(UserError, match="is not a folder"):
         Dataset(tmp_path / "nowhere")

@@ -45,7 +45,7 @@ def test_names_are_split_as_webdataset_splits_them(tmp_path, layout):
 
 def test_a_folder_of_foreign_tars_says_how_to_open_it(tmp_path):
     write(tmp_path / "a.tar", member("0.png", PNG))
-    with pytest.raises(UserError, match=r"tars without sidecar \(1\); .* ShardReader\.foreign"):
+    with pytest.raises(UserError, match=r"tars without sidecar \(1\); .* nonpareil shards index"):
         ShardReader(tmp_path)
 
 

@@ -240,12 +240,12 @@ def test_verify_says_what_is_wrong_and_repair_mends_it(shard_folder):
     (fault,) = rows(shards("verify", shard_folder, "--json", code=1))
     assert (fault["shard"], fault["kind"]) == (1, "sha256")
     said = shards("verify", shard_folder, code=1).stdout
-    assert f"shards 1: nonpareil shards repair {shard_folder}, then the same" in said
+    assert f"shards 1: nonpareil shards repair {shard_folder}, then the command" in said
     (planned,) = rows(shards("repair", shard_folder, "--dry-run", "--json"))
     assert planned["done"] == "would remove"
     done = shards("repair", shard_folder).stdout
     assert "part-000001.json  removed  sha256 differs" in done
-    assert "shards 1: give the same render or filter command again" in done
+    assert "shards 1: give the command that made them again" in done
     assert not (shard_folder / "part-000001.json").exists()
     assert (shard_folder / "part-000001.tar").exists()
     assert "unfinished" in shards("verify", shard_folder, code=1).stdout
