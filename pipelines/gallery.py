@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 def preview_recipe(job: RenderJob, recipe: str, file: Where) -> dict[str, Any]:
-    """Draw what a recipe makes and return what was written: file, pages, bytes, seconds.
+    """Draw what a recipe makes and return what was written: file, pages, bytes, seconds, caution.
 
     Args:
         job: the recipe as read.
@@ -49,7 +49,8 @@ def preview_recipe(job: RenderJob, recipe: str, file: Where) -> dict[str, Any]:
     pages, data = MAKERS[Path(name).suffix.lower()](job, Path(recipe).stem)
     above.replace(name, data)
     seconds = round(time.monotonic() - start, 1)
-    return {"file": str(file), "pages": pages, "bytes": len(data), "seconds": seconds}
+    made = {"file": str(file), "pages": pages, "bytes": len(data), "seconds": seconds}
+    return made | {"caution": job.caution()}
 
 
 def _html(job: RenderJob, name: str) -> tuple[int, bytes]:

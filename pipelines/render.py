@@ -67,9 +67,12 @@ def render(
         if out:
             raise UserError("--preview makes no shards; give it without --out")
         made = preview_recipe(load(RenderJob, recipe, settings), recipe, preview)
-        print_json(made) if as_json else typer.echo(
-            f"{preview}: {made['pages']} pages, {made['bytes'] / 1e6:,.1f} MB"
-        )
+        if as_json:
+            print_json(made)
+            return
+        typer.echo(f"{preview}: {made['pages']} pages, {made['bytes'] / 1e6:,.1f} MB")
+        if made["caution"]:
+            typer.echo(f"note: {made['caution']}")
         return
     if not out:
         raise UserError("give --out DIR to make shards, or --preview FILE.html to see their pages")

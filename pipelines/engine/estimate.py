@@ -27,6 +27,7 @@ class Estimate:
     this machine with one process at work; `wall_seconds` divides them over `workers`. `cost` is
     in the currency of the price of a core-hour, None where no price was given. `skipped` counts
     what the sources hold and the run would leave out, if shard 0, which tells it, is to be made.
+    `caution` is that of the job.
     """
 
     shards: int
@@ -42,6 +43,7 @@ class Estimate:
     price_per_core_hour: float | None
     cost: float | None
     skipped: dict[str, int]
+    caution: str
 
     def row(self) -> dict[str, Any]:
         """Return the fields by name."""
@@ -62,6 +64,8 @@ class Estimate:
         if self.skipped:
             count = sum(self.skipped.values())
             text.append(f"left out {count:,} ({skipped_in_words(self.skipped)})")
+        if self.caution:
+            text.append(f"note     {self.caution}")
         return [
             *text,
             f"by the measure of shard {self.sampled}, made here in {self.seconds_per_shard:.2f} s",
@@ -111,6 +115,7 @@ def estimate(
         price_per_core_hour=price,
         cost=None if price is None else round(hours * price, 4),
         skipped=made.sums.skipped,
+        caution=job.caution(),
     )
 
 

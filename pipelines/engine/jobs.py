@@ -72,6 +72,10 @@ class Job(Settings):
         """Return the digest of the identity: the name of this recipe on these inputs."""
         return digest_of(self.identity())
 
+    def caution(self) -> str:
+        """Say in a line what a large dataset of this recipe would lack; empty if nothing."""
+        return ""
+
 
 class RenderJob(Job):
     """Render text pages: shard i holds the samples i·n … (i+1)·n - 1."""
@@ -93,6 +97,22 @@ class RenderJob(Job):
     def inputs(self) -> dict[str, str]:
         """Fingerprint fonts, corpus and photographs."""
         return self.renderer.fingerprints()
+
+    def caution(self) -> str:
+        """Say which of photographs and text are the few that pip brought."""
+        named = {
+            "render.photographs": f"{len(self.renderer.source)} photographs",
+            "render.corpus": "a little text",
+        }
+        given = {"render.photographs": self.render.photographs, "render.corpus": self.render.corpus}
+        lacking = [name for name, place in given.items() if place is None]
+        if not lacking:
+            return ""
+        few = " and ".join(named[name] for name in lacking)
+        return (
+            f"{few}, as pip brought, come again and again; "
+            f"give {' and '.join(lacking)} for more than a try"
+        )
 
     def make_shard(self, index: int, out: Store) -> Sidecar:
         """Render one shard."""

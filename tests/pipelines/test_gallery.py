@@ -177,7 +177,9 @@ def test_the_command_makes_a_preview_and_nothing_else(tmp_path):
     recipe.write_text("[render]\nwidth = 64\nheight = 64\nsize_px = [6, 8]\n")
     only = ("--set", "render.layouts={ paragraph = 1 }")
     done = nonpareil("render", recipe, "--preview", file, *only, "--json")
-    assert json.loads(done.stdout)["pages"] == 1
+    made = json.loads(done.stdout)
+    assert made["pages"] == 1
+    assert "give render.photographs and render.corpus for more than a try" in made["caution"]
     assert {path.name for path in tmp_path.iterdir()} == {"small.toml", "pages.png"}
 
 

@@ -92,6 +92,13 @@ def test_the_command_prints_a_plan(tmp_path):
     assert "in the currency of --price 0.04" in said
     row = json.loads(nonpareil(*command, "--json").stdout)
     assert (row["to_make"], row["samples"], row["price_per_core_hour"]) == (3, 6, 0.04)
+    assert "photographs and a little text, as pip brought, come again and again" in said
+    assert "give render.photographs and render.corpus" in row["caution"]
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("字" * 50 + " and words to set. " * 50)
+    text = ("--set", f"render.corpus={tmp_path / 'texts'}", "--set", "render.languages={ en = 1 }")
+    row = json.loads(nonpareil(*command, *text, "--json").stdout)
+    assert row["caution"].endswith("again; give render.photographs for more than a try")
     assert not out.exists()
     assert "--price is for --dry-run" in mistake(
         "render", "render_pages", "--out", out, "--price", "1"
