@@ -28,7 +28,7 @@ UNSEEN: Final = -2
 BLANK: Final = -1
 """No ink: spaces, glyphs that the face lacks, and those that show nothing at this size."""
 
-VERSION = 2
+VERSION = 3
 """Version of the files; part of their name, so others are never read."""
 
 BYTES = 256 * 2**20
@@ -42,6 +42,7 @@ class Strike:
     """The glyphs of one font at one size: `masks` (bytes), and `rows` (m, 5) that cut them.
 
     A row is (offset, width, height, left, top); left and top are px from the pen, y downwards.
+    `table` has the row of each glyph of the face in its first phase; the other phases follow.
     """
 
     def __init__(
@@ -54,10 +55,10 @@ class Strike:
         self.vertical = vertical
         self.phases = 1 if vertical or font.face.han else PHASES
         self.grown = False
-        self.table = np.full(len(font.face.codes) * self.phases, UNSEEN, np.int32)
+        self.table = np.full(len(font.face.codes), UNSEEN, np.int32)
         space = font.face.slots(np.array([SPACE], np.uint32))[0]
         if space >= 0:
-            self.table[space * self.phases : (space + 1) * self.phases] = BLANK
+            self.table[space] = BLANK
         self.rows = np.zeros((0, 5), np.int32)
         self.masks = np.zeros(0, np.uint8)
         self._used = 0
@@ -88,11 +89,10 @@ class Strike:
 
         `slots` are places among the glyphs of the face, -1 for none. Without ink a row is BLANK.
         """
-        places = slots * self.phases
-        row_numbers = np.where(slots >= 0, self.table[places], BLANK)
+        row_numbers = np.where(slots >= 0, self.table[slots], BLANK)
         if (row_numbers == UNSEEN).any():
             self._draw(np.unique(slots[row_numbers == UNSEEN]))
-            row_numbers = np.where(slots >= 0, self.table[places], BLANK)
+            row_numbers = np.where(slots >= 0, self.table[slots], BLANK)
         return row_numbers
 
     def _draw(self, slots: NDArray[np.int32]) -> None:
@@ -101,25 +101,40 @@ class Strike:
         One that is blank in some phase counts as blank in all, so that a character never comes
         or goes with the place of its pen.
         """
-        count = self.phases
-        places = (slots[:, None] * count + np.arange(count, dtype=np.int32)).ravel()
         glyphs, moves = self._glyphs(slots)
-        shifts = [(phase * 64 // PHASES, 0) for phase in range(count)] * len(slots)
-        masks, rows = self.font.draw(
-            [glyph for glyph in glyphs for _ in range(count)], shifts, self.size_px, self.hinting
-        )
-        inked = np.repeat((rows[:, 1] > 0).reshape(-1, count).all(axis=1), count)
-        rows[:, 3:] += np.repeat(moves, count, axis=0)
-        rows = rows[inked]
+        shifts = [(phase * 64 // PHASES, 0) for phase in range(self.phases)]
+        masks, rows = self.font.draw(glyphs, self.size_px, self.hinting, shifts)
+        rows[:, 3:] += np.repeat(moves, self.phases, axis=0)
+        inked = np.logical_and.reduce(rows[:, 1].reshape(-1, self.phases) > 0, axis=1)
+        rows = rows[np.repeat(inked, self.phases)]
         rows[:, 0] += self._used
-        numbers = np.full(len(places), BLANK, np.int32)
-        numbers[inked] = np.arange(len(rows), dtype=np.int32) + len(self.rows)
+        self._add(slots, inked, rows, masks)
+        self.grown = True
+
+    def _add(
+        self,
+        slots: NDArray[np.int32],
+        inked: NDArray[np.bool_],
+        rows: NDArray[np.int32],
+        masks: NDArray[np.uint8],
+    ) -> None:
+        """Add glyphs: the rows of those that are `inked`, whose masks follow those there are.
+
+        The room for masks is doubled, so that growing costs no more than drawing.
+        """
+        firsts = np.full(len(slots), BLANK, np.int32)
+        firsts[inked] = np.arange(len(self.rows), len(self.rows) + len(rows), self.phases)
         if self._mapped:
             self.table = self.table.copy()
-        self.table[places] = numbers
+        self.table[slots] = firsts
         self.rows = np.concatenate([self.rows, rows])
-        self._append(masks)
-        self.grown = True
+        needed = self._used + len(masks)
+        if needed > len(self.masks) or self._mapped:
+            room = np.zeros(max(needed, 2 * self._used, 4096), np.uint8)
+            room[: self._used] = self.masks[: self._used]
+            self.masks = room
+        self.masks[self._used : needed] = masks
+        self._used, self._mapped = needed, False
 
     def _glyphs(self, slots: NDArray[np.int32]) -> tuple[list[int], NDArray[np.int32]]:
         """Return the font's glyphs and how far each is moved from its pen, in whole px."""
@@ -129,16 +144,6 @@ class Strike:
         scale = self.size_px / self.font.units_per_em
         moves = [(round(right * scale), -round(up * scale)) for _, right, up, _ in forms]
         return [glyph for glyph, *_ in forms], np.array(moves, np.int32)
-
-    def _append(self, masks: NDArray[np.uint8]) -> None:
-        """Add to the masks, doubling the room, so that growing costs no more than drawing."""
-        needed = self._used + len(masks)
-        if needed > len(self.masks) or self._mapped:
-            room = np.zeros(max(needed, 2 * self._used, 4096), np.uint8)
-            room[: self._used] = self.masks[: self._used]
-            self.masks = room
-        self.masks[self._used : needed] = masks
-        self._used, self._mapped = needed, False
 
     @property
     def name(self) -> str:
@@ -187,18 +192,16 @@ class Strike:
         other = Strike(self.font, self.size_px, self.hinting, vertical=self.vertical)
         if not other.map(path):
             return
-        news = np.flatnonzero((self.table == UNSEEN) & (other.table != UNSEEN))
+        news = np.flatnonzero((self.table == UNSEEN) & (other.table != UNSEEN)).astype(np.int32)
         if not len(news):
             return
-        numbers = other.table[news].copy()
-        rows = other.rows[numbers[numbers >= 0]].copy()
+        firsts = other.table[news]
+        inked = firsts >= 0
+        rows = other.rows[(firsts[inked, None] + np.arange(self.phases)).ravel()]
         pieces = [other.masks[o : o + w * h] for o, w, h in rows[:, :3].tolist()]
         lengths = rows[:, 1] * rows[:, 2]
         rows[:, 0] = self._used + np.cumsum(lengths) - lengths
-        numbers[numbers >= 0] = np.arange(len(rows), dtype=np.int32) + len(self.rows)
-        self.table[news] = numbers
-        self.rows = np.concatenate([self.rows, rows])
-        self._append(np.concatenate([np.zeros(0, np.uint8), *pieces]))
+        self._add(news, inked, rows, np.concatenate([np.zeros(0, np.uint8), *pieces]))
 
 
 @cache
@@ -254,7 +257,7 @@ class Atlas:
             if len(self._warped) > 20_000:
                 self._warped.clear()
             drawn = self._warped[key] = font.draw(
-                [glyph], [shift], size_px, "none", matrix, faint=1
+                [glyph], size_px, "none", [shift], matrix, faint=1
             )
         return drawn
 

@@ -262,7 +262,8 @@ def stand_glyphs(
         along, phase = pens[n] >> 2, pens[n] & 3
         if phases == 1:
             along, phase = (pens[n] + 2) >> 2, 0
-        row_numbers[n] = table[slots[n] * phases + phase] if slots[n] >= 0 else -1
+        row = table[slots[n]] if slots[n] >= 0 else np.int32(-1)
+        row_numbers[n] = row + phase if row >= 0 else row
         xs[n], ys[n] = (bases[n], along) if vertical else (along, bases[n])
     # Two loops, each so short that the machine waits for many places of a large strike at once.
     return ink_boxes(number, font_index, rows, row_numbers, xs, ys, boxes)

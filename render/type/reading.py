@@ -218,7 +218,7 @@ def _outlines(font: FontInstance, slots: NDArray[np.int32]) -> Iterator[bytes]:
     """Yield what each glyph looks like; nothing for a blank one."""
     for start in range(0, len(slots), 1024):
         part = font.face.glyphs[slots[start : start + 1024]].tolist()
-        masks, rows = font.draw(part, [(0, 0)] * len(part), TRIAL_PX, "none")
+        masks, rows = font.draw(part, TRIAL_PX, "none")
         for row in rows:
             offset, size = int(row[0]), int(row[1] * row[2])
             yield row[1:].tobytes() + masks[offset : offset + size].tobytes() if size else b""
@@ -234,7 +234,7 @@ def _inked(face: Face) -> Face:
     trial = FontInstance(face, tuple(axis.values[0] for axis in face.axes))
     probes = ("xaeonE05" if "en" in face.languages else "") + ("一的" if face.han else "")
     slots = face.slots(np.array([ord(probe) for probe in probes], np.uint32))
-    _, rows = trial.draw(face.glyphs[slots].tolist(), [(0, 0)] * len(probes), 64, "none")
+    _, rows = trial.draw(face.glyphs[slots].tolist(), 64, "none")
     for probe, row in zip(probes, rows, strict=True):
         if not row[1]:
             raise Unreadable(face.name, f"maps {probe!r} but draws nothing for it")

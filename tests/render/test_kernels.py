@@ -332,8 +332,8 @@ def test_characters_go_to_the_types_that_have_them():
 )  # fmt: skip
 def test_glyphs_stand_where_their_masks_say(parts, vertical, phases):
     slots, pens, font_index = (np.array([p[k] for p in parts], np.int32) for k in range(3))
-    rows = np.array([(0, 3, 4, -1, -5), (12, 2, 2, 0, -2)], np.int32)
-    table = np.array([0, 1, -1, 1], np.int32).repeat(phases)
+    rows = np.array([(0, 3, 4, -1, -5), (12, 2, 2, 0, -2)], np.int32).repeat(phases, axis=0)
+    table = np.array([0, phases, -1, phases], np.int32)  # a row for each phase
     n = len(parts)
     into = [np.full(n, -9, np.int32) for _ in range(3)] + [np.full((n, 4), -9, np.int32)]
     bases = np.arange(100, 100 + n, dtype=np.int32)
@@ -348,7 +348,8 @@ def test_glyphs_stand_where_their_masks_say(parts, vertical, phases):
     along, across = (ys, xs) if vertical else (xs, ys)
     assert along.tolist() == whole.tolist()
     assert across.tolist() == bases[own].tolist()
-    assert row_numbers.tolist() == [-1 if s < 0 else table[s * phases] for s in slots[own]]
+    firsts = np.where(slots[own] >= 0, table[slots[own]], -1)
+    assert row_numbers.tolist() == np.where(firsts >= 0, firsts + pens[own] % phases, -1).tolist()
     assert inked == (row_numbers >= 0).sum()
     again = np.full((len(xs), 4), -9, np.int32)
     ink_boxes(1, np.ones(len(xs), np.int8), rows, row_numbers, xs, ys, again)

@@ -13,6 +13,7 @@ import render.type.atlas
 from render import Atlas, Renderer
 from render.plan import Font
 from render.type.atlas import BLANK
+from render.type.glyphs import NO_GLYPH
 from tests.render.pages import PLEX, SETTINGS, SIMPLIFIED, variant
 
 PAGES = (0, 3, 6)
@@ -62,8 +63,24 @@ def drawn(strike, text, phase=0):
     """Return the masks of the characters, with their size and place."""
     slots = strike.font.face.slots(codes(text))
     strike.find(slots)
-    rows = strike.rows[strike.table[slots * strike.phases + phase]]
+    rows = strike.rows[strike.table[slots] + phase]
     return [(*row[1:], bytes(strike.masks[row[0] : row[0] + row[1] * row[2]])) for row in rows]
+
+
+@pytest.mark.parametrize("face", [PLEX, SIMPLIFIED])
+@pytest.mark.parametrize("hinting", ["none", "light", "full"])
+def test_glyphs_drawn_in_several_places_at_once_are_those_drawn_alone(renderer, face, hinting):
+    font = renderer.material.fonts.plain(renderer.material.fonts.faces[face])
+    glyphs = font.face.glyphs[font.face.slots(codes("fg汉%"))].tolist()
+    shifts = [(16, 0), (0, 0), (48, -16), (48, -16)]
+    for matrix in (None, (65536, 6554, -3277, 60000)):
+        masks, rows = font.draw([*glyphs, NO_GLYPH], 13, hinting, shifts, matrix)
+        for at, shift in enumerate(shifts):
+            for n, glyph in enumerate([*glyphs, NO_GLYPH]):
+                alone, row = font.draw([glyph], 13, hinting, [shift], matrix)
+                offset, width, height = rows[n * len(shifts) + at, :3]
+                assert rows[n * len(shifts) + at, 1:].tolist() == row[0, 1:].tolist()
+                assert masks[offset : offset + width * height].tolist() == alone.tolist()
 
 
 def test_a_folder_that_another_process_filled_changes_no_byte(renderer, expected, tmp_path):
