@@ -5,6 +5,7 @@ from render.plan import Plan
 from render.renderer import Renderer, versions
 from render.settings import DIFFICULTY, RenderSettings
 from render.text.corpus import Corpus
+from render.truth import Label, trimmed
 from render.type.atlas import Atlas
 from render.type.fonts import Fonts
 
@@ -14,8 +15,10 @@ __all__ = [
     "Atlas",
     "Corpus",
     "Fonts",
+    "Label",
     "Plan",
     "RenderSettings",
     "Renderer",
+    "trimmed",
     "versions",
 ]

@@ -3,7 +3,7 @@
 Everything is measured on the glyphs that were placed; nothing is taken from what was intended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,10 @@ from render.type.kernels import union_boxes
 from render.type.placing import Placed, line_slices
 
 Legibility = Literal["clear", "hard", "lost"]
+
+Label = Literal["lines", "characters", "plan"]
+"""How much of the truth is written: the boxes of lines; those of characters too; also the plan,
+from which `Renderer.paint` draws the page again."""
 
 CLEAR_PX = {"en": 7, "zh": 10}
 HARD_PX = {"en": 5, "zh": 7}
@@ -83,6 +87,22 @@ def describe(
         "lines": lines,
         "plan": plan,
     }
+
+
+def trimmed(meta: Mapping[str, Any], label: Label) -> dict[str, Any]:
+    """Return the metadata of a page with no more than `label` says.
+
+    A warped page keeps the boxes of its characters: that of a line, which is turned, holds more.
+    """
+    if label == "plan":
+        return {**meta}
+    kept = {name: value for name, value in meta.items() if name != "plan"}
+    if label == "lines" and not meta["warped"]:
+        kept["lines"] = [
+            {name: value for name, value in line.items() if name != "characters"}
+            for line in meta["lines"]
+        ]
+    return kept
 
 
 def _lines(

@@ -21,7 +21,7 @@ import render
 import shards
 from filters import Chain, FilterSettings, build
 from pipelines.recipe import atlas_folder
-from render import Renderer, RenderSettings
+from render import Label, Renderer, RenderSettings, trimmed
 from shards import (
     RGB,
     ImageSource,
@@ -78,11 +78,15 @@ class Job(Settings):
 
 
 class RenderJob(Job):
-    """Render text pages: shard i holds the samples i·n … (i+1)·n - 1."""
+    """Render text pages: shard i holds the samples i·n … (i+1)·n - 1.
+
+    `label` is how much of the truth about a page is written beside its picture.
+    """
 
     seed: Seed = 0
     shards: Count = 8
     samples_per_shard: Count = 256
+    label: Label = "plan"
     render: RenderSettings = RenderSettings()
 
     @cached_property
@@ -122,7 +126,8 @@ class RenderJob(Job):
             for i in range(first, first + self.samples_per_shard):
                 sample = self.renderer.sample(i)
                 broken.update(sample.meta["plan"].background.passed_over)
-                writer.write(sample)
+                label = trimmed(sample.meta, self.label)
+                writer.write(Sample(sample.key, sample.image, sample.format, sample.text, label))
             for name in sorted(broken):
                 writer.drop(name, "unreadable", detail=self.renderer.unreadable[name])
             if not index:

@@ -11,10 +11,13 @@ from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Run
 from render.type.scripts import ASCII
 from shards import ShardReader, UserError, encode_png
+from shards.boxes import draw_boxes
 from shards.dataset import Dataset
+from shards.inspect.check import faults
 from shards.store import open_store
 from tests.conftest import picture
 from tests.render.pages import font_file
+from vae.data.em import em_map
 
 
 def test_of_a_large_image_a_piece_is_kept_as_it_is_and_a_small_one_whole(tmp_path):
@@ -135,3 +138,28 @@ def test_the_first_shard_of_pages_tells_what_the_material_holds_and_no_page_show
     assert names[characters][0] == "漢 U+6F22"
     assert names["text: not UTF-8; save it as UTF-8"] == (str(tmp_path / "texts/b.txt"),)
     assert not second.skipped
+
+
+def test_a_label_holds_as_much_as_was_asked_for(tmp_path):
+    kinds = ("plan", "characters", "lines")
+    made: dict[str, ShardReader] = {}
+    for label in kinds:
+        (tmp_path / label).mkdir()
+        small = {"width": 96, "height": 64, "size_px": [7, 12], "warp_share": 0.5}
+        settings = {"samples_per_shard": 8, "label": label, "render": small}
+        RenderJob.model_validate(settings).make_shard(0, open_store(tmp_path / label))
+        made[label] = ShardReader(tmp_path / label)
+        assert list(faults(tmp_path / label, deep=True)) == []
+    assert {sample.meta["warped"] for sample in made["plan"]} == {True, False}
+    for whole, boxes, lines in zip(*made.values(), strict=True):
+        assert whole.image == boxes.image == lines.image
+        assert whole.meta.keys() - boxes.meta.keys() == {"plan"}
+        assert boxes.meta.items() <= whole.meta.items()
+        bare = [
+            {k: v for k, v in line.items() if k != "characters"} for line in whole.meta["lines"]
+        ]
+        assert lines.meta == boxes.meta | ({} if whole.meta["warped"] else {"lines": bare})
+        drawn = [em_map(sample.meta, 64, 96, "x") for sample in (whole, boxes, lines)]
+        assert np.array_equal(drawn[0], drawn[1])
+        assert np.array_equal(drawn[0], drawn[2])
+        assert draw_boxes(lines).shape == (64, 96, 3)
