@@ -75,10 +75,11 @@ class Fonts:
         return cls(read(files, skipped, known=False), skipped)
 
     def families(self, language: Language, style_class: str = "") -> list[list[Face]]:
-        """Return the faces for `language`, family by family; of a `style_class` if any are.
+        """Return the faces for `language`, design by design; of a `style_class` if any are.
 
         Lines of "mixed" are set in a Chinese face first; the Latin letters of a Chinese font are
-        a last resort for English.
+        a last resort for English. Han are of one width in every face, so "mono" leaves Chinese all
+        its designs, and only chooses inside those that have such a face.
         """
         key = (language, style_class)
         if key not in self._groups:
@@ -86,13 +87,18 @@ class Fonts:
             able = [face for face in self.faces.values() if wanted in face.languages]
             if wanted == "en":
                 able = [face for face in able if not face.han] or able
-            if style_class:
+            inside = style_class == "mono" and wanted != "en"
+            if style_class and not inside:
                 able = [face for face in able if style_class in face.style_class] or able
             else:  # handwriting is for notes
                 able = [face for face in able if "hand" not in face.style_class] or able
             families: dict[str, list[Face]] = {}
             for face in able:
-                families.setdefault(face.family, []).append(face)
+                families.setdefault(face.design, []).append(face)
+            if inside:
+                for design, faces in families.items():
+                    mono = [face for face in faces if "mono" in face.style_class]
+                    families[design] = mono or faces
             self._groups[key] = list(families.values())
         return self._groups[key]
 

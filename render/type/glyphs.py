@@ -70,7 +70,8 @@ class Axis:
 class Face:
     """One face of one file.
 
-    `name` identifies it in plans: file name (below the user's folder), "#" and index. `codes`
+    `name` identifies it in plans: file name (below the user's folder), "#" and index. `family` is
+    the font's own word for what it belongs to, `design` the family whose letters it draws. `codes`
     (n,) rise and `glyphs` (n,) are the font's own numbers for them. `checksum` is the font's own
     (table head). `style_class` holds "mono" and "hand" where they apply; `region` is the
     language tag of the region whose forms of Han it holds, where its name says so.
@@ -80,6 +81,7 @@ class Face:
     path: Path
     index: int
     family: str
+    design: str
     languages: frozenset[Language]
     style_class: frozenset[str]
     region: str

@@ -43,6 +43,13 @@ REGIONS: dict[str, frozenset[Language]] = {
 """Words of a family name that say whose forms of Han a face holds; without one, it may hold both
 (WenQuanYi), or belong to a country that the name does not tell."""
 
+SAME_DESIGN = {
+    "Source Han Sans": "Noto Sans",
+    "Source Han": "Noto Sans",
+    "Source Han Serif": "Noto Serif",
+}
+"""Designs that two publishers give out under names of their own ("Source Han" is its Mono)."""
+
 WEIGHTS = (400.0, 300.0, 500.0, 700.0)
 """Weights chosen on a variable axis (our choice: 100 and 200 vanish at 5 to 8 px)."""
 
@@ -135,12 +142,14 @@ def _face(key: str, path: Path, index: int, of_family: str, table: Tables, check
         thin = f"too thin for small text (weight class {looks.weight_class})"
     else:
         thin = ""
+    languages = _languages(codes, of_family)
     face = Face(
         name=key,
         path=path,
         index=index,
         family=of_family,
-        languages=_languages(codes, of_family),
+        design=_design(of_family, han=bool(languages & HAN_OF.keys())),
+        languages=languages,
         style_class=_style_class(looks, of_family),
         region=_region(of_family),
         codes=codes,
@@ -251,7 +260,8 @@ def _axes(table: Tables) -> Iterator[Axis]:
 def _style_class(looks: Look, of_family: str) -> frozenset[str]:
     """Return which of "mono" and "hand" a face is."""
     style_class = set[str]()
-    if looks.fixed_pitch or (looks.family_kind == 2 and looks.proportion == MONOSPACED):
+    told = looks.fixed_pitch or (looks.family_kind == 2 and looks.proportion == MONOSPACED)
+    if told or "MONO" in _words(of_family):  # WenQuanYi's says so by its name alone
         style_class.add("mono")
     by_class = looks.family_class == SCRIPT or looks.family_kind == HANDWRITTEN
     if by_class or of_family in HANDS:
@@ -271,6 +281,21 @@ def _region(of_family: str) -> str:
                 "zh-hk" if word == "HK" else "zh-hant" if "zh-hant" in REGIONS[word] else "zh-hans"
             )
     return ""
+
+
+def _design(of_family: str, *, han: bool) -> str:
+    """Return the family without the words for a region, or for Latin letters of one width.
+
+    Han are of one width everywhere: the files of such a family draw the same ones.
+    """
+    if not han:
+        return of_family
+    name = " ".join(
+        word
+        for word in of_family.replace("-", " ").split()
+        if word.upper() not in REGIONS and word.upper() not in {"CJK", "MONO"}
+    )
+    return SAME_DESIGN.get(name, name) or of_family
 
 
 def _regions(of_family: str) -> frozenset[Language] | None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +75,19 @@ def test_simplified_and_traditional_text_get_faces_of_their_region(fonts):
     for language, allowed in (("zh", {"SC"}), ("zh-hant", {"TC", "HK"}), ("mixed", {"SC"})):
         names = {face.family for family in fonts.families(language) for face in family}
         assert {name.split()[-1] for name in names if "Noto" in name} == allowed
+
+
+@pytest.mark.parametrize("style_class", ["", "mono"])
+@pytest.mark.parametrize("language", ["zh", "zh-hant", "mixed"])
+def test_chinese_designs_are_drawn_alike_however_many_files_each_has(fonts, language, style_class):
+    rng = np.random.default_rng(0)
+    drawn = [fonts.draw(rng, language, 12, style_class=style_class).face for _ in range(600)]
+    shares = Counter(face.design for face in drawn)
+    assert {*shares} == {"Noto Sans", "Noto Serif", "WenQuanYi Micro Hei"}
+    assert max(shares.values()) < 0.4 * len(drawn)
+    wenquanyi = {face.family for face in drawn if face.design == "WenQuanYi Micro Hei"}
+    mono = "WenQuanYi Micro Hei Mono"
+    assert wenquanyi == {mono} if style_class else mono in wenquanyi
 
 
 def test_english_gets_latin_faces_and_no_handwriting(fonts):
