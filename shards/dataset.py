@@ -1,4 +1,4 @@
-"""Dataset: the shards of a folder or bucket, and the state of each as far as lengths tell.
+"""Dataset: the shards of a folder or bucket, and the state of each as far as sidecars tell.
 
 Whether a shard is finished is decided here alone, so that a plan, a run, a manifest, a report and
 a trainer say the same. Bytes are not read: `shards verify` does that.
@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from shards.errors import ShardError, UserError
+from shards.outputs import NOTE, owner
 from shards.sidecar import (
     TAIL_BYTES,
     TAR_NAME,
@@ -39,7 +40,8 @@ class Dataset:
     A shard is in one of four states:
 
     whole     its sidecar speaks for a tar of the right length: `whole`
-    damaged   its sidecar is broken, or speaks for a tar that is missing or cut: `damage`, `examine`
+    damaged   its sidecar is broken, or speaks for a tar that is missing or cut, or for another
+              recipe than the folder's recipe.json: `damage`, `examine`
     foreign   a tar without a sidecar, unfinished or made by others: `foreign`, `unfinished`
     absent    nothing of it is there: `absent`
     """
@@ -73,13 +75,23 @@ class Dataset:
         return map(partial(sidecar_of, self.store), self.names, data)
 
     def damage(self, summary: Summary) -> Damage | None:
-        """Say what is wrong with the tar of a sidecar, or None: the shard is whole."""
+        """Say what is wrong with the shard of a sidecar, or None: it is whole."""
         size = self.sizes.get(summary.tar)
-        if size == summary.bytes:
-            return None
         if size is None:
             return Damage("tar", "missing tar")
-        return Damage("size", f"{size:,} bytes instead of {summary.bytes:,}")
+        if size != summary.bytes:
+            return Damage("size", f"{size:,} bytes instead of {summary.bytes:,}")
+        if self.recipe and summary.recipe != self.recipe:
+            return Damage("recipe", f"made by another recipe, {summary.recipe[:12]}")
+        return None
+
+    @cached_property
+    def recipe(self) -> str:
+        """The digest of the recipe that all of it is to be made by; empty where nothing tells.
+
+        A node of a cluster that has other inputs under the same path makes shards of another.
+        """
+        return owner(self.store) if NOTE in self.sizes else ""
 
     def whole(self) -> Iterator[Summary]:
         """Yield the end of the sidecar of every whole shard, in order of shard index.

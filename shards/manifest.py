@@ -127,13 +127,13 @@ class Manifest(Settings):
 
 def _flawless(dataset: Dataset, recipe: str) -> Iterator[Sidecar]:
     for sidecar in dataset.sidecars():
-        if dataset.damage(sidecar):
+        damage = dataset.damage(sidecar)
+        if damage or sidecar.recipe != recipe:
+            fault = damage.fault if damage else "made by another recipe"
             raise UserError(
-                f"{dataset.store}/{sidecar.tar} is missing or cut short; run the same command "
-                "again to remake it, then finalize"
+                f"{dataset.store}/{sidecar.tar}: {fault}; run the same command again to remake it, "
+                "then finalize"
             )
-        if sidecar.recipe != recipe:
-            raise UserError(f"{dataset.store}/{sidecar.tar} was made by another recipe; remake it")
         yield sidecar
 
 

@@ -80,12 +80,24 @@ def claimed(out: Store, identity: dict[str, Any]) -> dict[str, Any] | None:
                 f"{out} was made by an older version, which took paths for settings; give a new "
                 "--out folder, or finish it with that version"
             )
-        named = "; ".join(differences(_anywhere(held), _anywhere(_resolved(identity)))[:3])
         raise UserError(
-            f"{out} was made by another recipe ({named}); give a new --out folder or the old "
-            "settings"
+            f"{out} was made by another recipe ({differing(held, identity)}); give a new --out "
+            "folder or the old settings"
         )
     return held
+
+
+def differing(held: dict[str, Any], identity: dict[str, Any]) -> str:
+    """Say in what a `recipe.json` and an identity differ, at most three keys."""
+    return "; ".join(differences(_anywhere(held), _anywhere(_resolved(identity)))[:3])
+
+
+def owner(out: Store) -> str:
+    """Return the digest in the `recipe.json` of an output; empty where none tells."""
+    with suppress(UserError, OSError):
+        held = read_table(out, NOTE, "put back what it held").get("digest")
+        return held if isinstance(held, str) else ""
+    return ""
 
 
 def digest_of(identity: dict[str, Any]) -> str:

@@ -9,12 +9,16 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import cache
 
+from pipelines.engine.cluster import Needs, lacks
 from pipelines.engine.jobs import Job, unpack
 from pipelines.engine.nodes import Nodes
 from pipelines.engine.quarantine import Failure
 from shards import Sidecar, StoreError, UserError, open_store
 from shards.console import FULL_DISK
+from shards.outputs import NOTE, differing
+from shards.text import read_table
 from shards.totals import Totals
 
 TASKS_PER_SLOT = 2
@@ -88,9 +92,43 @@ class Queue:
 _MEMORY = ", as one that needs more memory than there is"
 
 
+class Unfit(UserError):
+    """This machine cannot work on a run: what it lacks, or has otherwise than the driver."""
+
+
 def make(packed: Packed, index: int, out: str) -> Made | Failed:
-    """Make one shard inside a worker; the job's heavy state stays warm in the process."""
-    return attempt(lambda: unpack(*packed).make_shard(index, open_store(out)))
+    """Make one shard inside a worker; the job's heavy state stays warm in the process.
+
+    Raises:
+        Unfit: when this machine cannot work on the run; nothing was done.
+        UserError, OSError: as `attempt` does.
+    """
+    return attempt(lambda: fit(*packed, out).make_shard(index, open_store(out)))
+
+
+@cache
+def fit(kind: type[Job], text: str, out: str) -> Job:
+    """Return a packed job once it is sure that this machine would make the driver's shards.
+
+    It sees the `recipe.json` that the driver left in the output, and its own recipe on its own
+    inputs has the digest that stands there: else its shards would be foreign to all others.
+
+    Raises:
+        Unfit: when it does not.
+        StoreError: when a bucket does not answer.
+    """
+    try:
+        if lack := lacks(Needs({out: NOTE})):
+            raise Unfit(lack)
+        job = unpack(kind, text)
+        held = read_table(open_store(out), NOTE, "put back what it held")
+        if held.get("digest") != job.digest:
+            raise Unfit(f"its recipe or inputs differ ({differing(held, job.identity())})")
+    except (Unfit, StoreError):
+        raise
+    except (UserError, OSError) as error:
+        raise Unfit(str(error)) from error
+    return job
 
 
 def attempt(work: Callable[[], Sidecar]) -> Made | Failed:

@@ -6,6 +6,7 @@ and make any one of them; where and in which order that happens is the business 
 """
 
 import hashlib
+import logging
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cache, cached_property
@@ -33,6 +34,7 @@ from shards import (
     encode_png,
 )
 from shards.dataset import Dataset
+from shards.numbers import write_numbers
 from shards.outputs import claim, digest_of
 from shards.places import LocalPlace, apart
 from shards.settings import Seed, Settings
@@ -41,6 +43,9 @@ from shards.source import Part
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 """Shards, or samples of one: multiplied they stay within what `shards.Order` shuffles."""
+
+
+log = logging.getLogger(__name__)
 
 
 class Job(Settings):
@@ -246,6 +251,7 @@ def open_output(job: Job, out: Store) -> Iterator[Summary]:
     """Claim `out` for a job, tidy what killed runs left, and sum up the shards that are whole.
 
     A damaged shard is made to look unmade, so that the run makes it again: its sidecar is removed.
+    Those that another recipe made are named in the log.
 
     Raises:
         UserError: when another recipe made what lies in `out`; nothing is touched.
@@ -253,9 +259,14 @@ def open_output(job: Job, out: Store) -> Iterator[Summary]:
     """
     claim(out, job.identity())
     out.sweep()
-    dataset = Dataset(out)
+    dataset, others = Dataset(out), list[int]()
     for summary in dataset.summaries():
-        if dataset.damage(summary):
+        if damage := dataset.damage(summary):
             out.delete(summary.name)
+            if damage.kind == "recipe":
+                others.append(summary.shard)
         else:
             yield summary
+    if others:
+        named = write_numbers(others, limit=10)
+        log.warning("%s: another recipe made shards %s; they are made again", out, named)

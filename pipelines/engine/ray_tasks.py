@@ -5,7 +5,6 @@ a node cannot do is no fault of the shard, and `Nodes` decides where it is tried
 """
 
 import time
-from functools import cache
 from typing import Any, NamedTuple
 
 from pipelines.engine.attempts import (
@@ -16,11 +15,12 @@ from pipelines.engine.attempts import (
     Outcomes,
     Packed,
     Queue,
-    attempt,
+    Unfit,
+    make,
 )
-from pipelines.engine.cluster import Needs, connect, lacks, working_nodes
-from pipelines.engine.jobs import Job, pack, unpack
-from shards import Store, StoreError, UserError, open_store
+from pipelines.engine.cluster import Needs, connect, working_nodes
+from pipelines.engine.jobs import Job, pack
+from shards import Store
 from shards.outputs import NOTE
 
 SLOTS_SECONDS = 5.0
@@ -28,12 +28,6 @@ SLOTS_SECONDS = 5.0
 
 NODE_ID = "ray.io/node-id"
 """The label that Ray gives each node: its number."""
-
-
-class Unfit(NamedTuple):
-    """A worker says why its node cannot work on this run; nothing was done."""
-
-    reason: str
 
 
 class Task(NamedTuple):
@@ -92,7 +86,7 @@ def run_on_ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
                 yield index, outcome
                 continue
             if isinstance(outcome, Unfit):
-                nodes.shun(node, outcome.reason)
+                nodes.shun(node, str(outcome))
             if isinstance(outcome, Unfit) or node in nodes.shunned:
                 queue.waiting.append(index)  # it is no fault of the shard
                 continue
@@ -137,19 +131,6 @@ def _make(packed: Packed, index: int, out: str) -> tuple[str, Made | Failed | Un
 
     number: str = ray.get_runtime_context().get_node_id()
     try:
-        if lack := _lack(out):
-            return number, Unfit(lack)
-    except StoreError as error:  # it may answer later
-        return number, Failed(str(error))
-    return number, attempt(lambda: unpack(*packed).make_shard(index, open_store(out)))
-
-
-@cache
-def _lack(out: str) -> str:
-    """Say why this node cannot work on what goes to `out`, or nothing; looked at once."""
-    try:
-        return lacks(Needs({out: NOTE}))
-    except StoreError:
-        raise
-    except (UserError, OSError) as error:
-        return str(error)
+        return number, make(packed, index, out)
+    except Unfit as error:
+        return number, error

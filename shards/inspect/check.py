@@ -109,7 +109,8 @@ def faults_of(
                     advance(done, len(dataset.names))
         finally:
             pool.shutdown(cancel_futures=True)
-    yield from among.other_recipes()
+    if not dataset.recipe:
+        yield from among.other_recipes()
 
 
 def unfinished(dataset: Dataset) -> Iterator[Fault]:
@@ -158,13 +159,11 @@ class _Among:
                 yield Fault(sidecar.shard, sidecar.tar, kind, repeats[0] + more)
 
     def other_recipes(self) -> Iterator[Fault]:
-        """Yield a fault for each recipe but the most frequent."""
+        """Yield a fault for each shard of a recipe but the most frequent."""
         for recipe, tars in sorted(self.recipes.items(), key=lambda pair: -len(pair[1]))[1:]:
-            stem = tars[0].removesuffix(".tar")
-            more = f", and {len(tars) - 1:,} more shards" if tars[1:] else ""
-            yield Fault(
-                shard_number(stem), tars[0], "recipe", f"made by another recipe {recipe[:12]}{more}"
-            )
+            for tar in tars:
+                fault = f"made by another recipe than most, {recipe[:12]}"
+                yield Fault(shard_number(tar), tar, "mixed", fault)
 
 
 Pictures = list[tuple[str, bytes]]
@@ -297,7 +296,8 @@ REMEDIES = {
     "unreadable": "look at the disk and the permissions",
     "key": "delete tar and sidecar of the copy",
     "twin": "leave one of them out where the samples come from",
-    "recipe": "keep one recipe a folder",
+    "recipe": REPAIR,
+    "mixed": "keep one recipe a folder",
     "manifest": "nonpareil finalize PATH, if it is the manifest that is old",
 }
 """What to do about each kind of fault. A new kind is a line here and the check that finds it."""

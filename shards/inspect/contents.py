@@ -77,7 +77,7 @@ class Contents:
             raise dataset.nothing()
         for recipe, shards in contents.stats.recipes.most_common()[1:]:
             fault = f"{shards} of the shards were made by another recipe, {recipe[:12]}"
-            contents.faults.append(Fault(-1, "*.json", "recipe", fault).row())
+            contents.faults.append(Fault(-1, "*.json", "mixed", fault).row())
         contents.faults += _given_up(contents.note("quarantine.json"))
         return contents
 

@@ -33,16 +33,17 @@ class FaultyJob(Job):
     times: int = 100
     failing_node: bool = False
     pause: float = 0.0
+    reads: Path | None = None
 
     def count(self) -> int:
         return self.shards
 
     def inputs(self) -> dict[str, str]:
-        return {}
+        return {} if self.reads is None else {"reads": self.reads.read_text()}
 
     def identity(self) -> dict[str, Any]:
         """Faults shape no bytes, so an output can be continued without them."""
-        return {"kind": "FaultyJob"}
+        return {"kind": "FaultyJob", "inputs": self.inputs()}
 
     def make_shard(self, index: int, out: Store) -> Sidecar:
         note = self.notes / f"{index}.{os.getpid()}.{os.urandom(4).hex()}"

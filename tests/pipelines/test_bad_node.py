@@ -51,6 +51,7 @@ HERE = "/proc/self/cwd"
 
 FAULTS = {
     "blind": {},
+    "foreign": {"reads": f"{HERE}/input"},
     "failing": {"failing_node": True},
 }
 """What is wrong with the second node, in the jobs of one driver."""
@@ -62,6 +63,8 @@ def nodes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nodes")
     (folder / "good").mkdir()
     (folder / "bad").mkdir()
+    (folder / "good" / "input").write_text("photographs")
+    (folder / "bad" / "input").write_text("others")
     commands = {}
     for name, settings in FAULTS.items():
         (folder / name).mkdir()
@@ -92,6 +95,7 @@ def nodes(tmp_path_factory):
     ("fault", "reason"),
     [
         ("blind", f"{HERE}/blind/recipe.json is not there"),
+        ("foreign", "its recipe or inputs differ (inputs.reads: 'photographs' → 'others')"),
         ("failing", "failed 3 shards that others made: OSError: [Errno 5] Input/output error"),
     ],
 )

@@ -6,14 +6,17 @@ import json
 import numpy as np
 import pytest
 
+from pipelines.engine.estimate import estimate
 from pipelines.engine.jobs import FilterJob, RenderJob
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Run
-from shards import ShardReader, UserError, encode_png
+from pipelines.finalize import describe_dataset
+from shards import ShardReader, ShardWriter, UserError, encode_png
 from shards.dataset import Dataset
 from shards.inspect.check import faults
+from shards.inspect.repair import repair
 from shards.store import Folder
-from tests.conftest import picture
+from tests.conftest import make_sample, picture
 from tests.pipelines.conftest import INLINE, SMALL_PAGES
 
 
@@ -151,3 +154,24 @@ def test_a_sidecar_names_the_code_and_the_libraries_that_made_it(tmp_path):
     (sidecar,) = Dataset(tmp_path).sidecars()
     assert len(sidecar.versions["code"]) == 12
     assert {"pillow", "numpy", "freetype"} < sidecar.versions.keys()
+
+
+def test_shards_of_another_recipe_are_finished_for_nobody(job, tmp_path, caplog):
+    """Such a shard comes from a node that has other inputs under the same path."""
+    list(Run(job, tmp_path, INLINE))
+    before = sums(tmp_path)
+    for shard in (0, 2):
+        (tmp_path / f"part-{shard:06d}.json").unlink()
+        with ShardWriter(tmp_path, shard, recipe="f" * 64) as writer:
+            writer.extend(make_sample(2 * shard + i) for i in range(2))
+    assert [summary.shard for summary in Dataset(tmp_path).whole()] == [1]
+    assert estimate(job, tmp_path, INLINE).to_make == 2
+    with pytest.raises(UserError, match=r"part-000000\.tar: made by another recipe"):
+        describe_dataset(tmp_path)
+    named = [(fault.shard, fault.kind, fault.mendable) for fault in faults(tmp_path)]
+    assert named == [(0, "recipe", True), (2, "recipe", True)]
+    assert [action.remade for action in repair(tmp_path, dry_run=True)] == [0, 2]
+    assert [made.shard for made in Run(job, tmp_path, INLINE)] == [0, 2]
+    assert "another recipe made shards 0, 2; they are made again" in caplog.text
+    assert sums(tmp_path) == before
+    assert list(faults(tmp_path)) == []

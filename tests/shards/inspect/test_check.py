@@ -101,7 +101,7 @@ LEFT = {
     "gap": lambda folder: (note(folder, 0).unlink(), tar(folder, 0).unlink()),
     "unfinished": lambda folder: note(folder).unlink(),
     "key": copy_a_shard,
-    "recipe": lambda folder: alter_note(folder, lambda held: held.update(recipe="s" * 64)),
+    "mixed": lambda folder: alter_note(folder, lambda held: held.update(recipe="s" * 64)),
 }
 
 
@@ -112,6 +112,7 @@ def list_shards(folder, **changes):
     (folder / MANIFEST).write_text(json.dumps(held))
 
 
+MENDABLE["recipe"] = LEFT["mixed"]  # where a recipe.json tells which is the right one
 LEFT["manifest"] = lambda folder: list_shards(folder, sha256="0" * 64)
 
 LEFT_DEEP = {"picture": break_a_picture, "twin": repeat_a_picture}
@@ -131,6 +132,7 @@ def test_good_shards_have_no_fault(shard_folder):
 
 @pytest.mark.parametrize("kind", [*MENDABLE])
 def test_what_is_damaged_is_found_and_a_rerun_after_repair_remakes_exactly_that(shard_folder, kind):
+    (shard_folder / "recipe.json").write_text(json.dumps({"digest": "r" * 64}))
     before = everything(shard_folder)
     MENDABLE[kind](shard_folder)
     assert kinds(shard_folder) == [kind]
