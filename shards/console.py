@@ -92,14 +92,18 @@ def in_one_line(error: OSError) -> str:
         return f"{error.strerror}; set TMPDIR to a folder that can be written to"
     if error.errno not in FULL_DISK:
         return ""
-    full, remedy = FULL_DISK[error.errno]
+    _, remedy = FULL_DISK[error.errno]
+    if _is_ours_and_temporary(error.filename):
+        remedy = "free some space there, or set TMPDIR to a folder of another disk,"
+    return f"{full_disk(error)}; {remedy} and run the same command again: what is finished is kept"
+
+
+def full_disk(error: OSError) -> str:
+    """Say which disk takes no more bytes, for an error of FULL_DISK."""
+    full, _ = FULL_DISK[error.errno or errno.ENOSPC]
     if _is_ours_and_temporary(error.filename):
         full = f"{full.replace('this', 'the')} for temporary files"
-        remedy = "free some space there, or set TMPDIR to a folder of another disk,"
-    return (
-        f"{full} ({_plainly(error.filename)}); {remedy} and run the same command again: "
-        "what is finished is kept"
-    )
+    return f"{full} ({_plainly(error.filename)})"
 
 
 def _plainly(path: str | None) -> str:

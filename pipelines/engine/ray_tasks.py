@@ -21,6 +21,7 @@ from pipelines.engine.attempts import (
 from pipelines.engine.cluster import Needs, connect, working_nodes
 from pipelines.engine.jobs import Job, pack
 from shards import Store
+from shards.console import full_disk
 from shards.outputs import NOTE
 
 SLOTS_SECONDS = 5.0
@@ -134,3 +135,5 @@ def _make(packed: Packed, index: int, out: str) -> tuple[str, Made | Failed | Un
         return number, make(packed, index, out)
     except Unfit as error:
         return number, error
+    except OSError as error:  # its disk is full; those of other nodes may not be
+        return number, Unfit(full_disk(error))

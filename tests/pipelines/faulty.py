@@ -1,5 +1,6 @@
 """A job that goes wrong on purpose."""
 
+import errno
 import os
 import signal
 import time
@@ -22,7 +23,7 @@ class FaultyJob(Job):
     """Four samples a shard; some shards fail or kill their process, `times` over.
 
     Each takes `pause` seconds. With `failing_node` all fail where the environment says NODE=bad,
-    and elsewhere wait until three have.
+    and elsewhere wait until three have. A disk is full where NODE is one of `full_nodes`.
     """
 
     shards: int = 8
@@ -34,6 +35,7 @@ class FaultyJob(Job):
     failing_node: bool = False
     pause: float = 0.0
     reads: Path | None = None
+    full_nodes: tuple[str, ...] = ()
 
     def count(self) -> int:
         return self.shards
@@ -48,6 +50,8 @@ class FaultyJob(Job):
     def make_shard(self, index: int, out: Store) -> Sidecar:
         note = self.notes / f"{index}.{os.getpid()}.{os.urandom(4).hex()}"
         note.touch()
+        if os.environ.get("NODE", "") in self.full_nodes:
+            raise OSError(errno.ENOSPC, "No space left on device", "/scratch/.part.tmp")
         if self.failing_node:
             self._fail_or_wait(index)
         if len(list(self.notes.glob(f"{index}.*"))) <= self.times:
@@ -66,7 +70,7 @@ class FaultyJob(Job):
     def _fail_or_wait(self, index: int) -> None:
         if os.environ.get("NODE") == "bad":
             (self.notes / f"bad.{index}").touch()
-            raise OSError(5, "Input/output error")
+            raise OSError(errno.EIO, "Input/output error")
         deadline = time.monotonic() + 30
         while len(list(self.notes.glob("bad.*"))) < 3 and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -53,6 +53,8 @@ FAULTS = {
     "blind": {},
     "foreign": {"reads": f"{HERE}/input"},
     "failing": {"failing_node": True},
+    "full": {"full_nodes": ["bad"]},
+    "all full": {"full_nodes": ["bad", ""]},
 }
 """What is wrong with the second node, in the jobs of one driver."""
 
@@ -96,6 +98,7 @@ def nodes(tmp_path_factory):
     [
         ("blind", f"{HERE}/blind/recipe.json is not there"),
         ("foreign", "its recipe or inputs differ (inputs.reads: 'photographs' → 'others')"),
+        ("full", "the disk is full (/scratch)"),
         ("failing", "failed 3 shards that others made: OSError: [Errno 5] Input/output error"),
     ],
 )
@@ -112,3 +115,13 @@ def test_a_node_that_cannot_work_is_named_and_costs_no_shard(nodes, fault, reaso
     assert list(shunned.values()) == [reason]
     assert f"gets no more shards: {reason}" in said
     assert any(reason in line for line in closing)
+
+
+def test_a_run_ends_when_no_node_is_left(nodes):
+    folder, told, _ = nodes
+    code, said = told["all full"]
+    assert code == 2, said
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: no node of the cluster is left that can work on this: ")
+    assert line.count("): the disk is full (/scratch)") == 2
+    assert json.loads((folder / "good" / "all full" / "progress.json").read_text())["shunned"]
