@@ -12,6 +12,7 @@ from pipelines.filter import filter_images
 from pipelines.finalize import finalize
 from pipelines.plan import plan
 from pipelines.preflight import preflight
+from pipelines.push import push
 from pipelines.quickstart import quickstart
 from pipelines.render import render
 from pipelines.replay import replay
@@ -33,6 +34,7 @@ app.command()(train)
 app.command()(replay)
 app.command()(evaluate)
 app.command()(export)
+app.command()(push)
 app.command()(report)
 
 

@@ -16,7 +16,7 @@ from tests.conftest import picture
 ROOT = Path(__file__).parent.parent.parent
 VERBS = (
     *("quickstart", "render", "atlas", "filter", "finalize", "preflight", "shards"),
-    *("train", "replay", "evaluate", "export", "report"),
+    *("train", "replay", "evaluate", "export", "push", "report"),
 )
 
 
