@@ -10,6 +10,7 @@ from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.filter import filter_images
 from pipelines.finalize import finalize
+from pipelines.fonts import fonts
 from pipelines.plan import plan
 from pipelines.preflight import preflight
 from pipelines.push import push
@@ -25,6 +26,7 @@ app = new_app("Image VAEs that keep small text readable: render, filter, train, 
 app.command()(quickstart)
 app.command()(render)
 app.command()(atlas)
+app.command()(fonts)
 app.command("filter")(filter_images)
 app.command()(finalize)
 app.command()(preflight)

@@ -63,10 +63,13 @@ class Renderer:
         if not 0 <= seed <= LARGEST_SEED:
             raise UserError(f"seed {seed} must be at least 0 and below 2^64")
         self.seed = seed
-        fonts = Fonts.folder(settings.fonts) if settings.fonts else Fonts.embedded(atlas)
+        folders = settings.fonts or ()
+        fonts = Fonts.of(folders, embedded=settings.embedded_fonts, cache=atlas)
+        packages = ["the embedded packages"] if settings.embedded_fonts else []
+        where = " and ".join([*packages, *(readable(str(folder)) for folder in folders)])
         languages = settings.spoken()
         for language in sorted(languages):
-            fonts.require(language, readable(str(settings.fonts or "the embedded packages")))
+            fonts.require(language, where)
         drawable = fonts.characters()
         corpus = (
             Corpus.at(settings.corpus, drawable, languages)
@@ -93,7 +96,7 @@ class Renderer:
         Raises:
             UserError: when `settings` names other material or a language that was not loaded.
         """
-        for name in ("fonts", "corpus", "photographs"):
+        for name in ("fonts", "embedded_fonts", "corpus", "photographs"):
             if getattr(settings, name) != getattr(self.settings, name):
                 raise UserError(f"{name}: {getattr(settings, name)} is not what was loaded")
         for language in settings.spoken():
@@ -116,9 +119,12 @@ class Renderer:
         """
         skips, corpus = Skips(), self.material.corpus
         skips.merge(self.source.skips)
-        if self.settings.fonts:
-            reasons = self.material.fonts.skipped.items()
-            skips.extend(Skip(name, f"fonts: {reason}") for name, reason in reasons)
+        fonts = self.material.fonts
+        skips.extend(
+            Skip(name, f"fonts: {reason}")
+            for name, reason in fonts.skipped.items()
+            if name not in fonts.known
+        )
         skips.extend(Skip(name, f"text: {reason}") for name, reason in corpus.skipped.items())
         if corpus.undrawn:
             kinds = [

@@ -11,7 +11,7 @@ from render.page import MARGIN_PX
 from render.picture.effects import EFFECTS
 from render.plan import Blending, HanVariant, Hinting, Language
 from shards import Settings
-from shards.places import LocalPlace
+from shards.places import LocalPlace, LocalPlaces
 
 SMALLEST_PX, LARGEST_PX = 4, 64
 
@@ -79,7 +79,8 @@ class RenderSettings(Settings):
     `turn_deg` degrees and tilted so that opposite edges differ in scale by at most about `tilt`.
 
     `photographs` is a folder of images or tars, a tar, or a text file that lists images; `part`
-    names the photographs used, so that evaluation can render on held-out ones.
+    names the photographs used, so that evaluation can render on held-out ones. `fonts` is a folder
+    or a list of them, used beside the embedded fonts unless `embedded_fonts` is false.
     """
 
     width: int = Field(default=256, ge=32, le=8192)
@@ -113,7 +114,8 @@ class RenderSettings(Settings):
     photographs: LocalPlace | None = None
     part: Literal["all", "train", "heldout"] = "all"
     corpus: LocalPlace | None = None
-    fonts: LocalPlace | None = None
+    fonts: LocalPlaces | None = None
+    embedded_fonts: bool = True
 
     @property
     def sizes(self) -> Mapping[int, float]:
@@ -147,6 +149,8 @@ class RenderSettings(Settings):
                 f"size_px {self.size_px} must be (smallest, largest) within "
                 f"[{SMALLEST_PX}, {LARGEST_PX}]"
             )
+        if not self.fonts and not self.embedded_fonts:
+            raise ValueError("embedded_fonts = false leaves no font; give fonts, or leave it out")
         least = 4 * high + 2 * MARGIN_PX
         if min(self.width, self.height) < least:
             raise ValueError(

@@ -49,6 +49,13 @@ def _setting(where: Any) -> Path:
         raise ValueError(str(error)) from error
 
 
+def _settings(where: Any) -> tuple[Path, ...]:
+    places = where if isinstance(where, list | tuple) else [where]
+    if not places:
+        raise ValueError("give a path, or a list with one at least")
+    return tuple(map(_setting, places))
+
+
 def _named(where: Any) -> str | Path:
     if isinstance(where, str) and not (where.startswith(PATHS) or Path(where).is_dir()):
         return where
@@ -66,16 +73,30 @@ PATHS = ("~", "/", ".", "file:", "s3:", "gs:")
 LocalPlace = Annotated[Path, PlainValidator(_setting), PlainSerializer(_written)]
 """A setting that names a file or folder of this machine."""
 
+LocalPlaces = Annotated[
+    tuple[Path, ...],
+    PlainValidator(_settings),
+    PlainSerializer(lambda places: [*map(_written, places)]),
+]
+"""A setting that names one file or folder of this machine, or a list of them."""
+
 NameOrPlace = Annotated[str | Path, PlainValidator(_named), PlainSerializer(_written)]
 """A setting that is a name of something, or names a folder of this machine that holds it."""
 
 
 def places_in(settings: Settings) -> dict[str, Path]:
-    """Return every place that settings name, by its key in a recipe, such as `render.fonts`."""
+    """Return every place that settings name, by its key in a recipe, such as `render.fonts`.
+
+    Where a key names several the later ones are `render.fonts[1]` and so on.
+    """
     held: dict[str, Path] = {}
     for name, value in settings:
         if isinstance(value, Path):
             held[name] = value
+        elif isinstance(value, tuple):
+            for number, place in enumerate(value):
+                if isinstance(place, Path):
+                    held[f"{name}[{number}]" if number else name] = place
         elif isinstance(value, Settings):
             held |= {f"{name}.{key}": place for key, place in places_in(value).items()}
     return held
@@ -91,7 +112,7 @@ def apart(settings: Settings, exclude: Collection[str] = ()) -> dict[str, Any]:
     named = places_in(settings)
     for key in named:
         *parents, last = key.split(".")
-        if key.partition(".")[0] in exclude:
+        if key.partition(".")[0] in exclude or last.endswith("]"):
             continue
         reduce(lambda table, name: table[name], parents, recipe)[last] = None
     places = {key: str(Folder(place.absolute())) for key, place in named.items()}

@@ -1,7 +1,8 @@
 """Fonts: the faces of a run, by language and by style, and how one of them is drawn."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -21,16 +22,47 @@ MIN_X_HEIGHT_PX = 2.2
 
 
 class Fonts:
-    """The faces of a run, by name and by language. `skipped` says why each other face is not."""
+    """The faces of a run, by name and by language.
 
-    def __init__(self, faces: Sequence[Face], skipped: dict[str, str]) -> None:
-        """Hold `faces`; use `embedded` or `folder` to find them."""
+    `skipped` says why each other face is not; `known` are those of it that the embedded packages
+    hold on purpose, of which no user needs to hear.
+    """
+
+    def __init__(
+        self, faces: Sequence[Face], skipped: dict[str, str], known: Collection[str] = ()
+    ) -> None:
+        """Hold `faces`, each of another name; use `of`, `embedded` or `folder` to find them."""
         self.faces = {face.name: face for face in faces}
         self.skipped = skipped
+        self.known = frozenset(known)
         self._instances: dict[Font, FontInstance] = {}
         self._groups: dict[tuple[Language, str], list[list[Face]]] = {}
         self._large: dict[tuple[str, int], list[list[Face]]] = {}
         self._order = [self.faces[name] for name in sorted(self.faces)]
+
+    @classmethod
+    def of(
+        cls, folders: Sequence[Path], *, embedded: bool = True, cache: Path | None = None
+    ) -> "Fonts":
+        """Take the `embedded` fonts, unless that is False, and those of the folders.
+
+        A name that a place before had already begins with the number of its folder, from 1.
+
+        Raises:
+            UserError: as `embedded` and `folder` do.
+        """
+        first = [cls.embedded(cache)] if embedded else []
+        parts = [*((0, part) for part in first), *enumerate(map(cls.folder, folders), 1)]
+        faces: dict[str, Face] = {}
+        skipped: dict[str, str] = {}
+        for number, part in parts:
+            for name, face in part.faces.items():
+                own = f"{number}/{name}" if name in faces else name
+                faces[own] = replace(face, name=own)
+            for name, reason in part.skipped.items():
+                skipped[f"{number}/{name}" if name in skipped else name] = reason
+        known = first[0].skipped if first else ()
+        return cls([*faces.values()], skipped, known)
 
     @classmethod
     def embedded(cls, cache: Path | None = None) -> "Fonts":
@@ -50,7 +82,7 @@ class Fonts:
             if not paths:
                 skipped[package.module] = "package is not installed"
         checksums.save()
-        return cls(read(files, skipped, known=True), skipped)
+        return cls(read(files, skipped, known=True), skipped, skipped)
 
     @classmethod
     def folder(cls, root: Path) -> "Fonts":

@@ -78,6 +78,9 @@ stand for small letters. Of the embedded faces none has even two."""
 LEAST_ADVANCE_EM = 0.05
 """Least advance of a letter (our choice; the narrowest of the embedded faces is 0.085)."""
 
+MOST_NAMED = 16
+"""Most characters of ASCII that are named where a face lacks no more (our choice)."""
+
 NOTHING = "covers neither ASCII nor the common Chinese characters"
 BROKEN = "not a font that can be read"
 
@@ -159,7 +162,7 @@ def _face(key: str, path: Path, index: int, of_family: str, table: Tables, check
         checksum=own_checksum(table) ^ checksum,
     )
     if not face.languages or thin:
-        raise Unreadable(key, thin if face.languages else NOTHING)
+        raise Unreadable(key, thin if face.languages else _lacking(codes))
     return face
 
 
@@ -173,6 +176,19 @@ def _languages(codes: NDArray[np.uint32], of_family: str) -> frozenset[Language]
         if known and len(mapped & common) >= 0.95 * len(common):
             languages.add(language)
     return frozenset(languages)
+
+
+def _lacking(codes: NDArray[np.uint32]) -> str:
+    """Say why a face is of no language, by what it nearly covers."""
+    lacking = sorted(ASCII - {*codes.tolist()})
+    if len(lacking) <= MOST_NAMED:
+        return f"lacks {' '.join(map(chr, lacking))} of printable ASCII"
+    for language, common in HAN_OF.items():
+        held = len(common & {*codes.tolist()})
+        if held >= 0.5 * len(common):
+            kind = "Traditional Chinese" if language == "zh-hant" else "Chinese"
+            return f"has {held:,} of the {len(common):,} common {kind} characters, below 95 %"
+    return NOTHING
 
 
 def _shown(face: Face) -> Face:

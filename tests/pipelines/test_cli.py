@@ -15,7 +15,7 @@ from tests.conftest import picture
 
 ROOT = Path(__file__).parent.parent.parent
 VERBS = (
-    *("quickstart", "render", "atlas", "filter", "finalize", "preflight", "shards"),
+    *("quickstart", "render", "atlas", "fonts", "filter", "finalize", "preflight", "shards"),
     *("train", "replay", "evaluate", "export", "push", "report"),
 )
 

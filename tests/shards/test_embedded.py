@@ -15,7 +15,7 @@ from shards import UserError
 from shards.embedded import NOTE, Checksums, Package, fill, for_purpose, package, packages
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs" / "dependencies.md"
+PAGES = [ROOT / "docs" / name for name in ("dependencies.md", "fonts.md")]
 
 
 @pytest.fixture
@@ -107,8 +107,8 @@ def test_a_folder_that_cannot_be_written_costs_no_run(known, tmp_path):
 
 
 def test_the_page_and_the_pins_are_those_of_the_table():
-    page = PAGE.read_text("utf-8")
-    assert fill(page) == page, "run python -m shards.embedded docs/dependencies.md"
+    page = "".join(path.read_text("utf-8") for path in PAGES)
+    assert fill(page) == page, "run python -m shards.embedded docs/dependencies.md docs/fonts.md"
     constraints = (ROOT / "constraints.txt").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()

@@ -7,6 +7,7 @@ import pytest
 from shards import UserError
 from shards.places import (
     LocalPlace,
+    LocalPlaces,
     NameOrPlace,
     anywhere,
     apart,
@@ -46,6 +47,22 @@ def test_a_name_is_a_place_where_it_looks_like_one_or_is_one(tmp_path, monkeypat
             key: str(tmp_path / name) for key, name in (("teacher", "folder"), ("fonts",) * 2)
         },
     }
+
+
+def test_a_setting_may_name_several_places(tmp_path):
+    class Many(Settings):
+        fonts: LocalPlaces | None = None
+
+    assert Many(fonts="/a").fonts == (Path("/a"),)
+    asked = Many(fonts=["/a", "/b"])
+    assert Many.model_validate_json(asked.model_dump_json()) == asked
+    assert places_in(asked) == {"fonts": Path("/a"), "fonts[1]": Path("/b")}
+    assert apart(asked) == {
+        "recipe": {"fonts": None},
+        "places": {"fonts": "/a", "fonts[1]": "/b"},
+    }
+    with pytest.raises(ValueError, match="a list with one at least"):
+        Many(fonts=[])
 
 
 def test_what_is_no_text_is_no_place():

@@ -119,6 +119,7 @@ def test_the_first_shard_of_pages_tells_what_the_material_holds_and_no_page_show
         "flat_share": 1,
         "size_px": (8, 9),
     }
+    pages |= {"embedded_fonts": False}
     pages |= {"fonts": tmp_path / "fonts", "corpus": tmp_path / "texts", "width": 64, "height": 64}
     job = RenderJob.model_validate({"shards": 2, "samples_per_shard": 1, "render": pages})
     characters = "characters of 7 kinds that no font draws"

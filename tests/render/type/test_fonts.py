@@ -582,3 +582,25 @@ def test_a_page_of_every_language_uses_only_its_faces(renderer):
             assert wanted in renderer.material.fonts.faces[block.fonts[0].face].languages or (
                 language == "mixed" and block.language == "en"
             )
+
+
+def test_folders_are_used_beside_each_other_and_the_embedded_fonts(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        font_file(tmp_path / folder / "mine.ttf", ASCII)
+    font_file(tmp_path / "two" / "nearly.ttf", ASCII - {ord("~"), ord("`")})
+    folders = [tmp_path / "one", tmp_path / "two"]
+    fonts = Fonts.of(folders, embedded=False)
+    assert {*fonts.faces} == {"mine.ttf#0", "2/mine.ttf#0"}
+    assert fonts.skipped == {"nearly.ttf#0": "lacks ` ~ of printable ASCII"}
+    assert not fonts.known
+    both = Fonts.of(folders)
+    assert {*fonts.faces} < {*both.faces}
+    assert SIMPLIFIED in both.faces
+    assert {*both.skipped} - both.known == {*fonts.skipped}
+    assert {"mine"} <= {face.design for family in both.families("en") for face in family}
+
+
+def test_a_recipe_without_embedded_fonts_names_its_own():
+    with pytest.raises(ValueError, match="embedded_fonts = false leaves no font"):
+        RenderSettings(embedded_fonts=False)
