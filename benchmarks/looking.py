@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks._rows import Row, main
@@ -25,7 +26,18 @@ MEMORY = Path("/dev/shm")
 STEERING = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
 """Bytes that steer a terminal and show nothing."""
 
-VERBS = ("ls", "stats", "verify")
+ZH = "language = 'zh' and size_px < 9"
+"""A condition that holds for a fifth of the samples."""
+
+VERBS = {
+    "ls": ["ls", "{shards}"],
+    "ls --where": ["ls", "{shards}", "--where", ZH],
+    "stats": ["stats", "{shards}"],
+    "verify": ["verify", "{shards}"],
+    "table": ["table", "{shards}", "--out", "{out}/table.parquet"],
+    "copy --where": ["copy", "{shards}", "--out", "{out}/copy", "--where", ZH],
+}
+"""What is asked of the shards; what is written goes into a folder of its own."""
 
 
 def measure(quick: bool) -> list[Row]:
@@ -33,10 +45,15 @@ def measure(quick: bool) -> list[Row]:
     shards = SHARDS // 10 if quick else SHARDS
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
-        folder = Path(name)
+        folder = Path(name) / "shards"
+        folder.mkdir()
         _write(folder, shards)
-        for verb in VERBS:
-            tried = [_seconds(verb, folder) for _ in range(3)]
+        for verb, words in VERBS.items():
+            tried: list[tuple[float, float]] = []
+            for attempt in range(3):
+                out = Path(name) / f"{verb} {attempt}"
+                out.mkdir()
+                tried.append(_seconds([word.format(shards=folder, out=out) for word in words]))
             title = f"{verb} of {shards:,} shards"
             first, last = (min(times) for times in zip(*tried, strict=True))
             rows.append(Row(f"{title}: first output", first, "s", FIRST_S, "lower"))
@@ -59,7 +76,7 @@ def _write(folder: Path, shards: int) -> None:
                 writer.write(Sample(f"{i:09d}", i.to_bytes(8), "png", meta=meta))
 
 
-def _seconds(verb: str, folder: Path) -> tuple[float, float]:
+def _seconds(words: Sequence[str]) -> tuple[float, float]:
     """Run a command on a terminal of its own; return the seconds to its first word and to its end.
 
     Raises:
@@ -67,7 +84,7 @@ def _seconds(verb: str, folder: Path) -> tuple[float, float]:
     """
     ours, theirs = pty.openpty()
     start = time.perf_counter()
-    command = [sys.executable, "-m", "shards", verb, str(folder)]
+    command = [sys.executable, "-m", "shards", *words]
     with subprocess.Popen(command, stdout=theirs, stderr=theirs) as child:
         os.close(theirs)
         first, seen = 0.0, b""

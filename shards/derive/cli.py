@@ -115,7 +115,8 @@ def table(
 
     above, name = file_at(out, "--out", (".parquet",))
     choice = Choice(where=where, sample=sample, limit=limit, seed=seed)
-    rows, size = write_table(Dataset(path), choice, above, name)
+    with progress("table") as advance:
+        rows, size = write_table(Dataset(path), choice, above, name, advance)
     made = {"table": str(out), "rows": rows, "bytes": size}
     print_json(made) if as_json else typer.echo(f"{out}: {rows:,} rows, {size:,} bytes")
 

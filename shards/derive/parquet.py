@@ -1,5 +1,6 @@
 """The table of samples as a Parquet file, for pandas, Polars, DuckDB and Spark."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from shards.dataset import Dataset
@@ -13,10 +14,16 @@ ROW_GROUP = 2**17
 """Rows that are held and written at once (our choice: what pyarrow's own readers like)."""
 
 
-def write_table(dataset: Dataset, choice: Choice, store: Store, name: str) -> tuple[int, int]:
+def write_table(
+    dataset: Dataset,
+    choice: Choice,
+    store: Store,
+    name: str,
+    advance: Callable[[int, int], None] | None = None,
+) -> tuple[int, int]:
     """Write the chosen samples, by COLUMNS, and return the number of rows and of bytes.
 
-    The file is whole or not there.
+    The file is whole or not there. `advance` is told the number of the shard and of all.
 
     Raises:
         UserError: when there is no sample to write, or no package that writes it.
@@ -34,6 +41,8 @@ def write_table(dataset: Dataset, choice: Choice, store: Store, name: str) -> tu
             samples = []
             for part in chosen([dataset], choice):
                 samples += [(part.sidecar, entry) for entry in part.entries]
+                if advance:
+                    advance(part.sidecar.shard, len(dataset.names))
                 if len(samples) >= ROW_GROUP:
                     writer.write_table(table_of(samples, choice.seed))
                     rows, samples = rows + len(samples), []
