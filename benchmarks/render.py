@@ -15,6 +15,7 @@ from benchmarks._rows import Row, main
 from benchmarks.peers import PeerResult, measure_peers
 from render import Renderer, RenderSettings
 from render.picture.backgrounds import PAGES_PER_PHOTOGRAPH
+from render.settings import only
 from render.type.fonts import Fonts
 from shards import ImageSource, Sample, ShardWriter
 from shards.sample import encode_jpeg
@@ -34,6 +35,7 @@ HEADLINE: dict[str, Any] = {
     "languages": {"en": 1},
     "layouts": {"paragraph": 1},
     "flat_share": 0,
+    **only("bare"),
     "format": "jpg",
 }
 """Pages full of text; `benchmarks.mixture` compares the default mixture with them."""
@@ -298,7 +300,7 @@ def _peers(photographs: Path, folder: Path, quick: bool) -> list[Row]:
     for side, language in TARGETS:
         if quick and side > 512:
             continue
-        plain = {"blending": {"srgb": 1}, "subpixel_share": 0, "outline_share": 0}
+        plain = {"blending": {"srgb": 1}, "subpixel_share": 0, **only("plate")}
         renderer = _renderer(photographs, folder, side, language, **plain)
         spec = folder / f"{side}{language}.json"
         count = 5 if quick else 17

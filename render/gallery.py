@@ -18,7 +18,7 @@ from render.layouts import LAYOUTS
 from render.picture.backgrounds import PAGES_PER_PHOTOGRAPH
 from render.plan import LANGUAGES, Box, Language
 from render.renderer import Renderer
-from render.settings import DIFFICULTY, RenderSettings
+from render.settings import DIFFICULTY, RenderSettings, only
 from shards import RGB, Sample
 from shards.boxes import COLOURS, cut, outlines, window
 
@@ -172,6 +172,8 @@ class Gallery:
             ValidationError: when the page is too small for the sizes asked for.
         """
         changes |= {"layouts": {layout: 1.0}, "languages": {language: 1.0}}
+        if LAYOUTS[layout].on_sheets:
+            changes |= only("sheet")
         return self.renderer.with_settings(_changed(self.settings, **changes))
 
     def pages(self) -> Iterator[Card]:

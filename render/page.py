@@ -13,10 +13,21 @@ from itertools import accumulate
 import numpy as np
 
 from render.picture.canvas import Canvas
-from render.picture.ink import PLATE_MARGIN_PX, Ink, choose, near_grey
+from render.picture.ink import PLATE_MARGIN_PX, Ink, choose, near_grey, thicknesses
 from render.picture.kernels import CELL_PX
 from render.picture.light import mean
-from render.plan import Block, Box, Choices, Colour, HanVariant, Language, Line, Rect, Role
+from render.plan import (
+    Block,
+    Box,
+    Choices,
+    Colour,
+    Ground,
+    HanVariant,
+    Language,
+    Line,
+    Rect,
+    Role,
+)
 from render.text.breaks import Text
 from render.text.corpus import Corpus
 from render.text.facts import Facts
@@ -35,6 +46,16 @@ FACT_ATTEMPTS = 4
 
 OUTLINE_PX = {"en": 9, "zh": 11}
 """Smallest em that gets an outline: in smaller text it fills the counters (our choice)."""
+
+WAYS: dict[Ground, tuple[Ground, ...]] = {
+    "flat": ("bare", "outline", "plate"),
+    "bare": ("bare", "outline", "plate"),
+    "outline": ("outline", "bare", "plate"),
+    "plate": ("plate",),
+    "sheet": ("bare", "outline", "plate"),
+}
+"""What blocks of a page try in turn, by its ground: what hides least of the photograph comes before
+what hides more. Blocks beside a sheet are those of a bare page."""
 
 COMPANION = 0.3
 """Share of Chinese blocks whose Latin letters come from a Latin face, as in careful print."""
@@ -83,7 +104,9 @@ class Page:
 
     `han_variant` is the standard of its Traditional Han, `placed` are the glyphs of `blocks`,
     `taken` the boxes of their ink, `inks` the last colour of each set of fonts: what is set alike
-    is coloured alike. Layouts keep to `area`, which a warp makes smaller than the page.
+    is coloured alike. Layouts keep to `area`, which a warp makes smaller than the page. The
+    opacities are the least and the most that the recipe allows; `fallbacks` counts the blocks and
+    sheets that need more, or a ground that hides more than the page's own.
     """
 
     rng: np.random.Generator
@@ -91,7 +114,8 @@ class Page:
     material: Material
     sizes: Sizes
     contrast_floor: float
-    outline_share: float
+    plate_opacity: tuple[float, float]
+    sheet_opacity: tuple[float, float]
     canvas: Canvas
     han_variant: HanVariant | None = None
     blocks: list[Block] = field(default_factory=list[Block])
@@ -102,6 +126,7 @@ class Page:
     inks: dict[tuple[FontInstance, ...], Colour] = field(
         default_factory=dict[tuple[FontInstance, ...], Colour]
     )
+    fallbacks: int = 0
 
     @cached_property
     def box(self) -> Box:
@@ -134,14 +159,20 @@ class Page:
         light = self.chance(min(0.9, max(0.1, share)))
         return near_grey(self.rng, light=light)
 
-    @cached_property
-    def outlined(self) -> bool:
-        """Say whether blocks of this page get outlines where no colour can be read."""
-        return self.chance(self.outline_share)
+    @property
+    def on_sheet(self) -> bool:
+        """Say whether the text of this page is to lie on a sheet."""
+        return self.choices.ground == "sheet"
 
-    def _outlines(self, style: Style) -> bool:
+    def _ways(self, style: Style, *, sheet: bool, aided: bool) -> tuple[Ground, ...]:
+        """Return what a block may stand on, in the order to try it."""
+        if sheet:
+            return ("bare",)
         least = OUTLINE_PX["en" if style.language == "en" else "zh"]
-        return style.size_px >= least and self.outlined
+        ways = WAYS[self.choices.ground]
+        if style.size_px < least:
+            ways = _without("outline", ways)
+        return ways if aided else ways[:1]
 
     def chance(self, probability: float) -> bool:
         """Return True with this probability."""
@@ -235,12 +266,16 @@ class Page:
         top: int,
         role: Role,
         *,
-        plated: bool = True,
+        sheet: bool = False,
+        aided: bool = True,
+        part: bool = False,
     ) -> Box | None:
         """Put a block with its corner at (left, top), choose its ink, and return its ink's box.
 
-        Overhanging ink is moved inside the area. None, and nothing placed, when it is larger than
-        the area or, with `plated=False`, when no ink can be read here.
+        On a `sheet` the layout has laid what it stands on. Elsewhere it is on the ground of the
+        page or, if `aided`, on another one where no ink can be read on that. With `part` its first
+        lines are put where no ink can be read on all of them. Overhanging ink is moved inside the
+        area. None, and nothing placed, when it is larger than the area or cannot be read here.
         """
         ink_box, area = composed.box, self.area
         if ink_box.width > area.width or ink_box.height > area.height:
@@ -249,8 +284,10 @@ class Page:
         top = min(max(top, area.top - ink_box.top), area.bottom - ink_box.bottom)
         box = ink_box.moved(left, top)
         warped = self.canvas.warp is not None
+        ways = self._ways(composed.style, sheet=sheet, aided=aided)
         # At once while the glyphs are at hand, but not where no ink may be found, as on gravel.
-        placed = self._placed(composed, left, top) if plated or warped else None
+        at_once = warped or ways[0] != "bare"
+        placed = self._placed(composed, left, top) if at_once else None
         inked = None
         if placed is not None and warped:
             inked = placed.boxes[:, 2] > placed.boxes[:, 0]
@@ -265,16 +302,23 @@ class Page:
             box.grown(PLATE_MARGIN_PX * (2 if warped else 1)).intersection(self.box),
             composed.style.size_px,
             self.contrast_floor,
-            outlined=plated and self._outlines(composed.style),
-            tint=self.tint if plated else None,
+            ways=ways,
             wanted=composed.style.colour or self.inks.get(composed.style.fonts),
+            tint=self.tint if "plate" in ways else None,
+            opacities=self._plate_opacities,
+            part=part and not warped,
         )
         if ink is None:
             return None
+        if len(ink.contrasts) < len(boxes):
+            composed = composed.first(len(ink.contrasts))
+            box = composed.box.moved(left, top)
+            placed = None
         if composed.style.colour is None:
             self.inks[composed.style.fonts] = ink.colour
         if ink.plate is not None:
             self.rects.append(ink.plate)
+        self.fallbacks += self._hides_more(ink)
         contrasts = ink.contrasts
         if inked is not None:
             of_all = np.full(len(inked), 21.0)
@@ -282,10 +326,27 @@ class Page:
             contrasts = [float(of_all[part].min()) for part in line_slices(composed.lengths)]
         placed = placed or self._placed(composed, left, top)
         across = left if composed.style.vertical else top
-        self.blocks.append(_block(composed, placed.text, across, role, ink, contrasts))
+        ground = ink.ground
+        if ground == "bare":
+            ground = "sheet" if sheet else self._background
+        self.blocks.append(_block(composed, placed.text, across, role, ink, ground, contrasts))
         self.placed.append(placed)
         self.taken.append(box)
         return box
+
+    @cached_property
+    def _background(self) -> Ground:
+        return "bare" if self.choices.background.source else "flat"
+
+    @cached_property
+    def _plate_opacities(self) -> list[float]:
+        return thicknesses(*self.plate_opacity)
+
+    def _hides_more(self, ink: Ink) -> bool:
+        """Say whether an ink hides more of the photograph than the recipe asks."""
+        if ink.plate is not None:
+            return self.choices.ground != "plate" or ink.plate.opacity > self.plate_opacity[1]
+        return ink.halo is not None and self.choices.ground != "outline"
 
     def _placed(self, composed: Composed, left: int, top: int) -> Placed:
         text, warp = composed.characters, self.canvas.warp
@@ -324,12 +385,17 @@ class Page:
         )
 
 
+def _without(ground: Ground, ways: tuple[Ground, ...]) -> tuple[Ground, ...]:
+    return tuple(way for way in ways if way != ground)
+
+
 def _block(
     composed: Composed,
     text: SetText,
     across: int,
     role: Role,
     ink: Ink,
+    ground: Ground,
     contrasts: Sequence[float],
 ) -> Block:
     """Return a composed block as the plan keeps it, its lines moved `across` px."""
@@ -348,7 +414,8 @@ def _block(
         vertical=style.vertical,
         fonts=tuple(font.name for font in text.fonts),
         colour=ink.colour,
-        aid=ink.aid,
+        ground=ground,
         halo=ink.halo,
+        source=composed.source,
         lines=tuple(lines),
     )

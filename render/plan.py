@@ -108,8 +108,12 @@ Hinting = Literal["none", "light", "full"]
 
 Blending = Literal["srgb", "linear"]
 
-Aid = Literal["none", "plate", "outline"]
-"""What makes a block legible on a busy photograph besides the colour of its ink."""
+Ground = Literal["flat", "bare", "outline", "plate", "sheet"]
+"""What a block stands on: plain paper where a page has no photograph, the bare photograph, its own
+outline on it, a plate behind the block alone, or a sheet of paper that the layout laid."""
+
+TextSource = Literal["corpus", "facts"]
+"""Where the text of a block comes from: running text, or short texts made up by rule."""
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -192,8 +196,9 @@ class Block:
     vertical: bool
     fonts: tuple[Font, ...]
     colour: Colour
-    aid: Aid
+    ground: Ground
     halo: Colour | None
+    source: TextSource
     lines: tuple[Line, ...]
 
 
@@ -210,7 +215,8 @@ class Effect:
 class Choices:
     """What is chosen for a page before anything is placed on it.
 
-    `language` and `layout` are the names that the recipe weighs. `warp` is a homography
+    `language`, `layout` and `ground` are the names that the recipe weighs: blocks that cannot be
+    read on that ground stand on another one. `warp` is a homography
     (row-major, 9 numbers) from the flat page, on which everything is placed, to the picture.
     `retries` counts the arrangements that left the page empty before this one.
     """
@@ -221,6 +227,7 @@ class Choices:
     height: int
     language: Language
     layout: str
+    ground: Ground
     hinting: Hinting
     subpixel: bool
     blending: Blending
@@ -239,13 +246,16 @@ class Plan(Choices):
     """One page: the choices, and what was placed by them.
 
     `rects` are in drawing order, all of them under the ink; `marks` (rules, frames, ticks) are
-    drawn after them and are no ground for contrast. It inherits so that its JSON stays flat.
+    drawn after them and are no ground for contrast. `fallbacks` counts the blocks and sheets that
+    hide more of the photograph than the recipe asks, since nothing less holds the floor. It
+    inherits so that its JSON stays flat.
     """
 
     rects: tuple[Rect, ...]
     marks: tuple[Rect, ...]
     blocks: tuple[Block, ...]
     effects: tuple[Effect, ...]
+    fallbacks: int
 
     @classmethod
     def following(cls, choices: Choices, **placed: Any) -> Self:

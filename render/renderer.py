@@ -24,7 +24,7 @@ from render.picture.backgrounds import Backgrounds
 from render.picture.canvas import Canvas
 from render.picture.effects import EFFECTS
 from render.picture.effects import draw as draw_effects
-from render.plan import Blending, Choices, HanVariant, Hinting, Language, Plan
+from render.plan import Blending, Choices, Ground, HanVariant, Hinting, Language, Plan
 from render.settings import RenderSettings
 from render.text.corpus import Corpus
 from render.text.facts import Facts
@@ -86,9 +86,10 @@ class Renderer:
     def _use(self, settings: RenderSettings) -> None:
         self.settings = settings
         self.backgrounds = Backgrounds(
-            self.source.part(settings.part), settings.width, settings.height, settings.flat_share
+            self.source.part(settings.part), settings.width, settings.height
         )
         self._sizes = Sizes(settings.sizes)
+        self._grounds = {name: settings.grounds(name) for name in settings.layouts}
 
     def with_settings(self, settings: RenderSettings) -> Self:
         """Return a renderer of other pages from the same fonts, text and photographs, at once.
@@ -162,7 +163,10 @@ class Renderer:
                 if language in LAYOUTS[name].languages
             },
         )
-        background = self.backgrounds.choose(rng, self.seed, index)
+        ground: Ground = "flat"
+        if rng.random() >= settings.flat_share:
+            ground = _weighted(rng, self._grounds[layout])
+        background = self.backgrounds.choose(rng, self.seed, index, ground, settings.contrast_floor)
         hinting: Hinting = _weighted(rng, settings.hinting)
         subpixel = bool(rng.random() < settings.subpixel_share)
         blending: Blending = _weighted(rng, settings.blending)
@@ -175,6 +179,7 @@ class Renderer:
             height=settings.height,
             language=language,
             layout=layout,
+            ground=ground,
             hinting=hinting,
             subpixel=subpixel,
             blending=blending,
@@ -189,6 +194,7 @@ class Renderer:
             marks=tuple(page.marks),
             blocks=tuple(page.blocks),
             effects=effects,
+            fallbacks=page.fallbacks,
         )
         for mark in plan.marks:
             page.canvas.lay(mark)
@@ -210,7 +216,8 @@ class Renderer:
                 material=self.material,
                 sizes=self._sizes,
                 contrast_floor=self.settings.contrast_floor,
-                outline_share=self.settings.outline_share,
+                plate_opacity=self.settings.plate_opacity,
+                sheet_opacity=self.settings.sheet_opacity,
                 canvas=Canvas(partial(self.backgrounds.paint, choices.background), warp),
             )
             self.settings.layout_of(choices.layout).arrange(page)
@@ -218,7 +225,8 @@ class Renderer:
                 return page
             choices = replace(choices, retries=choices.retries + 1)
             if choices.retries == ATTEMPTS:
-                choices = replace(choices, layout=FALLBACK)
+                bare: Ground = "bare" if choices.background.source else "flat"
+                choices = replace(choices, layout=FALLBACK, ground=bare)
             if choices.retries == 2 * ATTEMPTS:
                 raise UserError(
                     f"corpus: {choices.retries} texts from {self.material.corpus.name} left "

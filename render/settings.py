@@ -1,15 +1,16 @@
 """RenderSettings: what pages look like. Shares are relative weights; 0 means never."""
 
 from collections.abc import Mapping
+from math import ceil
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
 from render.layouts import LAYOUTS, Layout
-from render.layouts.layout import Share
+from render.layouts.layout import Opacities, Share
 from render.page import MARGIN_PX
 from render.picture.effects import EFFECTS
-from render.plan import Blending, HanVariant, Hinting, Language
+from render.plan import Blending, Ground, HanVariant, Hinting, Language
 from shards import Settings
 from shards.places import LocalPlace, LocalPlaces
 
@@ -17,6 +18,9 @@ SMALLEST_PX, LARGEST_PX = 4, 64
 
 DIFFICULTY = {"easy": (14, 20), "medium": (9, 14), "hard": (5, 9), "all": (5, 20)}
 """Named sets of em sizes, px."""
+
+TOLERANCE = 1e-6
+"""How far from 1 shares may add up to: sums of decimals are not exact."""
 
 K = TypeVar("K")
 
@@ -45,6 +49,12 @@ def _effects(shares: dict[str, float]) -> dict[str, float]:
     return shares
 
 
+def only(ground: Ground) -> dict[str, float]:
+    """Return the settings by which all pages with a photograph stand on one ground."""
+    grounds: tuple[Ground, ...] = ("bare", "outline", "plate", "sheet")
+    return {f"{name}_share": float(name == ground) for name in grounds}
+
+
 if TYPE_CHECKING:
     LayoutSettings = Settings
 else:
@@ -60,12 +70,18 @@ else:
 class RenderSettings(Settings):
     """What pages look like.
 
+    `flat_share` of the pages have plain paper in place of a photograph. `bare_share`,
+    `outline_share`, `plate_share` and `sheet_share` are of the others and add up to 1: what the
+    text of a page stands on. Layouts that always lie on sheets (tables, receipts) count towards
+    `sheet_share`; the other layouts make up the rest of it and share what remains. A block that no
+    ink makes legible there gets an outline, or else a plate, and is counted as a fallback.
+    Opacities are the least and the most; a plate or sheet is denser only where the floor needs it,
+    which is counted as well.
+
     `width`, `height` are px. `size_px` is the em: (smallest, largest) px, the name of a set in
     DIFFICULTY, or shares by size as in `{ 6 = 2.0, 7 = 1.0 }`. `contrast_floor` is the WCAG ratio
-    that every line holds in its worst window: 3 is what WCAG asks of large text; we take it for
-    small text too because it is a floor against half-em windows, where WCAG compares plain areas,
-    and because each plate hides a part of the photograph. Where no colour holds it,
-    `outline_share` of the blocks get an outline, the others a plate.
+    that every line holds in its worst window. The default is read off a measured curve
+    (docs/render.md): above it OCR reads no more, and every step more hides photographs.
 
     `han_variants` are the standards of Traditional Chinese; a page of zh-hant keeps to one of them.
     Ours are weighed by their readers, 23 million in Taiwan and 8 in Hong Kong and Macau; OpenCC's
@@ -97,8 +113,13 @@ class RenderSettings(Settings):
     )
     layout: LayoutSettings = LayoutSettings()
     flat_share: Share = 0.1
-    contrast_floor: float = Field(default=3.0, ge=1.0, le=15.0)
-    outline_share: Share = 0.3
+    contrast_floor: float = Field(default=1.5, ge=1.0, le=15.0)
+    bare_share: Share = 0.5
+    outline_share: Share = 0.15
+    plate_share: Share = 0.05
+    sheet_share: Share = 0.3
+    plate_opacity: Opacities = (0.35, 0.65)
+    sheet_opacity: Opacities = (0.5, 1.0)
     hinting: Annotated[dict[Hinting, float], AfterValidator(_shares)] = Field(
         default={"none": 1.0, "light": 1.0, "full": 1.0}
     )
@@ -125,6 +146,36 @@ class RenderSettings(Settings):
             return given
         low, high = DIFFICULTY[given] if isinstance(given, str) else given
         return dict.fromkeys(range(low, high + 1), 1.0)
+
+    def _always_on_sheets(self) -> float:
+        """Return the part of the pages whose layouts lie on sheets whatever is asked."""
+        part, spoken = 0.0, sum(self.languages.values())
+        for language, spoken_share in self.languages.items():
+            able = {
+                name: share
+                for name, share in self.layouts.items()
+                if language in LAYOUTS[name].languages
+            }
+            sheets = sum(share for name, share in able.items() if LAYOUTS[name].on_sheets)
+            if sheets:
+                part += spoken_share / spoken * sheets / sum(able.values())
+        return part
+
+    def grounds(self, layout: str) -> dict[Ground, float]:
+        """Return how often pages of a layout that have a photograph stand on each ground."""
+        if LAYOUTS[layout].on_sheets:
+            return {"sheet": 1.0}
+        always = self._always_on_sheets()
+        sheets = (self.sheet_share - always) / (1 - always)
+        rest = self.bare_share + self.outline_share + self.plate_share
+        kinds: tuple[tuple[Ground, float], ...] = (
+            ("bare", self.bare_share),
+            ("outline", self.outline_share),
+            ("plate", self.plate_share),
+        )
+        shares: dict[Ground, float] = {"sheet": max(0.0, sheets)}
+        shares.update((ground, (1 - sheets) * share / rest) for ground, share in kinds if share)
+        return shares
 
     def layout_of(self, name: str) -> Layout:
         """Return the layout of this name as it is set here."""
@@ -157,6 +208,13 @@ class RenderSettings(Settings):
                 f"{self.width}x{self.height} px is too small for text of {high} px; "
                 f"give width and height of at least {least} or a smaller size_px"
             )
+        shares = self.bare_share, self.outline_share, self.plate_share, self.sheet_share
+        if abs(sum(shares) - 1) > TOLERANCE:
+            raise ValueError(
+                "bare_share, outline_share, plate_share and sheet_share "
+                f"{', '.join(f'{share:g}' for share in shares)} are parts of the pages with a "
+                f"photograph; they add up to {sum(shares):g}, not to 1"
+            )
         for language, share in self.languages.items():
             able = [
                 name
@@ -168,4 +226,12 @@ class RenderSettings(Settings):
                     f"layouts: none of {sorted(self.layouts)} can be set in {language!r}; "
                     "add one, or set the share of the language to 0"
                 )
+        always = self._always_on_sheets()
+        if self.flat_share < 1 and self.sheet_share < always - TOLERANCE:
+            names = [n for n, share in self.layouts.items() if share > 0 and LAYOUTS[n].on_sheets]
+            raise ValueError(
+                f"sheet_share {self.sheet_share:g} cannot be reached: {', '.join(sorted(names))} "
+                f"always lie on sheets and are {ceil(1000 * always - TOLERANCE) / 1000:g} of the "
+                "pages; raise it to that, or give them smaller shares"
+            )
         return self

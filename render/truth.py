@@ -79,8 +79,9 @@ def describe(
         "size_px": [min(sizes), max(sizes)],
         "scores": {
             "contrast": min(line.contrast for _, line in plan.lines()),
-            "plates": sum(block.aid == "plate" for block in plan.blocks),
-            "outlines": sum(block.aid == "outline" for block in plan.blocks),
+            "plates": sum(block.ground == "plate" for block in plan.blocks),
+            "outlines": sum(block.ground == "outline" for block in plan.blocks),
+            "fallbacks": plan.fallbacks,
             "retries": plan.retries,
         },
         "blocks": blocks,
@@ -131,7 +132,8 @@ def _lines(
                 "design": font.design,
                 "colour": block.colour,
                 "contrast": line.contrast,
-                "aid": block.aid,
+                "ground": block.ground,
+                "source": block.source,
                 "characters": placed.boxes[part],
             }
         )

@@ -11,16 +11,16 @@ from render.gallery import COMMON_LAYOUT, Gallery, Picture
 from render.page import OUTLINE_PX
 from render.picture.backgrounds import PAGES_PER_PHOTOGRAPH
 from render.picture.effects import EFFECTS
-from render.plan import Block, Effect, Language, Plan
+from render.plan import Block, Effect, Ground, Language, Plan
 from render.renderer import Renderer
-from render.settings import RenderSettings
+from render.settings import RenderSettings, only
 from render.warp import Warp
 
 COMPARED_PX = 10
 """The em near which variations are compared: small enough to show, large enough to read."""
 
 TRIES = 40
-"""Pages looked at for one that needs a plate and is turned well; about one in four is."""
+"""Pages looked at for one that is turned well."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class _Way:
 def variations(gallery: Gallery) -> Iterator[Variations]:
     """Yield a page in every way for each language that is compared."""
     for language in gallery.compared:
-        warped, aids = _base(gallery, language)
+        warped, grounds = _base(gallery, language)
         block = min(warped.blocks, key=lambda block: abs(block.size_px - COMPARED_PX))
         # Painting needs photographs of this size only, whatever else the settings say.
         painter = gallery.narrow(COMMON_LAYOUT, language)
         groups: dict[str, list[Variant]] = {}
         for way in _ways(warped):
             groups.setdefault(way.group, []).append(_drawn(painter, way, block))
-        for way in aids:
+        for way in grounds:
             groups.setdefault(way.group, []).append(_drawn(painter, way, way.plan.blocks[0]))
         yield Variations(
             layout=COMMON_LAYOUT,
@@ -85,7 +85,7 @@ def _drawn(painter: Renderer, way: _Way, block: Block) -> Variant:
 
 
 def _base(gallery: Gallery, language: Language) -> tuple[Plan, list[_Way]]:
-    """Find a page that needs a plate and is turned well, and its first block otherwise aided.
+    """Find a page that is turned well, on plates, and on every other ground.
 
     The page is planned for its warp, so all of it stays inside the picture when it is warped.
     """
@@ -105,26 +105,29 @@ def _base(gallery: Gallery, language: Language) -> tuple[Plan, list[_Way]]:
     def narrow(**more: Any) -> Renderer:
         return gallery.narrow(COMMON_LAYOUT, language, **changes, **more)
 
-    plates = narrow(outline_share=0.0)
+    plates = narrow(**only("plate"))
     for index in range(0, TRIES * PAGES_PER_PHOTOGRAPH, PAGES_PER_PHOTOGRAPH):
         plan = plates.plan(index)
         turned = plan.warp is not None and abs(plan.warp[3]) > 0.6 * sin(radians(turn_deg))
         # Smaller text gets no outline.
         large = plan.blocks[0].size_px >= min(OUTLINE_PX["zh"], max(settings.sizes))
-        if turned and large and plan.blocks[0].aid == "plate":
+        if turned and large:
             break
     else:
         plan = plates.plan(0)
-    bare = narrow(outline_share=0.0, contrast_floor=1.0).plan(plan.index)
-    outlined = narrow(outline_share=1.0).plan(plan.index)
+    said: dict[Ground, str] = {
+        "bare": "ink on the bare photograph",
+        "outline": "ink with an outline",
+        "plate": "ink on a plate",
+        "sheet": "ink on a sheet of paper",
+    }
     floor = f"for a floor of {settings.contrast_floor:g} : 1"
-    aids = [
-        _Way("aid", "none", "ink alone, without a floor of contrast", replace(bare, warp=None)),
-        _Way("aid", "outline", f"ink with an outline, {floor}", replace(outlined, warp=None)),
-        _Way("aid", "plate", f"ink on a plate, {floor}", replace(plan, warp=None)),
-    ]
-    # On plain paper no page may need help.
-    return plan, [way for way in aids if way.plan.blocks[0].aid == way.name]
+    ways: list[_Way] = []
+    for name, meaning in said.items():
+        made = narrow(**only(name)).plan(plan.index)
+        ways.append(_Way("ground", name, f"{meaning}, {floor}", replace(made, warp=None)))
+    # Where no ink can be read on it a block stands on another ground.
+    return plan, [way for way in ways if way.plan.blocks[0].ground == way.name]
 
 
 def _ways(warped: Plan) -> Iterator[_Way]:

@@ -9,9 +9,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from render.page import Composed, Page, Style
-from render.picture.ink import OPACITIES, WHITE, of_hsv
+from render.picture.ink import WHITE, of_hsv, thicknesses, tinted
 from render.picture.light import contrast, extremes
 from render.plan import Box, Colour, Role
+
+PLACES = 4
+"""Places tried for a block on the ground of its page, a line apart (our choice)."""
+
+FALLBACK_LINES = 3
+"""Most lines of running text that take another ground at once: below them it may be read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +42,9 @@ def shade(colour: Colour, strength: float) -> Colour:
 
 
 def lay_paper(page: Page, box: Box, *, dark: float = 0.12, tint: float = 0.15) -> Paper:
-    """Lay the thinnest paper over `box` on which its ink holds the floor in every window.
+    """Lay paper over `box` on which its ink holds the floor in every window.
 
+    It is as thin as is drawn within the recipe's range, or the thinnest above that holds the floor.
     `dark` is the chance of dark paper, `tint` the most saturation of light paper.
     """
     is_dark = page.chance(dark)
@@ -48,24 +55,31 @@ def lay_paper(page: Page, box: Box, *, dark: float = 0.12, tint: float = 0.15) -
     else:
         colour = of_hsv(hue, page.between(0, tint), page.between(0.93, 1.0))
         ink = of_hsv(hue, page.between(0, 0.6), page.between(0.0, 0.13))
-    thinnest = page.count(0, len(OPACITIES) - 1)
-    if page.canvas.warp is not None:
-        thinnest = len(OPACITIES) - 1  # less would need the shape of the warped paper
-    opacity = 1.0
-    for opacity in OPACITIES[thinnest:]:
-        boxes, under = np.array([box], np.int32), (colour, opacity)
-        ((low, high),) = extremes(page.canvas.pixels, boxes, 1, under=under).tolist()
-        if contrast(ink, low, high) >= page.contrast_floor:
-            break
+    least, densest = page.sheet_opacity
+    opacities = thicknesses(least, densest)
+    drawn = page.count(0, sum(opacity <= densest for opacity in opacities) - 1)
+    opacity = next(o for o in opacities[drawn:] if o == 1 or _carries(page, box, ink, colour, o))
+    page.fallbacks += opacity > densest
     page.lay(box, colour, opacity)
     return Paper(box, ink, colour)
+
+
+def _carries(page: Page, box: Box, ink: Colour, colour: Colour, opacity: float) -> bool:
+    """Say whether an ink holds the floor on paper of this opacity."""
+    if contrast(ink, *sorted(tinted(light, colour, opacity) for light in (0, 1))) >= (
+        page.contrast_floor
+    ):
+        return True  # on whatever lies below
+    boxes = np.array([page.canvas.bounds(box)], np.int32)
+    ((low, high),) = extremes(page.canvas.pixels, boxes, 1, under=(colour, opacity)).tolist()
+    return contrast(ink, low, high) >= page.contrast_floor
 
 
 @dataclass
 class Column:
     """A box that fills from its top with text in `style`; `top` is where the next block may start.
 
-    Blocks may get plates unless the column lies on `paper`, where they need none.
+    Blocks stand on the ground of the page unless the column lies on `paper`.
     """
 
     page: Page
@@ -105,7 +119,7 @@ class Column:
         text = self.page.prose(style, self.width, self.room, lines)
         most_lines = max(1, int(lines + 0.999))
         composed = self.page.compose(style, text, self.width, self.room, most_lines)
-        return self.put(composed, role, gap_em)
+        return self.put(composed, role, gap_em, part=True)
 
     def text(
         self,
@@ -139,17 +153,45 @@ class Column:
         composed = self.page.compose_fact(style or self.style, kind, width, self.room, most_lines)
         return self.put(composed, role, gap_em, inset=inset)
 
-    def put(self, composed: Composed | None, role: Role, gap_em: float, *, inset: int = 0) -> bool:
-        """Place a composed block at the top and move the top below it."""
+    def put(
+        self,
+        composed: Composed | None,
+        role: Role,
+        gap_em: float,
+        *,
+        inset: int = 0,
+        part: bool = False,
+    ) -> bool:
+        """Place a composed block at the top and move the top below it.
+
+        On a bare photograph it goes some lines further down where no ink can be read above. With
+        `part` its first lines are enough, and no more than FALLBACK_LINES take another ground.
+        """
         if composed is None:
             return False
-        plated = self.paper is None
-        box = self.page.place(composed, self.left + inset, self.top, role, plated=plated)
+        page, left, box = self.page, self.left + inset, None
+        if self.paper is not None:
+            box = page.place(composed, left, self.top, role, sheet=True)
+        else:
+            for top in self._places(composed):
+                box = page.place(composed, left, top, role, aided=False, part=part)
+                if box is not None:
+                    break
+            else:
+                rest = composed.first(FALLBACK_LINES) if part else composed
+                box = page.place(rest, left, self.top, role)
         if box is None:
             return False
         self.skip_to(box.bottom, composed.style.size_px * gap_em)
         self.placed += 1
         return True
+
+    def _places(self, composed: Composed) -> range:
+        """Return the tops to try on the ground of the page."""
+        pitch = composed.style.pitch_px
+        places = PLACES if self.page.canvas.warp is None else 1  # each draws all glyphs anew
+        last = min(self.bottom - composed.box.bottom, self.top + (places - 1) * pitch)
+        return range(self.top, max(self.top, last) + 1, pitch)
 
     def skip_to(self, bottom: int, gap_px: float) -> None:
         """Go on below `bottom`, at least the least gap further."""

@@ -23,6 +23,10 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Shares = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
 """Least and most part of a length; every part between is equally likely."""
 
+_Opacity = Annotated[float, Field(gt=0.0, le=1.0)]
+Opacities = Annotated[tuple[_Opacity, _Opacity], AfterValidator(_in_order)]
+"""Least and most opacity of what is laid on a photograph."""
+
 _Em = Annotated[float, Field(ge=0.0, le=100.0)]
 Ems = Annotated[tuple[_Em, _Em], AfterValidator(_in_order)]
 """Least and most length, in em of the text beside it."""
@@ -40,11 +44,13 @@ class Layout(Settings):
     """Places blocks on a page in reading order, using the page's generator only.
 
     Its fields are what a recipe may set under `[render.layout.NAME]`. `languages` are those it can
-    be set in; `warps` says whether the page may be turned and tilted.
+    be set in; `warps` says whether the page may be turned and tilted, `on_sheets` whether its text
+    always lies on a sheet, whatever the recipe asks of the others.
     """
 
     languages: ClassVar[tuple[Language, ...]] = LANGUAGES
     warps: ClassVar[bool] = True
+    on_sheets: ClassVar[bool] = False
 
     def arrange(self, page: Page) -> None:
         """Choose and place blocks on an empty page."""

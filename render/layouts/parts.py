@@ -81,7 +81,7 @@ def row(column: Column, cells: Sequence[Cell], role: Role = "cell") -> bool:
         if composed is None or not composed.whole:
             continue
         top = baseline - composed.bases[0]
-        if page.place(composed, left, top, role, plated=False):
+        if page.place(composed, left, top, role, sheet=True):
             placed = True
     column.placed += placed
     column.top += height

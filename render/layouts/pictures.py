@@ -15,13 +15,12 @@ FEWEST = 4
 class Slide(Layout):
     """A slide of a talk: a headline, bullets of two levels, and a footer.
 
-    `margin` is a part of the page's shorter side, `inset` what paper is smaller than the page, px;
-    `paper` and `dark` paper are chances. `rule_px` is the rule under the headline on paper,
+    `margin` is a part of the page's shorter side, `inset` what a sheet is smaller than the page,
+    px; `dark` paper of a sheet is a chance. `rule_px` is the rule under the headline on paper,
     `details` are the smaller bullets under each bullet.
     """
 
     margin: Shares = (0.04, 0.1)
-    paper: Share = 0.6
     dark: Share = 0.35
     inset: Counts = (0, 12)
     rule_px: Counts = (1, 3)
@@ -31,7 +30,7 @@ class Slide(Layout):
         """Set the headline large, the bullets below it."""
         box, paper = inside_margin(page, self.margin), None
         accent = ACCENTS[page.count(0, len(ACCENTS) - 1)]
-        if page.chance(self.paper):
+        if page.on_sheet:
             box, paper = onto_paper(page, box, self.inset, dark=self.dark)
         style = page.style(page.size_px(low=page.sizes.at(0.5)))
         foot = page.style(page.sizes.low, like=style)
@@ -65,8 +64,8 @@ class Poster(Layout):
 
     `margin` and `foot_margin` are parts of the page's shorter side, `foot_height` and `top` (above
     the first slogan) of its height. Chances: `centred`, `alike` (a slogan in the face of the
-    first), and under the facts at the foot `foot_paper`, `dark` or not. `gap_em` is the space
-    below a slogan.
+    first), and `dark` paper of a sheet, which lies under the facts at the foot alone. `gap_em` is
+    the space below a slogan.
     """
 
     margin: Shares = (0.04, 0.1)
@@ -77,7 +76,6 @@ class Poster(Layout):
     gap_em: Ems = (0.4, 1.6)
     foot_height: Shares = (0.15, 0.35)
     foot_margin: Shares = (0.04, 0.06)
-    foot_paper: Share = 0.5
     dark: Share = 0.5
 
     def arrange(self, page: Page) -> None:
@@ -98,7 +96,7 @@ class Poster(Layout):
 
     def _set_foot(self, page: Page, top: int, align: str) -> None:
         box, paper = inside_margin(page, self.foot_margin)._replace(top=top), None
-        if page.chance(self.foot_paper) and box.height > 3 * page.sizes.low:
+        if page.on_sheet and box.height > 3 * page.sizes.low:
             paper = lay_paper(page, page.box._replace(top=top), dark=self.dark, tint=0.6)
             box = box._replace(top=top + page.gap_px)
         colour = paper.ink if paper else None
@@ -120,6 +118,7 @@ class Web(Layout):
     """
 
     warps: ClassVar[bool] = False
+    on_sheets: ClassVar[bool] = True
 
     dark: Share = 0.25
     body_size: Share = 0.6
@@ -177,7 +176,7 @@ class Web(Layout):
             if composed is None:
                 break
             top = area.top + style.size_px // 2
-            placed = page.place(composed, left, top, "label", plated=False)
+            placed = page.place(composed, left, top, "label", sheet=True)
             if placed is None:
                 break
             left = placed.right + style.size_px
@@ -188,31 +187,35 @@ class Scatter(Layout):
     """Short texts at free places of a picture, as on signs, captions and overlays.
 
     `texts` are tried on 256 x 256 px and smaller pages, more on larger ones as their side grows.
-    `width` is a part of the page's, `lines` are those of a text. Chances: `centred`, and `plated`,
-    a text that gets a plate where no ink can be read; the others stay out there.
+    `width` is a part of the page's, `lines` are those of a text. Chances: `centred`, and `dark`
+    paper of a sheet, which is `inset` px smaller than the page. A text that cannot be read on the
+    ground of its page stays out there.
     """
 
     texts: Counts = (8, 24)
     centred: Share = 0.3
-    plated: Share = 0.25
+    inset: Counts = (0, 24)
+    dark: Share = 0.3
     width: Shares = (0.25, 1.0)
     lines: Ems = (0.4, 3.0)
 
     def arrange(self, page: Page) -> None:
         """Try more texts than will fit, as many as the page's side suggests."""
         sides = (page.box.width * page.box.height) ** 0.5 / 256
+        area, sheet = page.area, page.on_sheet
+        if sheet:
+            area, _ = onto_paper(page, area, self.inset, dark=self.dark)
         for _ in range(round(page.between(*self.texts) * max(1.0, sides))):
-            self._drop(page, plated=page.chance(self.plated))
+            self._drop(page, area, sheet=sheet, aided=False)
         # Over gravel or leaves nothing is legible without a plate.
         for _ in range(20):
             if len(page.blocks) >= FEWEST:
                 return
-            self._drop(page, plated=True)
+            self._drop(page, area, sheet=sheet, aided=True)
 
-    def _drop(self, page: Page, *, plated: bool) -> None:
+    def _drop(self, page: Page, area: Box, *, sheet: bool, aided: bool) -> None:
         size = page.size_px()
         style = page.style(size, align="center" if page.chance(self.centred) else "left")
-        area = page.area
         width = max(round(page.between(*self.width) * area.width), 4 * style.size_px)
         text = page.prose(style, width, area.height, page.between(*self.lines))
         composed = page.compose(style, text, width, area.height, 3)
@@ -225,6 +228,6 @@ class Scatter(Layout):
             left = area.left - ink.left + round(page.between(0, area.width - ink.width))
             top = area.top - ink.top + round(page.between(0, area.height - ink.height))
             if ink.moved(left, top).apart(page.taken, page.gap_px) and page.place(
-                composed, left, top, "label", plated=plated
+                composed, left, top, "label", sheet=sheet, aided=aided
             ):
                 return

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from render.layouts.column import Column, lay_paper, shade
+from render.layouts.column import Column, Paper, lay_paper, shade
 from render.layouts.layout import Counts, Ems, Layout, PositiveCounts, Share, Shares
 from render.layouts.parts import inside_margin, onto_paper, show_picture, visible
 from render.page import Page
@@ -12,11 +12,14 @@ from render.plan import Box, Language
 class Paragraph(Layout):
     """A page full of text: paragraphs of different sizes, at times under a title.
 
-    `margin` is a part of the page's shorter side, `lines` those of a paragraph. Chances: `title`,
+    `margin` is a part of the page's shorter side, `inset` what a sheet is smaller than the page,
+    px; `lines` are those of a paragraph. Chances: `dark` paper of a sheet, `title`,
     `title_centred`, `justify` (lines as wide as the page), `indent` (of first lines).
     """
 
     margin: Shares = (0.015, 0.06)
+    inset: Counts = (0, 12)
+    dark: Share = 0.12
     title: Share = 0.35
     title_centred: Share = 0.4
     justify: Share = 0.5
@@ -25,22 +28,24 @@ class Paragraph(Layout):
 
     def arrange(self, page: Page) -> None:
         """Fill the page from the top; what is left at the foot is offered to ever smaller text."""
-        rest = inside_margin(page, self.margin)
+        rest, paper = inside_margin(page, self.margin), None
+        if page.on_sheet:
+            rest, paper = onto_paper(page, rest, self.inset, dark=self.dark)
         if page.chance(self.title):
-            rest = self._below_title(page, rest)
+            rest = self._below_title(page, rest, paper)
         align = "justify" if page.chance(self.justify) else "left"
         indent, misses = page.chance(self.indent), 0
         while misses < 3:
             size = page.size_px() if misses < 2 else page.sizes.low
-            column = Column(page, *rest, page.style(size, align=align, indent=indent))
+            column = Column(page, *rest, page.style(size, align=align, indent=indent), paper)
             misses = 0 if column.prose(page.count(*self.lines) - 0.5) else misses + 1
             rest = column.box
 
-    def _below_title(self, page: Page, box: Box) -> Box:
+    def _below_title(self, page: Page, box: Box, paper: Paper | None) -> Box:
         """Put a title of one or two lines in the upper half of the sizes; return what is left."""
         size = page.size_px(low=(page.sizes.low + page.sizes.high + 1) // 2)
         align = "center" if page.chance(self.title_centred) else "left"
-        column = Column(page, *box, page.style(size, align=align))
+        column = Column(page, *box, page.style(size, align=align), paper)
         column.prose(page.between(0.5, 1.6), "title")
         return column.box
 
@@ -48,15 +53,14 @@ class Paragraph(Layout):
 class Article(Layout):
     """An article in `columns`: title, `authors`, abstract, sections, references.
 
-    `margin` is a part of the page's shorter side, `inset` what paper is smaller than the page, px.
-    `body_size` is the largest size of running text: 0 is the smallest of the recipe, 1 the
-    largest. Chances: `paper` and `dark` paper, `indent`, `head` (title and authors), in it an
+    `margin` is a part of the page's shorter side, `inset` what a sheet is smaller than the page,
+    px. `body_size` is the largest size of running text: 0 is the smallest of the recipe, 1 the
+    largest. Chances: `dark` paper of a sheet, `indent`, `head` (title and authors), in it an
     `abstract` of `abstract_lines`, `footer`, and before each paragraph a `heading` or else a `list`
     of `list_items`. `lines` are those of a paragraph, `gap_em` is the space below it.
     """
 
     margin: Shares = (0.02, 0.07)
-    paper: Share = 0.35
     dark: Share = 0.12
     inset: Counts = (0, 8)
     body_size: Share = 0.6
@@ -76,7 +80,7 @@ class Article(Layout):
     def arrange(self, page: Page) -> None:
         """Set the head across the page, then the columns one after the other."""
         box, paper = inside_margin(page, self.margin), None
-        if page.chance(self.paper):
+        if page.on_sheet:
             box, paper = onto_paper(page, box, self.inset, dark=self.dark)
         size = page.size_px(high=page.sizes.at(self.body_size))
         body = page.style(size, align="justify", indent=page.chance(self.indent))
@@ -101,8 +105,8 @@ class Article(Layout):
         ):
             return column.bottom
         top = column.bottom - composed.box.height
-        plated = column.paper is None
-        if page.place(composed, column.left, top, "footer", plated=plated) is None:
+        sheet = column.paper is not None
+        if page.place(composed, column.left, top, "footer", sheet=sheet) is None:
             return column.bottom
         return min(column.bottom, top - page.gap_px - small.size_px // 2)
 
@@ -146,14 +150,13 @@ class Newspaper(Layout):
     """A front page: name, date, rules, headlines over narrow columns, a picture.
 
     `margin` is a part of the page's shorter side. `body_size` is the largest size of running text:
-    0 is the smallest of the recipe, 1 the largest. Chances: `paper` and `dark` paper, `indent`,
-    and above each column of a story but its first a `picture`, whose `picture_height` is a part of
+    0 is the smallest of the recipe, 1 the largest. Chances: `dark` paper of a sheet, `indent`, and
+    above each column of a story but its first a `picture`, whose `picture_height` is a part of
     the column's width. A story takes `story_height` of the page's height in `columns`; `lines` are
     those of a paragraph.
     """
 
     margin: Shares = (0.01, 0.03)
-    paper: Share = 0.6
     dark: Share = 0.12
     body_size: Share = 0.5
     indent: Share = 0.6
@@ -166,7 +169,7 @@ class Newspaper(Layout):
     def arrange(self, page: Page) -> None:
         """Set the head, then one story above the other."""
         box, paper = inside_margin(page, self.margin), None
-        if page.chance(self.paper):
+        if page.on_sheet:
             paper = lay_paper(page, visible(page), dark=self.dark, tint=0.08)
         ink = paper.ink if paper else None
         size = page.size_px(high=page.sizes.at(self.body_size))
@@ -212,14 +215,13 @@ class Newspaper(Layout):
 class Book(Layout):
     """A page of a book: running title, one face, indented paragraphs, page number.
 
-    `margin` is a part of the page's shorter side, `inset` what paper is smaller than the page, px.
-    `body_size` is the largest size of running text: 0 is the smallest of the recipe, 1 the
-    largest. Chances: `paper` and `dark` paper, and a `heading`. `lines` are those of a paragraph,
+    `margin` is a part of the page's shorter side, `inset` what a sheet is smaller than the page,
+    px. `body_size` is the largest size of running text: 0 is the smallest of the recipe, 1 the
+    largest. Chances: `dark` paper of a sheet, and a `heading`. `lines` are those of a paragraph,
     `page_number` is drawn at the foot.
     """
 
     margin: Shares = (0.05, 0.12)
-    paper: Share = 0.5
     dark: Share = 0.12
     inset: Counts = (0, 10)
     body_size: Share = 0.8
@@ -230,7 +232,7 @@ class Book(Layout):
     def arrange(self, page: Page) -> None:
         """Set one justified column between generous margins."""
         box, paper = inside_margin(page, self.margin), None
-        if page.chance(self.paper):
+        if page.on_sheet:
             box, paper = onto_paper(page, box, self.inset, dark=self.dark)
         size = page.size_px(high=page.sizes.at(self.body_size))
         body = page.style(size, align="justify", indent=True)
@@ -250,21 +252,26 @@ class Book(Layout):
 class Vertical(Layout):
     """Chinese set from top to bottom, columns from right to left, as in literature.
 
-    `margin` is a part of the page's shorter side. `indent` is a chance, `bands` are what high
-    pages are divided into, `lines` are the columns of a paragraph.
+    `margin` is a part of the page's shorter side, `inset` what a sheet is smaller than the page,
+    px. `dark` paper of a sheet and `indent` are chances, `bands` are what high pages are divided
+    into, `lines` are the columns of a paragraph.
     """
 
     languages: ClassVar[tuple[Language, ...]] = ("zh", "zh-hant")
     warps: ClassVar[bool] = False
 
     margin: Shares = (0.03, 0.08)
+    inset: Counts = (0, 12)
+    dark: Share = 0.12
     indent: Share = 0.6
     bands: PositiveCounts = (1, 2)
     lines: PositiveCounts = (3, 9)
 
     def arrange(self, page: Page) -> None:
         """Set one or two bands of columns."""
-        box = inside_margin(page, self.margin)
+        box, paper = inside_margin(page, self.margin), None
+        if page.on_sheet:
+            box, paper = onto_paper(page, box, self.inset, dark=self.dark)
         size = page.size_px(high=box.width // 6)
         body = page.style(size, indent=page.chance(self.indent), vertical=True)
         bands = page.count(*self.bands) if box.height > 24 * size else 1
@@ -277,7 +284,8 @@ class Vertical(Layout):
                 composed = page.compose(body, text, width, height)
                 if composed is None:
                     break
-                placed = page.place(composed, box.left, top, "body", plated=True)
+                sheet = paper is not None
+                placed = page.place(composed, box.left, top, "body", sheet=sheet, part=True)
                 if placed is None:
                     break
                 right = placed.left - max(page.gap_px, size)

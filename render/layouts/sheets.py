@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -29,6 +29,8 @@ class Table(Layout):
     is the smallest of the recipe, 1 the largest. `columns` are set where the page is wide enough.
     Chances: `dark` paper, `caption`, `striped`, `ruled`, `framed`.
     """
+
+    on_sheets: ClassVar[bool] = True
 
     margin: Shares = (0.02, 0.06)
     dark: Share = 0.1
@@ -86,6 +88,8 @@ class Statement(Layout):
     `latest_year`; a rule follows after so many `accounts`.
     """
 
+    on_sheets: ClassVar[bool] = True
+
     margin: Shares = (0.03, 0.07)
     dark: Share = 0.03
     body_size: Share = 0.7
@@ -135,6 +139,8 @@ class Form(Layout):
     a field. `gap_em` is the space below a field.
     """
 
+    on_sheets: ClassVar[bool] = True
+
     margin: Shares = (0.03, 0.07)
     dark: Share = 0.05
     body_size: Share = 0.7
@@ -175,15 +181,15 @@ class Form(Layout):
         base = top + label.bases[0] + 2
         left = column.left + label.box.right + style.size_px // 2
         page.mark(Box(left, base, column.right, base + 1), paper.shade(0.6))
-        if page.place(label, column.left, top, "label", plated=False) is None:
+        if page.place(label, column.left, top, "label", sheet=True) is None:
             return False
         width = column.right - left
         if page.chance(self.filled) and width > 3 * style.size_px:
             kind = ("person", "date", "place", "code", "number", "company")[page.count(0, 5)]
             entry = page.compose_fact(hand, kind, width, 3 * style.size_px, 1)
             if entry is not None:
-                lifted = max(base - 1 - entry.bases[0], top)
-                page.place(entry, left, lifted, "cell", plated=False)
+                lifted = max(base - 2 - entry.bases[0], top)
+                page.place(entry, left, lifted, "cell", sheet=True)
         column.placed += 1
         column.skip_to(top + style.pitch_px, page.between(*self.gap_em) * style.size_px)
         return True
@@ -202,7 +208,7 @@ class Form(Layout):
             page.frame(box, paper.shade(0.8))
             if page.chance(self.ticked):
                 page.mark(box.inner(2), paper.ink)
-            placed = page.place(option, left + side + 3, top, "item", plated=False)
+            placed = page.place(option, left + side + 3, top, "item", sheet=True)
             if placed is None:
                 break
             left, column.placed = placed.right + style.size_px, column.placed + 1
@@ -214,12 +220,11 @@ class Exam(Layout):
     """An exam paper: a head with name and class, questions from `first_question` on, choices.
 
     `margin` is a part of the page's shorter side. `body_size` is the largest size of the text: 0
-    is the smallest of the recipe, 1 the largest. Chances: `paper` and `dark` paper, and `choices`
+    is the smallest of the recipe, 1 the largest. Chances: `dark` paper of a sheet, and `choices`
     below a question. `gap_em` is the space between questions.
     """
 
     margin: Shares = (0.03, 0.06)
-    paper: Share = 0.75
     dark: Share = 0.02
     body_size: Share = 0.7
     first_question: Counts = (1, 20)
@@ -229,7 +234,7 @@ class Exam(Layout):
     def arrange(self, page: Page) -> None:
         """Number the questions in one or two columns."""
         box, paper = inside_margin(page, self.margin), None
-        if page.chance(self.paper):
+        if page.on_sheet:
             paper = paper_around(page, box, dark=self.dark, tint=0.06)
         ink = paper.ink if paper else None
         size = page.size_px(high=page.sizes.at(self.body_size))
@@ -237,9 +242,11 @@ class Exam(Layout):
         head = page.style(page.size_px(low=size), align="center", like=style, colour=ink)
         column = Column(page, *box, style, paper)
         column.fact("title", "title", 0.4, style=head, most_lines=2)
+        bottom = column.top + style.pitch_px
         for part in column.split(3, size):
             part.text(f"{page.fact('field', style.language)} ____", "label", most_lines=1)
-        column.skip_to(column.top + style.pitch_px, 0.8 * size)
+            bottom = max(bottom, part.top)
+        column.skip_to(bottom, 0.8 * size)
         number = page.count(*self.first_question)
         for part in column.split(2 if column.width > 36 * size else 1, 2 * size):
             while part.room > 2 * size:
@@ -268,6 +275,8 @@ class Note(Layout):
     height from the margin. Chances: `dark` paper, `ruled`, and `prose` in place of short entries;
     `lines` are those of a paragraph.
     """
+
+    on_sheets: ClassVar[bool] = True
 
     margin: Shares = (0.02, 0.08)
     slips: PositiveCounts = (1, 2)
@@ -320,6 +329,8 @@ class Receipt(Layout):
     `body_size` is the largest size of the text: 0 is the smallest of the recipe, 1 the largest.
     The strip is `width_em` wide, at least a third of the page; `dark` paper is a chance.
     """
+
+    on_sheets: ClassVar[bool] = True
 
     body_size: Share = 0.6
     width_em: Ems = (14, 22)

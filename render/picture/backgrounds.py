@@ -4,13 +4,15 @@ Neighbouring samples share a photograph, chosen from the index alone, so that de
 a second for a large file) is paid once for several pages and no order of work changes a page.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from render.plan import Background, Box, Colour
+from render.picture.light import readable
+from render.plan import Background, Box, Colour, Ground
 from shards import RGB, ImageSource, UnreadableImage, UserError, decode
 from shards.images.formats import MAX_PIXELS
 
@@ -19,6 +21,15 @@ PAGES_PER_PHOTOGRAPH = 8
 
 MAX_SHRINK = 4.0
 """Most photograph pixels per page pixel and side (our choice: beyond, pictures turn to mush)."""
+
+CROPS = 4
+"""Crops of a photograph tried for bare text before one that carries little of it is taken."""
+
+READABLE = 0.9
+"""Part of a crop that must carry bare text; no other crop is tried then (our choice)."""
+
+SMALLER = 8
+"""A crop is judged by one in so many pixels of each side of its page, for speed."""
 
 CACHE_BYTES = 3 * MAX_PIXELS
 """Decoded photographs kept, in bytes: room for the largest that we open."""
@@ -31,11 +42,10 @@ class Backgrounds:
     over in favour of the next one in the shuffled order.
     """
 
-    def __init__(self, source: ImageSource, width: int, height: int, flat_share: float) -> None:
-        """Use `source` for pages of `width` x `height` px; `flat_share` in [0, 1] gets paper."""
+    def __init__(self, source: ImageSource, width: int, height: int) -> None:
+        """Use `source` for pages of `width` x `height` px."""
         self.source = source
         self.size = (width, height)
-        self.flat_share = flat_share
         self.unreadable: dict[str, str] = {}
         self._positions = {source.name(i): i for i in range(len(source))}
         self._decoded: LRUCache[str, list[RGB]] = LRUCache(
@@ -46,13 +56,18 @@ class Backgrounds:
         """Drop every decoded photograph."""
         self._decoded.clear()
 
-    def choose(self, rng: np.random.Generator, seed: int, index: int) -> Background:
+    def choose(
+        self, rng: np.random.Generator, seed: int, index: int, ground: Ground, floor: float
+    ) -> Background:
         """Choose the background of page `index`: `rng` places the crop.
+
+        For text on the `bare` photograph the crop is the first of CROPS on which inks hold the
+        contrast `floor` nearly everywhere, or else the best of them.
 
         Raises:
             UserError: when no photograph can be read.
         """
-        if rng.random() < self.flat_share:
+        if ground == "flat":
             return _paper(rng)
         order = _order(seed, index // PAGES_PER_PHOTOGRAPH, len(self.source))
         passed_over: list[str] = []
@@ -60,8 +75,9 @@ class Backgrounds:
             name = self.source.name(int(position))
             photo = self._photo(name)
             if photo is not None:
-                crop = self._crop(rng, photo[0])
-                return Background(source=name, crop=crop, passed_over=tuple(passed_over))
+                passed = tuple(passed_over)
+                background = Background(name, passed, self._crop(rng, photo[0]))
+                return self._readable(rng, background, floor) if ground == "bare" else background
             passed_over.append(name)
         name, reason = next(iter(self.unreadable.items()))
         raise UserError(
@@ -69,17 +85,42 @@ class Backgrounds:
             f"({name}: {reason}); give a folder of intact images or flat_share = 1"
         )
 
+    def _readable(
+        self, rng: np.random.Generator, background: Background, floor: float
+    ) -> Background:
+        """Return a background whose crop carries bare text, this one if it does."""
+        assert background.source is not None
+        photo = self._photo(background.source)
+        assert photo is not None
+        tried: list[tuple[float, Background]] = []
+        while True:
+            # Single pixels tell mean and grain of what lies about them, and are quick to look at.
+            part = self._part(background)
+            step = max(1, round(SMALLER * part.shape[1] / self.size[0]))
+            share = readable(np.ascontiguousarray(part[::step, ::step]), floor)
+            tried.append((share, background))
+            if share >= READABLE or len(tried) == CROPS:
+                return max(tried, key=lambda judged: judged[0])[1]
+            background = replace(background, crop=self._crop(rng, photo[0]))
+
     def paint(self, background: Background) -> RGB:
         """Paint a background, (h, w, 3) uint8: a new array, the caller's to paint on.
 
         Raises:
             UserError: when its photograph is not in the source or cannot be read.
         """
-        width, height = self.size
         if background.source is None:
-            return _gradient(background.top, background.bottom, width, height)
+            return _gradient(background.top, background.bottom, *self.size)
         import cv2
 
+        part = self._part(background)
+        return np.asarray(cv2.resize(part, self.size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+    def _part(self, background: Background) -> RGB:
+        """Return the crop of a photograph, halved until it is less than twice its page."""
+        import cv2
+
+        assert background.source is not None
         photo = self._photo(background.source)
         if photo is None:
             reason = self.unreadable.get(background.source, "not in this source")
@@ -92,17 +133,14 @@ class Backgrounds:
             )
         # Halving the photograph is paid once for several pages; the last step is below 2.
         level = 0
-        while crop.width >> level >= 2 * width:
+        while crop.width >> level >= 2 * self.size[0]:
             level += 1
         while len(photo) <= level:
             half = (photo[-1].shape[1] // 2, photo[-1].shape[0] // 2)
             photo.append(
                 np.asarray(cv2.resize(photo[-1], half, interpolation=cv2.INTER_AREA), np.uint8)
             )
-        part = photo[level][Box(*(side >> level for side in crop)).slices]
-        return np.asarray(
-            cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8
-        )
+        return photo[level][Box(*(side >> level for side in crop)).slices]
 
     def _crop(self, rng: np.random.Generator, photo: RGB) -> Box:
         width, height = self.size

@@ -1,7 +1,7 @@
 """The colour of text, chosen so that it can be read where it stands.
 
-Where no ink holds the floor of contrast the block gets an outline, or a plate is laid under it;
-an opaque plate always ends the search.
+A block stands on the bare picture, gets an outline, or a plate is laid under it: whatever comes
+first of the ways that its page allows and holds the floor of contrast. An opaque plate always does.
 """
 
 import colorsys
@@ -13,16 +13,26 @@ from numpy.typing import NDArray
 
 from render.picture.canvas import Canvas
 from render.picture.light import TO_SRGB, contrast, extremes, luminance, ratio, worse
-from render.plan import Aid, Box, Colour, Rect
+from render.plan import Box, Colour, Ground, Rect
 
 CANDIDATES = 8
 """Colours tried before black and white (our choice: most blocks find one among the first three)."""
 
-OPACITIES = (0.5, 0.65, 0.8, 1.0)
-"""Opacities of a plate, tried in this order: as much of the photograph stays as can."""
+OPACITIES = (0.35, 0.5, 0.65, 0.8, 1.0)
+"""Opacities of plates and sheets, tried in this order: as much of the photograph stays as can."""
 
 PLATE_MARGIN_PX = 3
 """How far a plate reaches beyond the ink: as far as a cell of light under the ink can."""
+
+PREFERRED = 3.0
+"""Contrast that is taken where black or white reaches it, however low the floor: what WCAG 2 asks
+of large text. Where neither does, STRONG of what the better one reaches."""
+
+STRONG = 0.85
+"""Part of the best contrast that will do below PREFERRED: it leaves room for a touch of colour."""
+
+MIDDLE = 0.18
+"""Luminance on which black and white are as easily read, about (WCAG 2)."""
 
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
@@ -33,7 +43,10 @@ it: under all of them where some ink holds the floor."""
 
 
 class Ink(NamedTuple):
-    """The colour of a block, its halo or plate if it needs one, and the contrast of each box."""
+    """The colour of a block, its halo or plate if it has one, and the contrast of each box.
+
+    They are the contrasts of the first boxes only where the others cannot be read with them.
+    """
 
     colour: Colour
     halo: Colour | None
@@ -41,9 +54,9 @@ class Ink(NamedTuple):
     contrasts: list[float]
 
     @property
-    def aid(self) -> Aid:
-        """Return what helps the colour."""
-        return "plate" if self.plate else "outline" if self.halo else "none"
+    def ground(self) -> Ground:
+        """Return what the block stands on."""
+        return "plate" if self.plate else "outline" if self.halo else "bare"
 
 
 def choose(
@@ -54,32 +67,62 @@ def choose(
     size_px: int,
     floor: float,
     *,
-    outlined: bool,
-    tint: Colour | None,
+    ways: Sequence[Ground],
     wanted: Colour | None,
+    tint: Colour | None = None,
+    opacities: Sequence[float] = OPACITIES,
+    part: bool = False,
 ) -> Ink | None:
     """Choose the ink of a block that stands on `boxes` (n, 4), and lay its plate on the canvas.
 
     Every box holds the contrast `floor`, in [1, 15], in its worst window. `area` is the flat box
-    that a plate would cover. A `wanted` colour is tried first. Where no colour does, an outline
-    is used if `outlined`, else a plate of the colour `tint`; None when neither may be used.
+    that a plate would cover. The `ways` "bare", "outline" and "plate" are tried in their order,
+    None when none holds it. A `wanted` colour is tried first. A plate is of the colour `tint` and
+    of the first of `opacities` that does; the last is 1. With `part` the first boxes alone will do
+    on the bare picture.
     """
+    for way in ways:
+        if way == "plate":
+            assert tint is not None
+            return _on_plate(rng, canvas, boxes, area, size_px, floor, tint, opacities)
+        if way == "outline":
+            ink = _outlined(rng, len(boxes), floor, wanted)
+        else:
+            ink = _on_bare(rng, canvas, boxes, size_px, floor, wanted, part=part)
+        if ink is not None:
+            return ink
+    return None
+
+
+def _on_bare(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    boxes: NDArray[np.int32],
+    size_px: int,
+    floor: float,
+    wanted: Colour | None,
+    *,
+    part: bool,
+) -> Ink | None:
     windows = extremes(canvas.pixels, boxes, size_px, floor).tolist()
-    low, high = _outer(windows)
-    # No colour does better than black below a light ground or white above a dark one.
-    if max(contrast(BLACK, low, high), contrast(WHITE, low, high)) >= floor:
-        for colour in _candidates(rng, wanted):
-            if contrast(colour, low, high) >= floor:
-                return Ink(colour, None, None, _contrasts(colour, windows))
-    if outlined:
-        dark = rng.random() < 0.5
-        colour, halo = near_grey(rng, light=not dark), near_grey(rng, light=dark)
-        value = ratio(luminance(colour), luminance(halo))
-        if value >= floor:
-            return Ink(colour, halo, None, [round(value, 3)] * len(boxes))
-    if tint is None:
+    if part and len(windows) > 1 and _best(windows) < floor:
+        windows.pop()  # the others hold it: light is measured up to the first that does not
+    best = _best(windows)
+    if best < floor:
         return None
-    return _on_plate(rng, canvas, boxes, area, size_px, floor, tint, (low, high))
+    low, high = _outer(windows)
+    wish = max(floor, min(PREFERRED, STRONG * best))
+    colour = next(c for c in _candidates(rng, wanted) if contrast(c, low, high) >= wish)
+    return Ink(colour, None, None, _contrasts(colour, windows))
+
+
+def _outlined(
+    rng: np.random.Generator, count: int, floor: float, wanted: Colour | None
+) -> Ink | None:
+    colour = wanted or near_grey(rng, light=rng.random() < 0.5)
+    halo = near_grey(rng, light=luminance(colour) < MIDDLE)
+    value = ratio(luminance(colour), luminance(halo))
+    return Ink(colour, halo, None, [round(value, 3)] * count) if value >= floor else None
 
 
 def _on_plate(
@@ -90,11 +133,12 @@ def _on_plate(
     size_px: int,
     floor: float,
     tint: Colour,
-    bare: tuple[float, float],
+    opacities: Sequence[float],
 ) -> Ink:
     lit = luminance(tint) > 0.5
     inks = [near_grey(rng, light=not lit), BLACK if lit else WHITE]
-    for opacity in _likely(inks, tint, bare, floor):
+    bare = _outer(extremes(canvas.pixels, boxes, size_px, floor).tolist())
+    for opacity in _likely(inks, tint, bare, floor, opacities):
         under = tint, opacity
         windows = extremes(canvas.pixels, boxes, size_px, floor, under=under).tolist()
         low, high = _outer(windows)
@@ -107,13 +151,23 @@ def _on_plate(
 
 
 def _likely(
-    inks: list[Colour], tint: Colour, bare: tuple[float, float], floor: float
+    inks: list[Colour],
+    tint: Colour,
+    bare: tuple[float, float],
+    floor: float,
+    opacities: Sequence[float],
 ) -> Iterator[float]:
     """Yield the opacities worth trying over a ground of these extremes, the thinnest first."""
-    for opacity in OPACITIES:
+    for opacity in opacities:
         low, high = (tinted(light, tint, opacity) for light in bare)
         if opacity == 1 or any(contrast(colour, low, high) >= floor for colour in inks):
             yield opacity
+
+
+def thicknesses(least: float, densest: float) -> list[float]:
+    """Return the opacities within a range, or its upper end, and then those above it."""
+    within = [opacity for opacity in OPACITIES if least <= opacity <= densest] or [densest]
+    return within + [opacity for opacity in OPACITIES if opacity > densest]
 
 
 def tinted(light: float, tint: Colour, opacity: float) -> float:
@@ -121,6 +175,12 @@ def tinted(light: float, tint: Colour, opacity: float) -> float:
     grey = int(TO_SRGB[round(65535 * light)])
     red, green, blue = (round(grey + (part - grey) * opacity) for part in tint)
     return luminance((red, green, blue))
+
+
+def _best(windows: Extremes) -> float:
+    """Return the contrast of black or white: no colour does better above or below all windows."""
+    low, high = _outer(windows)
+    return max(contrast(BLACK, low, high), contrast(WHITE, low, high))
 
 
 def _outer(windows: Extremes) -> tuple[float, float]:

@@ -5,6 +5,7 @@ and the darkest window under a line, not against the mean of the picture.
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,24 @@ def _under(colour: Colour, opacity: float) -> NDArray[np.float64]:
     # As `kernels.tint_rectangle` rounds: nothing lies halfway between two values, since 255 is odd.
     values = (np.arange(256) * (255 - share) + inks * share + 127) // 255
     return np.take_along_axis(_LUMINANCE, values, axis=1)
+
+
+def readable(pixels: RGB, floor: float) -> float:
+    """Return the part of a picture in [0, 1] on which black or white text holds a floor.
+
+    Asked of lines a cell high, each across a third of the picture, at every fourth line (our
+    choice: a page of text spreads over all of it, and its lines are as long as that or longer).
+    """
+    height, width = pixels.shape[:2]
+    edges = [width * part // 3 for part in range(4)]
+    held = total = 0
+    for top in range(0, max(1, height - CELL_PX), 4 * CELL_PX):
+        boxes = [(a, top, b, min(height, top + CELL_PX)) for a, b in pairwise(edges)]
+        lows, highs = extremes(pixels, np.array(boxes, np.int32), CELL_PX).T
+        white, black = 1.05 / (highs + 0.05), (lows + 0.05) / 0.05
+        held += np.count_nonzero(np.maximum(white, black) >= floor)
+        total += len(boxes)
+    return float(held / total)
 
 
 def mean(pixels: RGB) -> float:

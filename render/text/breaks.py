@@ -11,6 +11,7 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from render.plan import TextSource
 from render.text.kernels import BITS, line_breaks
 
 SPACE = 0x20
@@ -21,11 +22,12 @@ class Text:
     """Characters and their break opportunities. Both arrays may be shared: read only.
 
     `codes` (n,) are Unicode code points. `breaks` (n,) is True where a line may end after the
-    character (UAX #14); the last is always True.
+    character (UAX #14); the last is always True. `source` says where they come from.
     """
 
     codes: NDArray[np.uint32]
     breaks: NDArray[np.bool_]
+    source: TextSource = "facts"
 
     @staticmethod
     @lru_cache(maxsize=8192)

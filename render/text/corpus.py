@@ -222,7 +222,7 @@ def _cut(codes: NDArray[np.uint32], breaks: NDArray[np.bool_], characters: int) 
     stop -= int(codes[stop - 1] == SPACE)
     breaks = breaks[:stop].copy()
     breaks[-1] = True
-    return Text(codes[:stop].copy(), breaks)
+    return Text(codes[:stop].copy(), breaks, "corpus")
 
 
 class _Hash(Protocol):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from render.plan import Box, Colour, Hinting, Language
+from render.plan import Box, Colour, Hinting, Language, TextSource
 from render.text.breaks import SPACE, Text
 from render.text.facts import QUOTES
 from render.type.atlas import Atlas
@@ -59,10 +59,12 @@ class Composed(NamedTuple):
 
     Characters (n,): `text`, and where each stands, `characters`; `placed` are their glyphs, and
     those of what did not fit, as `Placed.moved` takes them. Lines (l,): `lengths`, `bases`, the
-    boxes of their ink (l, 4). `box` bounds all ink; `whole` says whether all of the text is there.
+    boxes of their ink (l, 4). `box` bounds all ink; `whole` says whether all of the text is there,
+    `source` where it comes from.
     """
 
     style: Style
+    source: TextSource
     text: str
     characters: SetText
     placed: Placed
@@ -71,6 +73,26 @@ class Composed(NamedTuple):
     lines: NDArray[np.int32]
     box: Box
     whole: bool
+
+    def first(self, count: int) -> "Composed":
+        """Return its first lines alone, at least one; itself where it has no more."""
+        if count >= len(self.lengths):
+            return self
+        n, set_ = sum(self.lengths[:count]), self.characters
+        return self._replace(
+            text=self.text[:n],
+            characters=set_._replace(
+                font_index=set_.font_index[:n],
+                slots=set_.slots[:n],
+                pens=set_.pens[:n],
+                bases=set_.bases[:n],
+            ),
+            lengths=self.lengths[:count],
+            bases=self.bases[:count],
+            lines=self.lines[:count],
+            box=Box.union(self.lines[:count].tolist()),
+            whole=False,
+        )
 
 
 class _Shaped(NamedTuple):
@@ -143,6 +165,7 @@ class Compositor:
         boxes = boxes[:count]
         return Composed(
             style=style,
+            source=text.source,
             text=lines.text[:n],
             characters=SetText(
                 shaped.fonts,

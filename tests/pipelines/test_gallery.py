@@ -15,6 +15,7 @@ from pipelines.engine.jobs import RenderJob
 from pipelines.gallery import preview_recipe
 from render import DIFFICULTY, LAYOUTS, RenderSettings
 from render.picture.effects import EFFECTS
+from render.settings import only
 from shards import UserError
 from tests.command import mistake, nonpareil
 
@@ -115,7 +116,7 @@ def test_a_variation_changes_the_picture(gallery):
         groups.setdefault(group, []).append(uri)
     assert len(groups["hinting"]) == 6
     assert len({*groups["hinting"]}) > 2
-    for group in ("blending", "subpixel", "aid"):
+    for group in ("blending", "subpixel", "ground"):
         assert len({*groups[group]}) == len(groups[group])
 
 
@@ -146,7 +147,7 @@ def test_sizes_too_large_for_the_page_are_named_not_drawn(tmp_path):
 
 def test_a_contact_sheet_shows_every_layout_and_details(tmp_path):
     file = tmp_path / "pages.png"
-    made = preview_recipe(job(layouts=dict.fromkeys(LAYOUTS, 1.0)), "all", file)
+    made = preview_recipe(job(layouts=dict.fromkeys(LAYOUTS, 1.0), **only("sheet")), "all", file)
     assert made["pages"] == len(LAYOUTS)
     with Image.open(file) as sheet:
         sheet.load()

@@ -10,10 +10,11 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from numpy.typing import NDArray
 
-from render import Plan, Renderer, RenderSettings
+from render import LAYOUTS, Plan, Renderer, RenderSettings
 from render.page import Page, Sizes, Style
 from render.picture.canvas import Canvas
 from render.plan import Background, Block, Choices, Font, Hinting, Language, Line
+from render.settings import only
 from render.warp import Warp
 from shards import RGB, Sample
 from shards.embedded import installed
@@ -27,6 +28,9 @@ PLEX = "IBMPlexMono-Regular.ttf#0"
 
 
 def variant(renderer: Renderer, **changes: Any) -> Renderer:
+    """Return a renderer of other settings; layouts of sheets alone get them by themselves."""
+    if all(LAYOUTS[name].on_sheets for name in changes.get("layouts", SETTINGS.layouts)):
+        changes = only("sheet") | changes
     return renderer.with_settings(RenderSettings(**(SETTINGS.model_dump() | changes)))
 
 
@@ -91,6 +95,7 @@ def page_of(
             height=height,
             language=language,
             layout="paragraph",
+            ground="flat",
             hinting=hinting,
             subpixel=True,
             blending="srgb",
@@ -101,7 +106,8 @@ def page_of(
         material=renderer.material,
         sizes=Sizes({12: 1.0}),
         contrast_floor=3.0,
-        outline_share=0.0,
+        plate_opacity=(0.35, 0.65),
+        sheet_opacity=(0.5, 1.0),
         canvas=Canvas(lambda: np.full((height, width, 3), ground, np.uint8), warp),
     )
 
@@ -116,7 +122,7 @@ def block_of(text: str, font: Font, size_px: int, x: int, y: int) -> Block:
     """Return a block of one line whose characters stand an em apart from pen (x, y)."""
     pens = 4 * (x + size_px * np.arange(len(text), dtype=np.int32))
     line = Line(text, y, pens, 21.0)
-    return Block("body", "en", size_px, False, (font,), (0, 0, 0), "none", None, (line,))
+    return Block("body", "en", size_px, False, (font,), (0, 0, 0), "flat", None, "facts", (line,))
 
 
 def package(name: str) -> Path:

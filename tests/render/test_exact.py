@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from render import LAYOUTS, Renderer, RenderSettings
+from render.settings import only
 from shards import encode_png
 from tests.render.pages import bare, covered, stored, truth, with_ink
 
@@ -22,6 +23,9 @@ FLAGS = {
 }
 
 properties = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+GROUNDS = ["bare", "outline", "plate", "sheet"]
 
 
 @st.composite
@@ -37,7 +41,7 @@ def asked(draw, **fixed):
         "languages": {draw(st.sampled_from(LAYOUTS[layout].languages)): 1},
         "flat_share": draw(st.sampled_from([0, 1])),
         "contrast_floor": draw(st.sampled_from([1.5, 3.0, 7.0])),
-        "outline_share": draw(st.sampled_from([0, 1])),
+        **only("sheet" if LAYOUTS[layout].on_sheets else draw(st.sampled_from(GROUNDS))),
         "hinting": {draw(st.sampled_from(["none", "light", "full"])): 1},
         "blending": {draw(st.sampled_from(["srgb", "linear"])): 1},
         "subpixel_share": draw(st.sampled_from([0, 1])),
@@ -74,7 +78,7 @@ def test_there_is_no_ink_outside_the_boxes(renderer, case):
     sample = one.sample(index)
     changed = (bare(one, sample.meta["plan"]) != sample.pixels()).any(axis=2)
     for line in truth(sample)["lines"]:
-        halo = np.array([-1, -1, 1, 1]) * (line["aid"] == "outline")
+        halo = np.array([-1, -1, 1, 1]) * (line["ground"] == "outline")
         boxes = with_ink(line["characters"])
         changed &= ~covered(np.maximum(boxes + halo, 0), *changed.shape)
         union = [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)]
@@ -172,13 +176,14 @@ def glyphs_of(sample):
 
 
 @properties
-@given(asked(warp_share=0, blending={"srgb": 1}, outline_share=0))
+@given(asked(warp_share=0, blending={"srgb": 1}))
 def test_lines_drawn_again_from_their_boxes_give_the_page(renderer, case):
     wanted, index = case
     assume("vertical" not in wanted.layouts)
     one = renderer.with_settings(wanted)
     sample = one.sample(index)
     plan = sample.meta["plan"]
+    assume(not sample.meta["scores"]["outlines"])
     pixels = bare(one, plan).astype(float)
     for font, character, (left, top, right, bottom), pen, label in glyphs_of(sample):
         known = renderer.material.fonts.faces[font.face]

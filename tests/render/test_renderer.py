@@ -20,7 +20,7 @@ import render.renderer
 from render import Plan, Renderer, RenderSettings, versions
 from render.page import Page
 from render.plan import Effect
-from render.settings import DIFFICULTY
+from render.settings import DIFFICULTY, only
 from render.truth import legibility
 from shards import UserError, decode, encode_png
 from tests.render.pages import SETTINGS, ground, package, stored, truth, variant
@@ -30,14 +30,14 @@ INDICES = range(0, 40, 3)
 BUSY = {"flat_share": 0, "contrast_floor": 15}
 KINDS = {
     "plain": {},
-    "plated": BUSY | {"outline_share": 0},
-    "outlined": {"flat_share": 0, "contrast_floor": 8, "outline_share": 1},
+    "plated": BUSY | only("plate"),
+    "outlined": {"flat_share": 0, "contrast_floor": 8, **only("outline")},
     "linear": {"blending": {"linear": 1}},
     "vertical": {"layouts": {"vertical": 1}, "languages": {"zh": 1, "zh-hant": 1}},
     "warped": {"warp_share": 1},
-    "warped and plated": BUSY | {"warp_share": 1},
+    "warped and plated": BUSY | only("plate") | {"warp_share": 1},
     "effects": {"effects": {"blur": 1, "noise": 1, "jpeg": 1, "webp": 1}},
-    "sheets": {"layouts": {"newspaper": 1, "web": 1, "table": 1}},
+    "sheets": {"layouts": {"newspaper": 1, "web": 1, "table": 1}} | only("sheet"),
 }
 
 
@@ -88,7 +88,7 @@ def test_seed_index_and_settings_each_make_another_page(renderer, samples):
     others = [
         Renderer(SETTINGS, seed=6).sample(0),
         renderer.sample(1),
-        variant(renderer, subpixel_share=0, hinting={"full": 1}).sample(0),
+        variant(renderer, subpixel_share=0, hinting={"none": 1}).sample(0),
     ]
     images = {sample.image for sample in (samples[0], *others)}
     assert len(images) == 4
@@ -108,12 +108,12 @@ def test_a_stored_plan_paints_the_same_bytes(renderer, kind):
         plan = stored(sample)
         assert plan == maker.plan(i) == sample.meta["plan"]
         assert encode_png(other.paint(plan)) == sample.image
-        found |= {block.aid for block in plan.blocks}
+        found |= {block.ground for block in plan.blocks}
         assert (plan.warp is not None) == (kind.startswith("warped"))
         assert len(plan.effects) == (4 if kind == "effects" else 0)
         assert all(block.vertical == (kind == "vertical") for block in plan.blocks)
-    aids = {"plated": {"plate"}, "warped and plated": {"plate"}, "outlined": {"outline"}}
-    assert aids.get(kind, set()) <= found
+    grounds = {"plated": {"plate"}, "warped and plated": {"plate"}, "outlined": {"outline"}}
+    assert grounds.get(kind, set()) <= found
 
 
 def test_lines_are_equal_when_all_of_them_is(renderer):
@@ -137,9 +137,10 @@ def test_metadata_says_what_the_plan_says(samples):
         plan, meta = stored(sample), truth(sample)
         for name in ("width", "height", "language", "layout", "hinting", "subpixel", "blending"):
             assert meta[name] == getattr(plan, name)
-        aids = [block.aid for block in plan.blocks]
-        assert meta["scores"]["plates"] == aids.count("plate")
-        assert meta["scores"]["outlines"] == aids.count("outline")
+        grounds = [block.ground for block in plan.blocks]
+        assert meta["scores"]["plates"] == grounds.count("plate")
+        assert meta["scores"]["outlines"] == grounds.count("outline")
+        assert meta["scores"]["fallbacks"] == plan.fallbacks
         assert meta["scores"]["contrast"] == min(line.contrast for _, line in plan.lines())
         assert meta["scores"]["retries"] == plan.retries
         assert sample.text == plan.text
@@ -309,6 +310,10 @@ def test_every_difficulty_is_a_range(name):
         ({"contrast_floor": 0.9}, "greater than or equal to 1"),
         ({"contrast_floor": 15.1}, "less than or equal to 15"),
         ({"outline_share": -1}, "greater than or equal to 0"),
+        ({"bare_share": 0.75}, "they add up to 1.25, not to 1"),
+        ({"sheet_opacity": (0.0, 1.0)}, "greater than 0"),
+        ({"plate_opacity": (0.8, 0.5)}, r"\[0.8, 0.5\] must be \[least, most\]"),
+        ({"layouts": {"receipt": 1, "book": 1}}, "receipt always lie on sheets and are 0.5 of the"),
         ({"hinting": {"strong": 1}}, "'none', 'light' or 'full'"),
         ({"hinting": {"none": 0}}, "all 0"),
         ({"blending": {"gamma": 1}}, "'srgb' or 'linear'"),
@@ -513,7 +518,7 @@ def test_train_and_heldout_pages_share_no_photograph(renderer):
 
 
 def test_the_smallest_page_with_the_highest_floor_still_carries_text(renderer):
-    one = variant(renderer, width=86, height=86, contrast_floor=15, flat_share=0)
+    one = variant(renderer, width=86, height=86, contrast_floor=15, flat_share=0, **only("plate"))
     metas = [one.sample(i).meta for i in range(12)]
     assert all(meta["characters"] for meta in metas)
     assert all(meta["scores"]["contrast"] >= 15 for meta in metas)

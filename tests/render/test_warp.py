@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from render.picture.canvas import Canvas
 from render.plan import Box, Rect
+from render.settings import only
 from render.type.placing import SetText, place
 from render.warp import Warp
 from tests.render.pages import (
@@ -143,7 +144,7 @@ def test_a_warped_rectangle_may_be_a_tint_or_a_window():
 @pytest.mark.parametrize("language", ["en", "zh", "zh-hant", "mixed"])
 def test_a_warped_page_has_true_boxes(renderer, language):
     one = variant(
-        renderer, width=256, height=200, warp_share=1, turn_deg=10, tilt=0.2, outline_share=0,
+        renderer, width=256, height=200, warp_share=1, turn_deg=10, tilt=0.2, **only("plate"),
         languages={language: 1}, layouts={"paragraph": 1, "scatter": 1, "slide": 1},
     )  # fmt: skip
     for i in range(8):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from render import LAYOUTS
+from render.picture.backgrounds import Backgrounds
 from render.picture.canvas import Canvas
 from render.picture.ink import OPACITIES, choose, near_grey, of_hsv
 from render.picture.light import (
@@ -17,8 +18,11 @@ from render.picture.light import (
     luminance,
     mean,
     ratio,
+    readable,
 )
 from render.plan import Box, Rect
+from render.settings import only
+from shards import ImageSource, encode_png
 from tests.render.pages import (
     PLEX,
     bare,
@@ -47,13 +51,13 @@ def gravel(seed=0, height=60, width=120):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def chosen(pixels, *, floor=3.0, outlined=False, plated=True, wanted=None, seed=0, size_px=12):
+def chosen(pixels, *, floor=3.0, ways=("bare", "plate"), wanted=None, seed=0, **more):
     canvas = Canvas(pixels.copy, None)
     boxes = np.array([BOX], np.int32)
     rng = np.random.default_rng(seed)
     ink = choose(
-        rng, canvas, boxes, Box(17, 17, 83, 35), size_px, floor,
-        outlined=outlined, wanted=wanted, tint=TINTS[seed % 2] if plated else None,
+        rng, canvas, boxes, Box(17, 17, 83, 35), 12, floor,
+        ways=ways, wanted=wanted, tint=TINTS[seed % 2], **more,
     )  # fmt: skip
     return ink, canvas
 
@@ -179,13 +183,13 @@ def test_a_wanted_colour_is_used_where_it_can_be_read():
         ink, _ = chosen(grey(value), wanted=(20, 72, 160))
         assert ink is not None
         assert (ink.colour == (20, 72, 160)) == kept
-        assert ink.aid == "none"
+        assert ink.ground == "bare"
 
 
 def test_an_outline_helps_where_no_colour_does():
-    ink, canvas = chosen(gravel(), outlined=True, floor=7)
+    ink, canvas = chosen(gravel(), ways=("bare", "outline", "plate"), floor=7)
     assert ink is not None
-    assert (ink.aid, ink.plate) == ("outline", None)
+    assert (ink.ground, ink.plate) == ("outline", None)
     assert ink.halo is not None
     assert ink.contrasts[0] == pytest.approx(
         ratio(luminance(ink.colour), luminance(ink.halo)), abs=1e-3
@@ -217,7 +221,7 @@ def test_a_plate_is_no_denser_than_needed():
 
 
 def test_without_plate_and_outline_nothing_is_placed():
-    ink, canvas = chosen(gravel(), plated=False)
+    ink, canvas = chosen(gravel(), ways=("bare",))
     assert ink is None
     assert np.array_equal(canvas.pixels, canvas.background)
 
@@ -227,11 +231,11 @@ def test_a_block_that_cannot_be_read_is_left_out_of_the_page(renderer):
     page.canvas = Canvas(gravel(0, 300, 400).copy, None)
     composed = page.compose(style_of(page, PLEX), "over gravel", 200, 40)
     assert composed is not None
-    assert page.place(composed, 10, 10, "label", plated=False) is None
+    assert page.place(composed, 10, 10, "label", aided=False) is None
     assert (page.blocks, page.rects, page.taken) == ([], [], [])
     assert page.place(composed, 10, 10, "label") is not None
-    assert page.blocks[0].aid == "plate"
-    assert len(page.rects) == 1
+    assert page.blocks[0].ground == "outline"
+    assert page.fallbacks == 1
 
 
 def test_blocks_of_the_same_types_share_their_ink(renderer):
@@ -261,7 +265,8 @@ def test_the_recorded_contrast_is_that_of_the_ground(renderer, layout, warp_shar
     languages = {"zh": 1} if layout == "vertical" else {"en": 1, "zh": 1}
     one = variant(
         renderer, width=320, height=256, layouts={layout: 1}, warp_share=warp_share,
-        languages=languages, flat_share=0, outline_share=0,
+        languages=languages, flat_share=0,
+        **only("sheet" if LAYOUTS[layout].on_sheets else "bare"),
     )  # fmt: skip
     for i in (0, 1, 8, 9, 16, 24):
         sample = one.sample(i)
@@ -269,6 +274,8 @@ def test_the_recorded_contrast_is_that_of_the_ground(renderer, layout, warp_shar
         under = ground(one, plan)
         luminances = luminance_map(under)
         for line in sample.meta["lines"]:
+            if line["ground"] == "outline":
+                continue
             boxes = with_ink(line["characters"] if plan.warp else line["box"])
             low, high = extremes(under, boxes, line["size_px"]).T
             worst = contrast(line["colour"], low.min(), high.max())
@@ -279,25 +286,71 @@ def test_the_recorded_contrast_is_that_of_the_ground(renderer, layout, warp_shar
 
 
 @pytest.mark.parametrize("floor", [1.0, 4.5, 15.0])
-@pytest.mark.parametrize("outline_share", [0, 1])
-def test_every_line_holds_the_floor_with_whatever_help(renderer, floor, outline_share):
+@pytest.mark.parametrize("wanted", ["bare", "outline", "plate", "sheet"])
+def test_every_line_holds_the_floor_on_whatever_ground(renderer, floor, wanted):
     one = variant(
-        renderer, contrast_floor=floor, outline_share=outline_share, flat_share=0,
-        layouts={"scatter": 1, "paragraph": 1},
+        renderer, contrast_floor=floor, flat_share=0, layouts={"scatter": 1, "paragraph": 1},
+        **only(wanted),
     )  # fmt: skip
-    aids = set()
-    for i in range(0, 96, 8):
+    grounds, fallbacks = set(), 0
+    for i in range(0, 48, 8):
         meta = one.sample(i).meta
         assert all(line["contrast"] >= floor for line in meta["lines"])
-        aids |= {line["aid"] for line in meta["lines"]}
-    assert "none" in aids or floor == 15
-    assert ("outline" in aids) == (outline_share == 1 and floor > 1)
-    assert ("plate" in aids) == (floor > 1) or outline_share == 1
+        grounds |= {line["ground"] for line in meta["lines"]}
+        fallbacks += meta["scores"]["fallbacks"]
+    if floor == 1:
+        assert wanted in grounds <= {"bare", wanted}
+        assert not fallbacks
+    elif wanted == "plate":
+        assert grounds == {"plate"}
+    if floor == 15 and wanted in ("bare", "plate"):
+        assert fallbacks
+
+
+def test_opacities_are_at_most_what_the_recipe_says(renderer):
+    for name in ("plate", "sheet"):
+        one = variant(
+            renderer,
+            flat_share=0,
+            layouts={"paragraph": 1},
+            **only(name),
+            **{f"{name}_opacity": (0.2, 0.5)},
+        )
+        plans = [one.plan(i) for i in range(0, 32, 8)]
+        assert {rect.opacity for plan in plans for rect in plan.rects} <= {0.35, 0.5}
+        assert not any(plan.fallbacks for plan in plans)
+
+
+def test_what_cannot_be_read_as_a_whole_is_read_in_part():
+    pixels = grey(250)
+    pixels[36:] = gravel()[36:]
+    canvas = Canvas(pixels.copy, None)
+    boxes = np.array([(20, top, 80, top + 10) for top in (4, 18, 40)], np.int32)
+    for part, contrasts in ((True, 2), (False, 0)):
+        ink = choose(
+            np.random.default_rng(0), canvas, boxes, Box(17, 1, 83, 53), 12, 3.0,
+            ways=("bare",), wanted=None, part=part,
+        )  # fmt: skip
+        assert (len(ink.contrasts) if ink else 0) == contrasts
+
+
+def test_another_crop_is_taken_where_little_of_the_first_can_be_read(renderer, tmp_path):
+    pixels = gravel(0, 400, 800)
+    pixels[:, 200:] = 128
+    (tmp_path / "half.png").write_bytes(encode_png(pixels))
+    backgrounds = Backgrounds(ImageSource.at(tmp_path), 200, 200)
+    parts = {"bare": [], "plate": []}
+    for name, found in parts.items():
+        for seed in range(12):
+            chosen = backgrounds.choose(np.random.default_rng(seed), 0, 0, name, 3.0)
+            found.append(readable(backgrounds.paint(chosen), 3.0))
+    assert min(parts["bare"]) >= min(parts["plate"])
+    assert np.mean(parts["bare"]) > np.mean(parts["plate"])
 
 
 def test_an_outline_surrounds_the_ink_by_a_pixel(renderer):
-    one = variant(renderer, contrast_floor=8, outline_share=1, flat_share=0,
-                  layouts={"scatter": 1})  # fmt: skip
+    one = variant(renderer, contrast_floor=8, flat_share=0, layouts={"scatter": 1},
+                  **only("outline"))  # fmt: skip
     outlined = 0
     for i in range(0, 48, 8):
         sample = one.sample(i)
@@ -306,7 +359,7 @@ def test_an_outline_surrounds_the_ink_by_a_pixel(renderer):
         boxes = np.concatenate([with_ink(line["characters"]) for line in lines])
         around = covered(boxes + np.array([-1, -1, 1, 1]), *changed.shape)
         assert not (changed & ~around).any()
-        if any(line["aid"] == "outline" for line in lines):
+        if any(line["ground"] == "outline" for line in lines):
             outlined += 1
             assert (changed & ~covered(boxes, *changed.shape)).any()
     assert outlined > 3
@@ -315,7 +368,7 @@ def test_an_outline_surrounds_the_ink_by_a_pixel(renderer):
 def test_busy_photographs_and_a_high_floor_bring_plates(renderer):
     count = {}
     for floor in (1.0, 15.0):
-        one = variant(renderer, contrast_floor=floor, outline_share=0, flat_share=0)
+        one = variant(renderer, contrast_floor=floor, flat_share=0, **only("bare"))
         plans = [one.sample(i).meta for i in range(0, 80, 8)]
         count[floor] = sum(meta["scores"]["plates"] for meta in plans)
     assert count[1.0] == 0

@@ -152,7 +152,7 @@ def test_the_x_height_is_that_of_the_drawn_x(renderer, fonts):
 def test_heights_in_the_label_are_those_of_the_ink(renderer):
     one = variant(renderer, languages={"en": 1}, layouts={"paragraph": 1}, flat_share=1)
     seen = 0
-    for i in range(6):
+    for i in range(12):
         for line in one.sample(i).meta["lines"]:
             boxes = with_ink(line["characters"])
             assert line["ink_height_px"] == boxes[:, 3].max() - boxes[:, 1].min()
