@@ -10,7 +10,7 @@ import hashlib
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import reduce
 from types import TracebackType
@@ -39,11 +39,13 @@ class ShardWriter:
         *,
         recipe: str,
         versions: dict[str, str] | None = None,
+        tell: Callable[[int], None] | None = None,
     ) -> None:
         """Prepare shard number `shard` in a folder or bucket.
 
         `recipe` is the digest of the recipe that makes it; `versions` those of the libraries
-        that shape pixels.
+        that shape pixels. `tell` is told how many samples the shard holds, after each one and
+        after each image that is dropped.
         """
         self.store = open_store(where)
         self.shard = shard
@@ -51,6 +53,7 @@ class ShardWriter:
         self.versions = versions or {}
         self.tar = f"{shard_name(shard)}.tar"
         self.sidecar: Sidecar | None = None
+        self._tell = tell
         self._temporary = self.store.staging(self.tar)
         self._entries: list[Entry] = []
         self._keys = set[str]()
@@ -123,6 +126,7 @@ class ShardWriter:
                 self._append(f"{key}.{ending}", data)
         self._keys.add(key)
         self._entries.append(entry)
+        self._report()
 
     def _places(self, files: Mapping[str, bytes]) -> dict[str, tuple[int, int]]:
         """Return where the bytes of each file will begin, behind their header, and their number."""
@@ -138,6 +142,10 @@ class ShardWriter:
         for sample in samples:
             self.write(sample)
 
+    def _report(self) -> None:
+        if self._tell:
+            self._tell(len(self._entries))
+
     def drop(
         self,
         source: str,
@@ -150,6 +158,7 @@ class ShardWriter:
         self._dropped.append(
             Dropped(source=source, reason=reason, detail=detail, scores=scores or {})
         )
+        self._report()
 
     def skip(self, skips: Skips) -> None:
         """Record what the source holds beside images; one shard does so for all."""

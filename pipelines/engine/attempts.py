@@ -4,20 +4,24 @@ What a user can mend (`UserError`, a full disk) stops a run at once; any other e
 one of its attempts, and then its place.
 """
 
+import platform
 import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Self
 
 from pipelines.engine.cluster import Needs, lacks
 from pipelines.engine.jobs import Job, unpack
 from pipelines.engine.nodes import Nodes
 from pipelines.engine.quarantine import Failure
-from shards import Sidecar, StoreError, UserError, open_store
+from pipelines.engine.signs import Address, Beat, Signs
+from shards import ShardError, Sidecar, Store, StoreError, UserError, open_store
 from shards.console import FULL_DISK
 from shards.outputs import NOTE, differing
+from shards.sidecar import read_sidecar, sidecar_name
 from shards.text import read_table
 from shards.totals import Totals
 
@@ -29,6 +33,9 @@ ATTEMPTS = 3
 
 SYSTEM_RETRIES = 20
 """How often a shard may be started again after it lost its worker or node."""
+
+HERE = platform.node()
+"""The name of this machine as a node."""
 
 Packed = tuple[type[Job], str]
 
@@ -45,6 +52,12 @@ class Made:
     versions: dict[str, str]
     totals: Totals
     seconds: float
+
+    @classmethod
+    def of(cls, sidecar: Sidecar, seconds: float) -> Self:
+        """Keep it of a sidecar."""
+        totals = Totals.of([sidecar])
+        return cls(sidecar.shard, sidecar.sha256, sidecar.versions, totals, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +78,13 @@ Outcomes = Generator[tuple[int, Made | Failed | Lost], None, None]
 
 @dataclass
 class Queue:
-    """The shards still to make, how often each has failed or lost its worker, and the nodes."""
+    """The shards still to make, how often each has failed or lost its worker, nodes and signs."""
 
     waiting: deque[int]
     faults: Counter[int] = field(default_factory=Counter[int])
     losses: Counter[int] = field(default_factory=Counter[int])
     nodes: Nodes = field(default_factory=Nodes)
+    signs: Signs = field(default_factory=Signs)
 
     def judge(self, shard: int, outcome: Failed | Lost) -> Failure | None:
         """Put a shard back at the end, or return why it is given up."""
@@ -96,14 +110,17 @@ class Unfit(UserError):
     """This machine cannot work on a run: what it lacks, or has otherwise than the driver."""
 
 
-def make(packed: Packed, index: int, out: str) -> Made | Failed:
+def make(packed: Packed, index: int, out: str, address: Address, node: str = HERE) -> Made | Failed:
     """Make one shard inside a worker; the job's heavy state stays warm in the process.
+
+    Signs of life go to `address`, in the name of `node`.
 
     Raises:
         Unfit: when this machine cannot work on the run; nothing was done.
         UserError, OSError: as `attempt` does.
     """
-    return attempt(lambda: fit(*packed, out).make_shard(index, open_store(out)))
+    with Beat(address, node, index) as beat:
+        return attempt(lambda: fit(*packed, out).make_shard(index, open_store(out), beat))
 
 
 @cache
@@ -149,10 +166,14 @@ def attempt(work: Callable[[], Sidecar]) -> Made | Failed:
         if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise
         return Failed(f"{type(error).__name__}: {error}", traceback.format_exc())
-    return Made(
-        shard=made.shard,
-        sha256=made.sha256,
-        versions=made.versions,
-        totals=Totals.of([made]),
-        seconds=time.monotonic() - start,
-    )
+    return Made.of(made, time.monotonic() - start)
+
+
+def made_already(job: Job, index: int, out: Store) -> Made | None:
+    """Return what there is of a shard that another run or process has finished, if it is whole."""
+    try:
+        sidecar = read_sidecar(out, sidecar_name(index))
+        whole = sidecar.recipe == job.digest and out.size(sidecar.tar) == sidecar.bytes
+    except (FileNotFoundError, ShardError):
+        return None
+    return Made.of(sidecar, 0.0) if whole else None

@@ -21,6 +21,7 @@ import filters
 import render
 import shards
 from filters import Chain, FilterSettings, build
+from pipelines.engine.signs import Tell, silently
 from pipelines.recipe import atlas_folder
 from render import Label, Renderer, RenderSettings, trimmed
 from shards import (
@@ -60,8 +61,8 @@ class Job(Settings):
         """Fingerprint the files the shards are made from."""
 
     @abstractmethod
-    def make_shard(self, index: int, out: Store) -> Sidecar:
-        """Write shard `index` into `out` and return its sidecar."""
+    def make_shard(self, index: int, out: Store, tell: Tell = silently) -> Sidecar:
+        """Write shard `index` into `out` and return its sidecar; tell of each sample."""
 
     def identity(self) -> dict[str, Any]:
         """Return everything the bytes of a shard depend on, and the places where inputs lie.
@@ -76,6 +77,9 @@ class Job(Settings):
     def digest(self) -> str:
         """Return the digest of the identity: the name of this recipe on these inputs."""
         return digest_of(self.identity())
+
+    def _writer(self, index: int, out: Store, tell: Tell) -> ShardWriter:
+        return ShardWriter(out, index, recipe=self.digest, versions=provenance(), tell=tell)
 
     def caution(self) -> str:
         """Say in a line what a large dataset of this recipe would lack; empty if nothing."""
@@ -123,10 +127,10 @@ class RenderJob(Job):
             f"give {' and '.join(lacking)} for more than a try"
         )
 
-    def make_shard(self, index: int, out: Store) -> Sidecar:
+    def make_shard(self, index: int, out: Store, tell: Tell = silently) -> Sidecar:
         """Render one shard."""
         first = index * self.samples_per_shard
-        with ShardWriter(out, index, recipe=self.digest, versions=provenance()) as writer:
+        with self._writer(index, out, tell) as writer:
             broken: set[str] = set()
             for i in range(first, first + self.samples_per_shard):
                 sample = self.renderer.sample(i)
@@ -183,10 +187,10 @@ class FilterJob(Job):
         """Fingerprint the images."""
         return {"images": self.source.fingerprint()}
 
-    def make_shard(self, index: int, out: Store) -> Sidecar:
+    def make_shard(self, index: int, out: Store, tell: Tell = silently) -> Sidecar:
         """Judge the images of one shard."""
         first = index * self.images_per_shard
-        with ShardWriter(out, index, recipe=self.digest, versions=provenance()) as writer:
+        with self._writer(index, out, tell) as writer:
             for i in range(first, min(first + self.images_per_shard, len(self.source))):
                 self._judge(i, writer)
             if not index:

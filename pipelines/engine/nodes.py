@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 class Nodes:
     """What became of shards on each node.
 
-    `shunned` maps the names of nodes to reasons. `working` holds the nodes that are up: it is
-    empty where a run stays on this machine.
+    `names` has the name of each by its number. `shunned` maps names to reasons. `working` holds
+    those that are up: it is empty where a run stays on this machine.
     """
 
+    names: dict[str, str] = field(default_factory=dict[str, str])
     working: frozenset[str] = frozenset()
     shunned: dict[str, str] = field(default_factory=dict[str, str])
     _tried: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))

@@ -4,9 +4,12 @@ What is known is one `Status`; it goes to a bar (or lines, where nobody watches 
 `progress.json` beside the data, and to Ray's metrics.
 """
 
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -37,6 +40,9 @@ from shards.totals import Totals, in_words
 FILE_SECONDS = 1.0
 """`progress.json` is written at most this often: each write is a request to a bucket."""
 
+TICK_SECONDS = 0.5
+"""How often the views are shown what is under way (our choice: twice in FILE_SECONDS)."""
+
 LINE_SECONDS = 10.0
 """Seconds between lines where standard error is no terminal, as in the log of a Ray job."""
 
@@ -48,10 +54,12 @@ class Watch:
         """Start the clock."""
         self.run, self.totals, self.made, self.failed = run, Totals(), Totals(), 0
         self.totals += run.before
+        self.ended = set[int]()
         self._start, self._started = time.monotonic(), _now()
 
     def add(self, outcome: Made | Failure) -> None:
         """Count one shard."""
+        self.ended.add(outcome.shard)
         if isinstance(outcome, Failure):
             self.failed += 1
             return
@@ -66,8 +74,10 @@ class Watch:
     def status(self, state: State) -> Status:
         """Say how things are now."""
         seconds = max(self.seconds, 1e-9)
-        ended = self.made.shards + self.failed
-        left = self.run.planned - ended
+        ended = len(self.ended)
+        left = len(self.run.to_make) - ended
+        signs, names = self.run.signs.under_way(), self.run.nodes.names
+        under_way = sum(sign.samples for sign in signs)
         return Status(
             state=state,
             done=self.totals.shards,
@@ -78,9 +88,19 @@ class Watch:
             dropped=self.totals.reasons(),
             unreadable=len(self.totals.unreadable),
             skipped=by_count(self.totals.skipped),
-            samples_per_second=round(self.made.samples / seconds, 1),
+            samples_per_second=round((self.made.samples + under_way) / seconds, 1),
             bytes_per_second=round(self.made.bytes / seconds, 1),
             eta_seconds=round(seconds / ended * left, 1) if ended else None,
+            under_way=under_way,
+            workers=len({(sign.node, sign.pid) for sign in signs}),
+            nodes={
+                names.get(node, node): _written(datetime.fromtimestamp(at, UTC))
+                for node, at in sorted(self.run.signs.seen.items())
+            },
+            silent={
+                names.get(node, node): round(silent)
+                for node, silent in self.run.signs.silent().items()
+            },
             shunned=dict(self.run.nodes.shunned),
             started=self._started,
             updated=_now(),
@@ -121,10 +141,11 @@ class Bar:
             )
         elif time.monotonic() - self._shown > LINE_SECONDS or status.state != "running":
             self._shown = time.monotonic()
-            left = timedelta(seconds=round(status.eta_seconds or 0))
+            end = "" if status.state == "running" else status.state
+            if not end and status.eta_seconds is not None:
+                end = f"{timedelta(seconds=round(status.eta_seconds))} left"
             self._bar.console.print(
-                f"{self.title} {status.done:,}/{status.total:,} shards  {status.note()}  "
-                + (f"{left} left" if status.state == "running" else status.state),
+                f"{self.title} {status.done:,}/{status.total:,} shards  {status.note()}  {end}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -182,26 +203,38 @@ def follow(
     if options.engine == "ray":
         views.append(Gauges(str(run.out)))
 
+    lock = threading.Lock()
+
     def show(state: State, latest: Made | Failure | None = None) -> None:
-        status = watch.status(state)
-        for view in views:
-            view.show(status, latest)
+        with lock:
+            if latest:
+                watch.add(latest)
+            status = watch.status(state)
+            for view in views:
+                view.show(status, latest)
+
+    def show_early_end(state: State) -> None:
+        # Shards under way when a run ends early may have been finished, though nobody said so.
+        with suppress(StoreError, OSError):
+            for made in run.meanwhile(watch.ended):
+                watch.add(made)
+        show(state)
 
     try:
         # The SIGTERM of a scheduler counts as Ctrl-C: the end of a run is told, not cut off.
         with interrupted_at_once() as asked:
             show("running")
-            for outcome in run:
-                watch.add(outcome)
-                show("running", outcome)
-                if asked.by:
-                    raise KeyboardInterrupt
+            with _again_and_again(partial(show, "running")), closing(iter(run)) as outcomes:
+                for outcome in outcomes:
+                    show("running", outcome)
+                    if asked.by:
+                        raise KeyboardInterrupt
             show("finished")
     except Exception:
-        show("failed")
+        show_early_end("failed")
         raise
     except BaseException:  # Ctrl-C, and the SystemExit that Ray makes of a SIGTERM
-        show("interrupted")
+        show_early_end("interrupted")
         raise
     finally:
         for view in views:
@@ -235,5 +268,27 @@ def progress_bar() -> Progress:
     )
 
 
+@contextmanager
+def _again_and_again(work: Callable[[], None]) -> Generator[None, None, None]:
+    """Do `work` every TICK_SECONDS, in a thread, for as long as the block runs."""
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(TICK_SECONDS):
+            work()
+
+    thread = threading.Thread(target=tick, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _written(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")
+
+
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return _written(datetime.now(UTC))

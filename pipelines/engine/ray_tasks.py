@@ -20,6 +20,8 @@ from pipelines.engine.attempts import (
 )
 from pipelines.engine.cluster import Needs, connect, working_nodes
 from pipelines.engine.jobs import Job, pack
+from pipelines.engine.nodes import Nodes
+from pipelines.engine.signs import Address
 from shards import Store
 from shards.console import full_disk
 from shards.outputs import NOTE
@@ -55,10 +57,11 @@ def run_on_ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
         errors.ObjectLostError,
     )
     nodes, running = queue.nodes, dict[Any, Task]()
-    packed, names, slots, counted = pack(job), _Names(), workers, -SLOTS_SECONDS
+    address = queue.signs.listen(ray.util.get_node_ip_address())
+    packed, slots, counted = pack(job), workers, -SLOTS_SECONDS
     while queue.waiting or running:
         if time.monotonic() - counted > SLOTS_SECONDS or nodes.working <= nodes.shunned.keys():
-            cores, counted = names.look(ray), time.monotonic()
+            cores, counted = _look(ray, nodes), time.monotonic()
             nodes.require_any(cores.keys())
             slots = workers or sum(cores[name] for name in cores.keys() - nodes.shunned.keys())
             for waiting in [it for it in running if cores and cores.keys() <= running[it].avoided]:
@@ -67,21 +70,23 @@ def run_on_ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
         while queue.waiting and len(running) < max(1, slots) * TASKS_PER_SLOT:
             index = queue.waiting.popleft()
             avoided = nodes.avoided(index)
-            started = task.options(label_selector=names.without(avoided)).remote(
-                packed, index, str(out)
-            )
+            elsewhere = task.options(label_selector=_without(nodes, avoided))
+            started = elsewhere.remote(packed, index, str(out), address)
             running[started] = Task(index, avoided)
         done, _ = ray.wait(list(running), timeout=SLOTS_SECONDS)
         for finished in done:
             index = running.pop(finished).shard
             try:
-                number, outcome = ray.get(finished)
+                answer: tuple[str, Made | Failed | Unfit] = ray.get(finished)
             except lost:
                 yield index, Lost()
                 continue
             except errors.RayTaskError as error:
                 raise error.cause or error from None
-            node = names.of(ray, number)
+            number, outcome = answer
+            if number not in nodes.names:
+                _look(ray, nodes)
+            node = nodes.names.get(number, number)
             if isinstance(outcome, Made):
                 nodes.made(index, node)
                 yield index, outcome
@@ -90,6 +95,7 @@ def run_on_ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
                 nodes.shun(node, str(outcome))
             if isinstance(outcome, Unfit) or node in nodes.shunned:
                 queue.waiting.append(index)  # it is no fault of the shard
+                queue.signs.end(index)
                 continue
             nodes.failed(index, node, outcome.error)
             yield index, outcome
@@ -98,41 +104,31 @@ def run_on_ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
     # 2.60: "Tried to complete task that was not pending").
 
 
-class _Names:
-    """The names of nodes by the numbers that Ray gave them; dead ones keep theirs."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, str] = {}  # by name
-
-    def look(self, ray: Any) -> dict[str, int]:
-        """Return the cores of each node that is up and has any, by name."""
-        cores: dict[str, int] = {}
-        for node in working_nodes(ray):
-            name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
-            self._numbers[name] = node["NodeID"]
-            cores[name] = int(node["Resources"]["CPU"])
-        return cores
-
-    def of(self, ray: Any, number: str) -> str:
-        """Return the name of a node."""
-        if number not in self._numbers.values():
-            self.look(ray)
-        names = (name for name, held in self._numbers.items() if held == number)
-        return next(names, number[:8])
-
-    def without(self, nodes: frozenset[str]) -> dict[str, str]:
-        """Select all nodes but some, as a task wants it said."""
-        numbers = sorted(self._numbers[name] for name in nodes if name in self._numbers)
-        return {NODE_ID: f"!in({','.join(numbers)})"} if numbers else {}
+def _look(ray: Any, nodes: Nodes) -> dict[str, int]:
+    """Name each node that is up and has cores; return how many, by name."""
+    cores: dict[str, int] = {}
+    for node in working_nodes(ray):
+        name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+        nodes.names[node["NodeID"]] = name
+        cores[name] = int(node["Resources"]["CPU"])
+    return cores
 
 
-def _make(packed: Packed, index: int, out: str) -> tuple[str, Made | Failed | Unfit]:
+def _without(nodes: Nodes, avoided: frozenset[str]) -> dict[str, str]:
+    """Select all nodes but some, as a task wants it said."""
+    numbers = sorted(number for number, name in nodes.names.items() if name in avoided)
+    return {NODE_ID: f"!in({','.join(numbers)})"} if numbers else {}
+
+
+def _make(
+    packed: Packed, index: int, out: str, address: Address
+) -> tuple[str, Made | Failed | Unfit]:
     """Make one shard inside a worker; return the number of its node, too."""
     import ray
 
     number: str = ray.get_runtime_context().get_node_id()
     try:
-        return number, make(packed, index, out)
+        return number, make(packed, index, out, address, number)
     except Unfit as error:
         return number, error
     except OSError as error:  # its disk is full; those of other nodes may not be

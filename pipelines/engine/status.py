@@ -14,7 +14,11 @@ class Status(Settings):
 
     `done`, `total` and `failed` count shards, of them `failed` given up by this run; `samples`,
     `bytes`, `dropped`, `unreadable` and `skipped` are the `Totals` of all finished shards; rates
-    and `eta_seconds` (until this run ends) are from this run alone. `shunned` names the nodes of a
+    and `eta_seconds` (until this run ends) are from this run alone. `under_way` counts the samples
+    in shards that are not finished, `workers` those that gave a sign of life within a minute, and
+    `nodes` tells when each node gave its last one; all are of this run, and count in no other
+    number but `samples_per_second`. `silent` has the seconds since the last sign of nodes that
+    have a shard and gave none for a minute. `shunned` names the nodes of a
     cluster that get no more shards, each with the reason. Times are UTC, ISO 8601. A driver that
     was killed leaves `running` with an old `updated`.
     """
@@ -31,6 +35,10 @@ class Status(Settings):
     samples_per_second: float
     bytes_per_second: float
     eta_seconds: float | None
+    under_way: int = 0
+    workers: int = 0
+    nodes: dict[str, str] = Field(default={})
+    silent: dict[str, int] = Field(default={})
     shunned: dict[str, str] = Field(default={})
     started: str
     updated: str
@@ -38,6 +46,10 @@ class Status(Settings):
     def note(self) -> str:
         """Write rates and drops for a person."""
         text = f"{self.samples_per_second:,.0f} samples/s  {self.bytes_per_second / 1e6:.1f} MB/s"
+        if self.workers:
+            text += f"  under way: {self.under_way:,} samples, {self.workers:,} workers"
+        for node, seconds in self.silent.items():
+            text += f"  no sign of {node} for {seconds} s"
         if self.dropped:
             text += "  dropped: " + ", ".join(f"{name} {n}" for name, n in self.dropped.items())
         if self.unreadable:

@@ -12,13 +12,15 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from pipelines.engine.attempts import (
+    HERE,
     TASKS_PER_SLOT,
     Failed,
     Lost,
@@ -26,6 +28,7 @@ from pipelines.engine.attempts import (
     Outcomes,
     Queue,
     attempt,
+    made_already,
     make,
 )
 from pipelines.engine.cluster import require_all_shared, require_shared
@@ -34,6 +37,7 @@ from pipelines.engine.quarantine import Failure, Quarantine, Quarantined, descri
 from pipelines.engine.ranks import end_with_parent
 from pipelines.engine.ray_tasks import run_on_ray
 from pipelines.engine.run_options import RunOptions
+from pipelines.engine.signs import Beat
 from shards import Store, UserError, open_store
 from shards.manifest import MANIFEST
 from shards.store import Where
@@ -82,18 +86,20 @@ class Run:
                 done.add(summary.shard)
                 self.before.add(summary)
         self._queue = Queue(deque(options.to_make(job.count(), done)))
-        self.nodes = self._queue.nodes
-        self.planned = len(self._queue.waiting)
+        self.nodes, self.signs = self._queue.nodes, self._queue.signs
+        self.to_make = frozenset(self._queue.waiting)
         self.total = len(done.union(range(job.count())))
-        if self.planned:
+        if self.to_make:
             self.out.delete(MANIFEST)  # it will not describe what lies here
 
-    def __iter__(self) -> Iterator[Made | Failure]:
+    def __iter__(self) -> Generator[Made | Failure, None, None]:
         """Make the shards; send what fails back to the engine, or into quarantine."""
         quarantine, failed, changed = Quarantine(self.out), list[Failure](), list[str]()
         make_all = _MAKERS[self.options.engine]
-        with closing(make_all(self.job, self.out, self._queue, self.options.workers)) as outcomes:
+        outcomes = make_all(self.job, self.out, self._queue, self.options.workers)
+        with closing(self.signs), closing(outcomes):
             for shard, outcome in outcomes:
+                self.signs.end(shard)
                 if isinstance(outcome, Made):
                     quarantine.release(shard)
                     changed += self._compare(outcome)
@@ -109,6 +115,12 @@ class Run:
             raise Quarantined(describe_failures(failed, self.out) + complaint)
         if changed:
             raise Changed(complaint)
+
+    def meanwhile(self, told: Set[int]) -> Iterator[Made]:
+        """Yield the shards that were finished while a run ended early, but those told of."""
+        for shard in sorted(self.to_make - told - {*self._queue.waiting}):
+            if made := made_already(self.job, shard, self.out):
+                yield made
 
     def _compare(self, made: Made) -> Iterator[str]:
         """Say so when a shard made anew is not what it was."""
@@ -130,9 +142,12 @@ class Run:
 
 def _inline(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
     del workers  # one at a time, whatever was asked
+    address = queue.signs.listen()
     while queue.waiting:
         index = queue.waiting.popleft()
-        yield index, attempt(lambda index=index: job.make_shard(index, out))
+        with Beat(address, HERE, index) as beat:
+            made = attempt(partial(job.make_shard, index, out, beat))
+        yield index, made
 
 
 def _processes(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
@@ -140,7 +155,7 @@ def _processes(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
     if slots <= 1:
         yield from _inline(job, out, queue, slots)
         return
-    packed = pack(job)
+    packed, address = pack(job), queue.signs.listen()
     running: dict[Future[Made | Failed], int] = {}
     pool = _new_pool(slots)
     try:
@@ -148,7 +163,7 @@ def _processes(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
             broken = False
             while not broken and _may_start(queue, running, slots):
                 try:
-                    future = pool.submit(make, packed, queue.waiting[0], str(out))
+                    future = pool.submit(make, packed, queue.waiting[0], str(out), address)
                     running[future] = queue.waiting.popleft()
                 except BrokenProcessPool:
                     broken = True

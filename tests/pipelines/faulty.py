@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.engine.jobs import Job
+from pipelines.engine.signs import Tell, silently
 from shards import ShardWriter, Sidecar, Store, UserError
 from tests.conftest import make_sample
 
@@ -47,7 +48,7 @@ class FaultyJob(Job):
         """Faults shape no bytes, so an output can be continued without them."""
         return {"kind": "FaultyJob", "inputs": self.inputs()}
 
-    def make_shard(self, index: int, out: Store) -> Sidecar:
+    def make_shard(self, index: int, out: Store, tell: Tell = silently) -> Sidecar:
         note = self.notes / f"{index}.{os.getpid()}.{os.urandom(4).hex()}"
         note.touch()
         if os.environ.get("NODE", "") in self.full_nodes:
@@ -62,7 +63,7 @@ class FaultyJob(Job):
             if index in self.mistaken:
                 raise UserError(f"shard {index} cannot be made")
         time.sleep(self.pause)
-        with ShardWriter(out, index, recipe=self.digest) as writer:
+        with ShardWriter(out, index, recipe=self.digest, tell=tell) as writer:
             writer.extend(make_sample(i) for i in range(4 * index, 4 * index + 4))
         assert writer.sidecar is not None
         return writer.sidecar

@@ -110,7 +110,10 @@ def test_a_node_that_cannot_work_is_named_and_costs_no_shard(nodes, fault, reaso
     assert sums(out) == sums(folder / "well")
     assert list(faults(out)) == []
     assert not (out / "quarantine.json").exists()
-    shunned = json.loads((out / "progress.json").read_text())["shunned"]
+    progress = json.loads((out / "progress.json").read_text())
+    assert len(progress["nodes"]) == 2  # each gave a sign of life
+    shunned = progress["shunned"]
+    assert progress["nodes"].keys() > shunned.keys()
     assert [name.startswith(BAD) for name in shunned] == [True]
     assert list(shunned.values()) == [reason]
     assert f"gets no more shards: {reason}" in said

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -76,13 +77,54 @@ def test_a_store_that_refuses_the_file_does_not_stop_the_run(job, tmp_path, monk
     assert follow("x", job, tmp_path / "out", INLINE)["shards"] == 3
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_run_as_interrupted(tmp_path, sent):
+class Watching(FaultyJob):
+    """Waits in the middle of shard 1 until what is under way is told beside the data."""
+
+    progress: Path
+
+    def make_shard(self, index, out, tell):
+        tell(3)
+        deadline = time.monotonic() + 60
+        while index == 1 and told(self.progress).under_way != 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+            tell(3)
+        if index == 1:
+            (self.notes / "seen").write_bytes((self.progress / "progress.json").read_bytes())
+        return super().make_shard(index, out, tell)
+
+
+@pytest.mark.parametrize("engine", ["inline", "processes"])
+def test_what_is_under_way_is_told_before_a_shard_ends(tmp_path, notes, monkeypatch, engine):
+    monkeypatch.setattr("pipelines.engine.signs.BEAT_S", 0.0)
+    job = Watching(shards=2, notes=notes, progress=tmp_path / "out")
+    follow("x", job, tmp_path / "out", RunOptions(engine, workers=2))
+    status = Status.model_validate_json((notes / "seen").read_bytes())
+    assert (status.state, status.under_way, status.total) == ("running", 3, 2)
+    assert status.workers in (1, 2)
+    assert list(status.nodes) == [platform.node()]
+    assert status.samples_per_second > 0
+    ended = told(tmp_path / "out")
+    assert (ended.state, ended.done, ended.under_way, ended.workers) == ("finished", 2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("sent", "engine"), [(signal.SIGTERM, "processes"), (signal.SIGINT, "inline")]
+)
+def test_a_signal_ends_the_run_as_interrupted(tmp_path, sent, engine):
     out = tmp_path / "out"
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "pipelines.render", "render_pages", "--out", str(out)),
-            *("--engine", "inline", "--set", "samples_per_shard=2", "--set", "shards=5000"),
+            *(
+                "--engine",
+                engine,
+                "--workers",
+                "2",
+                "--set",
+                "samples_per_shard=2",
+                "--set",
+                "shards=5000",
+            ),
         ],
         cwd=ROOT,
         stderr=subprocess.PIPE,
@@ -113,14 +155,14 @@ def test_a_signal_ends_the_run_as_interrupted(tmp_path, sent):
 class InterruptedInVain(FaultyJob):
     """Gets a Ctrl-C in shard 1 where an exception goes nowhere: in a destructor."""
 
-    def make_shard(self, index, out):
+    def make_shard(self, index, out, tell):
         class Leaving:
             def __del__(self):
                 signal.raise_signal(signal.SIGINT)
 
         if index == 1:
             Leaving()
-        return super().make_shard(index, out)
+        return super().make_shard(index, out, tell)
 
 
 def test_an_interrupt_that_python_forgets_ends_the_run_with_its_shard(tmp_path, notes, monkeypatch):
