@@ -47,20 +47,23 @@ def _outline(pixels: RGB, block: Block, placed: Placed) -> None:
 
 
 @inner
-def fetch(masks: NDArray[np.uint8], rows: NDArray[np.int32], row_numbers: NDArray[np.int32]) -> int:
+def fetch(
+    masks: NDArray[np.uint8], rows: NDArray[np.int32], row_numbers: NDArray[np.int32]
+) -> np.int64:
     """Read a pixel or three of every mask, and return their sum.
 
     The atlas is larger than any cache: read side by side, the masks of a block come in the time
     of one or two; the loops that draw them would wait for each. They return the sum, or the
     compiler would leave the reading out.
     """
-    total = 0
+    total = np.int64(0)
     for n in range(len(row_numbers)):
         row = row_numbers[n]
         if row >= 0:
             first = rows[row, 0]
             last = first + rows[row, 1] * rows[row, 2] - 1
-            total += int(masks[first]) + int(masks[(first + last) >> 1]) + int(masks[last])
+            total += np.int64(masks[first]) + np.int64(masks[(first + last) >> 1])
+            total += np.int64(masks[last])
     return total
 
 
@@ -83,7 +86,7 @@ def blend_srgb(
     canvas: NDArray[np.uint8],
     glyphs: Glyphs,
     colour: NDArray[np.uint8],
-) -> int:
+) -> np.int64:
     """Blend glyphs into `canvas` (h, w, 3) in place, in sRGB values as browsers do."""
     masks = glyphs.masks
     fetched = fetch(masks, glyphs.rows, glyphs.row_numbers)
@@ -119,7 +122,7 @@ def blend_linear(
     colour: NDArray[np.uint8],
     to_linear: NDArray[np.uint16],
     to_srgb: NDArray[np.uint8],
-) -> int:
+) -> np.int64:
     """Blend glyphs as `blend_srgb` does, but in linear light, as optics does.
 
     `to_linear` (256,) and `to_srgb` (65536,) are the two tables of `light.py`.

@@ -103,9 +103,12 @@ def window_extremes(
     count, area = j1 - j0 - wide + 1, float(high * wide)
     # The windows of a row are worked out side by side, each in its own order.
     sums, powers = np.empty(count, np.float64), np.empty(count, np.float64)
-    lows, tops = np.ones(count, np.float64), np.zeros(count, np.float64)
+    lows, tops = np.empty(count, np.float64), np.empty(count, np.float64)
+    for j in range(count):
+        lows[j], tops[j] = 1.0, 0.0
     for i in range(i0, i1 - high + 1):
-        sums[:], powers[:] = 0.0, 0.0
+        for j in range(count):
+            sums[j], powers[j] = 0.0, 0.0
         for y in range(i, i + high):
             for x in range(j0, j0 + wide):
                 mean_row, square_row = means[y, x : x + count], squares[y, x : x + count]

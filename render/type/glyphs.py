@@ -168,7 +168,7 @@ class FontInstance:
         matrix: Matrix | None = None,
         faint: int = FAINT,
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Rasterise glyphs at `size_px` px per em: (masks, rows (m, 5)) as `trim_masks` returns.
+        """Rasterise glyphs at `size_px` px per em: (masks, rows (m, 5)), cut by `trim_masks`.
 
         Each is drawn at every one of `shifts`, (right, up) in 1/64 px, which are applied after
         `matrix`. A glyph whose fullest pixel is below `faint` counts as blank, and so does one
@@ -209,11 +209,10 @@ class FontInstance:
                 left, top = slot.bitmap_left, slot.bitmap_top
                 bitmaps.extend((offset, pitch, width, height, left, -top))
                 offset += size
-        return trim_masks(
-            np.frombuffer(bytearray().join(pieces), np.uint8),
-            np.frombuffer(bitmaps, np.int64).reshape(-1, 6),
-            faint,
-        )
+        masks = np.frombuffer(bytearray().join(pieces), np.uint8)
+        rows = np.empty((len(glyphs) * len(shifts), 5), np.int32)
+        used = trim_masks(masks, np.frombuffer(bitmaps, np.int64).reshape(-1, 6), faint, rows)
+        return masks[:used], rows
 
     def vertical_form(self, slot: int) -> tuple[int, int, int, int]:
         """Return (glyph, right, up, advance) for vertical text, in font units, through HarfBuzz.

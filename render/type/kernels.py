@@ -290,10 +290,10 @@ def union_boxes(
 
     `boxes` (n, 4) are those of all characters, `lengths` (l,) says how many each line has.
     """
-    start = 0
+    stop = 0
     for line in range(len(lengths)):
-        unite(boxes, start, start + lengths[line], unions[line])
-        start += lengths[line]
+        stop += lengths[line]
+        unite(boxes, stop - lengths[line], stop, unions[line])
 
 
 @compiled("i4[:, ::1], i4[::1], i8, i8, b1, i4[::1], i4[::1], i4[:, ::1]")
@@ -319,7 +319,7 @@ def stack_lines(
     for line in range(len(lengths)):
         stop = used + lengths[line]
         ink = lines[line]
-        unite(boxes, used, stop, ink)
+        unite(boxes, stop - lengths[line], stop, ink)
         low, high = ink[side], ink[side + 2]
         if vertical:
             base = base - pitch if line else room - high
@@ -376,34 +376,34 @@ def move_glyphs(
     return inked
 
 
-@compiled("u1[::1], i8[:, ::1], i8")
+@compiled("u1[::1], i8[:, ::1], i8, i4[:, ::1]")
 def trim_masks(
-    raw: NDArray[np.uint8], bitmaps: NDArray[np.int64], faint: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Cut bitmaps to their ink: (masks, rows (m, 5)).
+    masks: NDArray[np.uint8], bitmaps: NDArray[np.int64], faint: int, rows: NDArray[np.int32]
+) -> int:
+    """Cut bitmaps to their ink, in place; return how many bytes of `masks` that takes.
 
-    `bitmaps` (m, 6): offset into `raw`, pitch, width, height, left, top. A row is offset into
-    `masks`, width, height, left, top; width 0 where the fullest pixel is below `faint`.
+    `bitmaps` (m, 6), one behind the other: offset into `masks`, pitch, width, height, left, top.
+    `rows` (m, 5) get what is left: offset, width, height, left, top; all 0 where the fullest pixel
+    is below `faint`.
     """
-    rows = np.zeros((len(bitmaps), 5), np.int32)
-    masks = np.empty(len(raw), np.uint8)
     total = 0
     for m in range(len(bitmaps)):
         offset, pitch, width, height, left, top = bitmaps[m]
         x0, y0, x1, y1, fullest = width, height, 0, 0, 0
         for y in range(height):
             for x in range(width):
-                value = raw[offset + y * pitch + x]
+                value = masks[offset + y * pitch + x]
                 if value:
                     fullest = max(fullest, value)
                     x0, x1 = min(x0, x), max(x1, x + 1)
                     y0, y1 = min(y0, y), max(y1, y + 1)
         if fullest < faint or fullest == 0:
+            rows[m, 0], rows[m, 1], rows[m, 2], rows[m, 3], rows[m, 4] = 0, 0, 0, 0, 0
             continue
         rows[m, 0], rows[m, 1], rows[m, 2] = total, x1 - x0, y1 - y0
         rows[m, 3], rows[m, 4] = left + x0, top + y0
         for y in range(y0, y1):
             for x in range(x0, x1):
-                masks[total] = raw[offset + y * pitch + x]
+                masks[total] = masks[offset + y * pitch + x]
                 total += 1
-    return masks[:total].copy(), rows
+    return total

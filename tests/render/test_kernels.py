@@ -424,17 +424,18 @@ def test_bitmaps_are_cut_to_their_ink(parts):
             ys, xs = np.nonzero(ink)
             part = ink[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
             expected.append((10 + xs.min(), 20 + ys.min(), part))
-    bytes_ = np.concatenate([np.zeros(0, np.uint8), *raw])
-    masks, rows = trim_masks(bytes_, np.array(bitmaps, np.int64).reshape(-1, 6), 24)
+    masks = np.concatenate([np.zeros(0, np.uint8), *raw])
+    rows = np.full((len(bitmaps), 5), -9, np.int32)
+    used = trim_masks(masks, np.array(bitmaps, np.int64).reshape(-1, 6), 24, rows)
     for (offset, width, height, left, top), one in zip(rows, expected, strict=True):
         if one is None:
-            assert width == 0
+            assert (offset, width, height, left, top) == (0, 0, 0, 0, 0)
             continue
         assert (left, top) == one[:2]
         assert np.array_equal(
             masks[offset : offset + width * height].reshape(height, width), one[2]
         )
-    assert len(masks) == sum(one[2].size for one in expected if one is not None)
+    assert used == sum(one[2].size for one in expected if one is not None)
 
 
 @quick
