@@ -1,6 +1,5 @@
 """`nonpareil filter`, also `python -m pipelines.filter`: real images worth keeping, into shards."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +16,8 @@ from pipelines.options import (
     WorkersOption,
 )
 from shards.console import run_command
-from shards.places import here
+from shards.places import anywhere
+from shards.store import Store
 
 
 def filter_images(
@@ -25,11 +25,11 @@ def filter_images(
     *,
     out: OutOption,
     images: Annotated[
-        Path | None,
+        Store | None,
         typer.Option(
-            parser=here("--images"),
-            metavar="DIR",
-            help="Folder of images. Default: the photographs that pip brought.",
+            parser=anywhere("--images"),
+            metavar="DIR|URL",
+            help="Folder or bucket of images. Default: the photographs that pip brought.",
             show_default=False,
         ),
     ] = None,

@@ -7,7 +7,8 @@ import typer
 
 from pipelines.options import SetOption
 from shards.console import run_command
-from shards.places import here
+from shards.places import anywhere, here
+from shards.store import Store
 
 
 def quickstart(
@@ -16,9 +17,11 @@ def quickstart(
         Path, typer.Option(parser=here("--out"), metavar="DIR", help="Folder to write to.")
     ] = Path("runs/quickstart"),
     images: Annotated[
-        Path | None,
+        Store | None,
         typer.Option(
-            parser=here("--images"), metavar="DIR", help="Folder of your photographs and documents."
+            parser=anywhere("--images"),
+            metavar="DIR|URL",
+            help="Folder or bucket of your photographs and documents.",
         ),
     ] = None,
     corpus: Annotated[

@@ -26,7 +26,7 @@ from shards.dataset import Dataset
 from shards.outputs import claim
 from shards.places import apart
 from shards.settings import Settings
-from shards.store import open_store, write_atomically
+from shards.store import Folder, Store, open_store, write_atomically
 from shards.text import read_table
 from vae import TrainSettings
 
@@ -54,7 +54,7 @@ FILTERED = ("photos", "documents", "unseen_photos")
 UNSEEN = ("unseen_plain", "unseen_pages", "unseen_photos")
 
 
-def run_tour(out: Path, images: Path | None, corpus: Path | None, settings: Sequence[str]) -> None:
+def run_tour(out: Path, images: Store | None, corpus: Path | None, settings: Sequence[str]) -> None:
     """Run every step that is not done yet, then print the scores and where the report is.
 
     Raises:
@@ -115,12 +115,13 @@ def choose_streams(out: Path, make: Callable[[str], None]) -> dict[str, Path]:
     return streams
 
 
-def _given(images: Path | None, corpus: Path | None) -> dict[str, Path]:
+def _given(images: Store | None, corpus: Path | None) -> dict[str, Path | Store]:
     """Turn the two options into settings of every job."""
-    given: dict[str, Path] = {}
+    given: dict[str, Path | Store] = {}
     if images is not None:
-        given |= {f"{name}.images": images.resolve() for name in FILTERED}
-        given |= {f"{name}.render.photographs": images.resolve() for name in RENDERED}
+        place = Folder(images.path.resolve()) if isinstance(images, Folder) else images
+        given |= {f"{name}.images": place for name in FILTERED}
+        given |= {f"{name}.render.photographs": place for name in RENDERED}
     if corpus is not None:
         given |= {f"{name}.render.corpus": corpus.resolve() for name in RENDERED}
     return given

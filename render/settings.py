@@ -12,7 +12,7 @@ from render.page import MARGIN_PX
 from render.picture.effects import EFFECTS
 from render.plan import Blending, Ground, HanVariant, Hinting, Language
 from shards import Settings
-from shards.places import LocalPlace, LocalPlaces
+from shards.places import AnyPlace, LocalPlace, LocalPlaces
 
 SMALLEST_PX, LARGEST_PX = 4, 64
 
@@ -132,7 +132,7 @@ class RenderSettings(Settings):
     tilt: float = Field(default=0.05, ge=0.0, le=0.2)
     effects: Annotated[dict[str, float], AfterValidator(_effects)] = Field(default={})
     format: Literal["png", "jpg", "webp"] = "png"
-    photographs: LocalPlace | None = None
+    photographs: AnyPlace | None = None
     part: Literal["all", "train", "heldout"] = "all"
     corpus: LocalPlace | None = None
     fonts: LocalPlaces | None = None

@@ -1,4 +1,4 @@
-"""Listing: the images in a folder, a list or a tar that other people filled.
+"""Listing: the images in a folder, a bucket, a list or a tar that other people filled.
 
 Each image gets a `Place`; everything else is counted, with its reason. Only plain files are ever
 opened. What is listed, and how it is called, does not depend on the order of a file system.
@@ -15,10 +15,11 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from shards.ahead import ahead
 from shards.errors import OUR_HOST, UserError
 from shards.images.formats import READABLE
 from shards.skipped import Skip, Skips, by_ending, is_hidden, readable
-from shards.store import MAX_BYTES
+from shards.store import MAX_BYTES, PARALLEL_READS, Bucket, Object
 from shards.tars.headers import SPECIAL
 from shards.tars.members import Member, members
 from shards.text import plain_text
@@ -34,10 +35,10 @@ LISTED_FOLDER = "listed folder"
 
 
 class Place(NamedTuple):
-    """Where one image lies: a file, or `size` bytes at `offset` of a tar."""
+    """Where one image lies: a file or an object, or `size` bytes at `offset` of a tar."""
 
     name: str
-    file: Path
+    file: Path | Object
     offset: int = 0
     size: int | None = None
 
@@ -45,6 +46,8 @@ class Place(NamedTuple):
         """Return the size of the image in bytes, -1 when its file is gone."""
         if self.size is not None:
             return self.size
+        if isinstance(self.file, Object):
+            return self.file.size
         return self.file.stat().st_size if self.file.exists() else -1
 
 
@@ -81,6 +84,31 @@ def in_folder(root: Path, skips: Skips) -> Iterator[Place]:
                 real.append((f"{name}/", path))
 
 
+def in_bucket(bucket: Bucket, skips: Skips) -> Iterator[Place]:
+    """Yield the images below a prefix, and those inside its tars, of which many are read at once.
+
+    What a name says is as in a folder; a hidden one counts once for each object below it.
+    """
+
+    def inside(tar: Object) -> tuple[list[Place], Skips]:
+        beside = Skips()
+        return list(in_tar(tar, tar.path, beside)), beside
+
+    tars = list[Object]()
+    for entry in bucket.all_objects():
+        if is_hidden(entry.path):
+            skips.add(Skip(entry.path, HIDDEN))
+        elif entry.path.lower().endswith(".tar"):
+            tars.append(entry)
+        elif _is_image(entry.path):
+            yield Place(entry.path, entry)
+        else:
+            skips.add(by_ending(entry.path))
+    for places, beside in ahead(inside, tars, PARALLEL_READS):
+        yield from places
+        skips.merge(beside)
+
+
 def in_list(path: Path, skips: Skips) -> Iterator[Place]:
     """Yield the images that a text file lists, one a line, and those inside the tars it lists.
 
@@ -112,10 +140,10 @@ def in_list(path: Path, skips: Skips) -> Iterator[Place]:
         )
 
 
-def in_tar(tar: Path, name: str, skips: Skips) -> Iterator[Place]:
+def in_tar(tar: Path | Object, name: str, skips: Skips) -> Iterator[Place]:
     """Yield the images inside a plain tar, as WebDataset and img2dataset write them."""
     try:
-        with closing(_Bytes(tar)) as file:
+        with closing(tar.open() if isinstance(tar, Object) else _Bytes(tar)) as file:
             for entry in members(file):
                 inside = f"{name}/{entry.name}" if entry.name else name
                 if not isinstance(entry, Member):

@@ -15,7 +15,7 @@ from pydantic import PlainSerializer, PlainValidator
 
 from shards.errors import UserError
 from shards.settings import Settings
-from shards.store import Folder, Store, Where, local_path, open_store
+from shards.store import Bucket, Folder, Store, Where, local_path, open_store
 
 T = TypeVar("T")
 
@@ -40,13 +40,26 @@ def _parsed(parse: Callable[[Where], T], option: str, where: Where) -> T:
         raise UserError(f"{option} {error}".strip()) from error
 
 
-def _setting(where: Any) -> Path:
+def path_or_bucket(where: Where) -> Path | Bucket:
+    """Return what `where` names as settings hold it.
+
+    Raises:
+        UserError: as `open_store`.
+    """
+    store = open_store(where)
+    return store if isinstance(store, Bucket) else local_path(store)
+
+
+def _set(parse: Callable[[Where], T], where: Any) -> T:
     if not isinstance(where, str | Path | Store):
         raise ValueError("give a path, as text")
     try:
-        return local_path(where)
+        return parse(where)
     except UserError as error:
         raise ValueError(str(error)) from error
+
+
+_setting = partial(_set, local_path)
 
 
 def _settings(where: Any) -> tuple[Path, ...]:
@@ -62,8 +75,8 @@ def _named(where: Any) -> str | Path:
     return _setting(where)
 
 
-def _written(where: str | Path) -> str:
-    return where if isinstance(where, str) else str(Folder(where))
+def _written(where: str | Path | Bucket) -> str:
+    return where if isinstance(where, str) else str(open_store(where))
 
 
 PATHS = ("~", "/", ".", "file:", "s3:", "gs:")
@@ -72,6 +85,11 @@ PATHS = ("~", "/", ".", "file:", "s3:", "gs:")
 
 LocalPlace = Annotated[Path, PlainValidator(_setting), PlainSerializer(_written)]
 """A setting that names a file or folder of this machine."""
+
+AnyPlace = Annotated[
+    Path | Bucket, PlainValidator(partial(_set, path_or_bucket)), PlainSerializer(_written)
+]
+"""A setting that names a file or folder of this machine, or what lies in a bucket."""
 
 LocalPlaces = Annotated[
     tuple[Path, ...],
@@ -84,14 +102,14 @@ NameOrPlace = Annotated[str | Path, PlainValidator(_named), PlainSerializer(_wri
 """A setting that is a name of something, or names a folder of this machine that holds it."""
 
 
-def places_in(settings: Settings) -> dict[str, Path]:
+def places_in(settings: Settings) -> dict[str, Path | Bucket]:
     """Return every place that settings name, by its key in a recipe, such as `render.fonts`.
 
     Where a key names several the later ones are `render.fonts[1]` and so on.
     """
-    held: dict[str, Path] = {}
+    held: dict[str, Path | Bucket] = {}
     for name, value in settings:
-        if isinstance(value, Path):
+        if isinstance(value, Path | Bucket):
             held[name] = value
         elif isinstance(value, tuple):
             for number, place in enumerate(value):
@@ -115,7 +133,10 @@ def apart(settings: Settings, exclude: Collection[str] = ()) -> dict[str, Any]:
         if key.partition(".")[0] in exclude or last.endswith("]"):
             continue
         reduce(lambda table, name: table[name], parents, recipe)[last] = None
-    places = {key: str(Folder(place.absolute())) for key, place in named.items()}
+    places = {
+        key: str(Folder(place.absolute()) if isinstance(place, Path) else place)
+        for key, place in named.items()
+    }
     return {"recipe": recipe, "places": places}
 
 

@@ -1,4 +1,4 @@
-"""Where real images come from: folders, tars, lists, or the photographs that pip brought.
+"""Where real images come from: folders, buckets, tars, lists, or the photographs that pip brought.
 
 A source names its images in a fixed order, so that "image i of this source" means the same on
 every worker. Nothing is decoded here beyond the header.
@@ -7,6 +7,7 @@ every worker. Nothing is decoded here beyond the header.
 import hashlib
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -16,10 +17,11 @@ from shards.embedded import installed
 from shards.errors import UnreadableImage, UserError
 from shards.images.decoding import open_bounded, oriented_size
 from shards.images.formats import READABLE, format_of
-from shards.listing import Place, in_folder, in_list, in_tar
+from shards.listing import Place, in_bucket, in_folder, in_list, in_tar
+from shards.places import path_or_bucket
 from shards.sample import Sample
 from shards.skipped import Skips, readable, skipped_in_words
-from shards.store import MAX_BYTES
+from shards.store import MAX_BYTES, Bucket, Object, Where
 from shards.tars.headers import SPECIAL
 
 Part = Literal["all", "train", "heldout"]
@@ -59,7 +61,9 @@ class ImageSource:
     to `root`, and for the members of a tar its path, a slash and their own.
     """
 
-    def __init__(self, root: Path, places: Iterable[Place], skips: Skips | None = None) -> None:
+    def __init__(
+        self, root: Path | Bucket, places: Iterable[Place], skips: Skips | None = None
+    ) -> None:
         """Hold `places` sorted by name; `root` is what the user gave, for messages.
 
         `skips` counts what else lies there. Of images that share a name, as in tars that were
@@ -74,12 +78,18 @@ class ImageSource:
         ]
 
     @classmethod
-    def at(cls, root: Path) -> "ImageSource":
+    def at(cls, where: Where) -> "ImageSource":
         """Take a folder, a tar of images, or a text file that lists images or tars, one a line.
 
+        In a bucket that is a prefix, with all that lies below, or a tar.
+
         Raises:
-            UserError: when `root` is missing, is none of these, or holds no image.
+            UserError: when nothing is there, it is none of these, or holds no image.
+            StoreError: when a bucket does not answer.
         """
+        root = path_or_bucket(where)
+        if isinstance(root, Bucket):
+            return cls._remote(root)
         if root.is_dir():
             return cls.folder(root)
         if not root.is_file():
@@ -97,8 +107,25 @@ class ImageSource:
         return cls._filled(root, in_list(root, skips), skips)
 
     @classmethod
-    def named(cls, root: Path | None, part: Part) -> "ImageSource":
-        """Take a part of what a recipe names: `at` a path, or all `embedded` images for None.
+    def _remote(cls, root: Bucket) -> "ImageSource":
+        skips, ending = Skips(), root.url.rpartition(".")[2].lower()
+        if ending == "txt":
+            raise UserError(
+                f"images: {root} is in a bucket, where lists are not read; give a prefix or a .tar "
+                "there, or a list on this machine"
+            )
+        if ending != "tar":
+            return cls._filled(root, in_bucket(root, skips), skips)
+        above, name = root.above()
+        try:
+            tar = Object(above, name, above.size(name))
+        except FileNotFoundError as error:
+            raise UserError(f"images: {root} is not there; give a prefix or a .tar") from error
+        return cls._filled(root, in_tar(tar, name, skips), skips)
+
+    @classmethod
+    def named(cls, root: Where | None, part: Part) -> "ImageSource":
+        """Take a part of what a recipe names: `at` a place, or all `embedded` images for None.
 
         Raises:
             UserError: as `at` and `part` do.
@@ -119,7 +146,7 @@ class ImageSource:
         return cls._filled(root, in_folder(root.resolve(), skips), skips)
 
     @classmethod
-    def _filled(cls, root: Path, places: Iterable[Place], skips: Skips) -> "ImageSource":
+    def _filled(cls, root: Path | Bucket, places: Iterable[Place], skips: Skips) -> "ImageSource":
         source = cls(root, places, skips)
         if not source.places:
             others = skipped_in_words(skips.counts)
@@ -157,22 +184,13 @@ class ImageSource:
 
         Raises:
             UnreadableImage: when the file is missing, too large or no image we read.
+            StoreError: when a bucket does not answer.
         """
         place = self.places[i]
         try:
-            status = place.file.stat()
-            if not stat.S_ISREG(status.st_mode):  # nothing else is ever opened
-                raise UnreadableImage(place.name, SPECIAL)
-            size = status.st_size if place.size is None else place.size
-            if size > MAX_BYTES:
-                raise UnreadableImage(place.name, f"{size:,} bytes exceed {MAX_BYTES:,}")
-            with place.file.open("rb") as file:
-                file.seek(place.offset)
-                data = file.read(size)
+            data = _bytes_at(place)
         except OSError as error:
             raise UnreadableImage(place.name, error.strerror or "cannot be read") from error
-        if len(data) < size:
-            raise UnreadableImage(place.name, f"truncated: {len(data):,} of {size:,} bytes")
         image = open_bounded(data, place.name)
         width, height = oriented_size(image)
         meta = {"kind": "photo", "source": place.name, "width": width, "height": height}
@@ -221,6 +239,29 @@ class ImageSource:
         for place in self.places:
             state.update(f"{place.name}\0{place.bytes()}\n".encode())
         return state.hexdigest()
+
+
+def _bytes_at(place: Place) -> bytes:
+    if isinstance(place.file, Object):
+        held = place.file.size
+    else:
+        status = place.file.stat()
+        if not stat.S_ISREG(status.st_mode):  # nothing else is ever opened
+            raise UnreadableImage(place.name, SPECIAL)
+        held = status.st_size
+    size = held if place.size is None else place.size
+    if size > MAX_BYTES:
+        raise UnreadableImage(place.name, f"{size:,} bytes exceed {MAX_BYTES:,}")
+    if isinstance(place.file, Object):
+        with closing(place.file.open()) as file:
+            data = file.read(place.offset, size)
+    else:
+        with place.file.open("rb") as file:
+            file.seek(place.offset)
+            data = file.read(size)
+    if len(data) < size:
+        raise UnreadableImage(place.name, f"truncated: {len(data):,} of {size:,} bytes")
+    return data
 
 
 def _rank(name: str) -> float:

@@ -49,7 +49,7 @@ def require_all_shared(settings: Settings) -> None:
         UserError: for the first that is relative.
     """
     for key, place in places_in(settings).items():
-        require_shared(Folder(place), key)
+        require_shared(open_store(place), key)
 
 
 def first_shard(place: Store) -> dict[str, str]:

@@ -37,7 +37,7 @@ from shards import (
 from shards.dataset import Dataset
 from shards.numbers import write_numbers
 from shards.outputs import claim, digest_of
-from shards.places import LocalPlace, apart
+from shards.places import AnyPlace, apart
 from shards.settings import Seed, Settings
 from shards.sidecar import Summary
 from shards.source import Part
@@ -150,14 +150,14 @@ class RenderJob(Job):
 class FilterJob(Job):
     """Keep the real images that pass every filter; record why the others did not.
 
-    `images` is a folder, or none for the photographs that pip brought. Bytes of kept images are
-    stored as they came, or as PNG where shards do not hold their format. With `at_most` no more
-    are judged, chosen by the digests of their names: a sample of a large folder. With `piece` no
-    more than a square of so many px of each is kept, at its own scale and as PNG, for a run that
-    draws more crops than it has time to decode whole photographs for.
+    `images` is a folder or a bucket, or none for the photographs that pip brought. Bytes of kept
+    images are stored as they came, or as PNG where shards do not hold their format. With `at_most`
+    no more are judged, chosen by the digests of their names: a sample of a large folder. With
+    `piece` no more than a square of so many px of each is kept, at its own scale and as PNG, for a
+    run that draws more crops than it has time to decode whole photographs for.
     """
 
-    images: LocalPlace | None = None
+    images: AnyPlace | None = None
     part: Part = "all"
     at_most: Count | None = None
     piece: Annotated[int, Field(ge=256, lt=2**31)] | None = None

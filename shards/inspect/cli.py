@@ -25,7 +25,7 @@ from shards.options import (
     SampleOption,
     SeedOption,
 )
-from shards.places import anywhere, here
+from shards.places import anywhere
 from shards.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -330,10 +330,10 @@ def report(
     ] = REPORT,
     samples: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Samples shown.")] = 64,
     images: Annotated[
-        Path | None,
+        Store | None,
         typer.Option(
-            parser=here("--images"),
-            metavar="DIR",
+            parser=anywhere("--images"),
+            metavar="DIR|URL",
             help="Where the images of a filter run are. Default: as its recipe.json says.",
             show_default=False,
         ),

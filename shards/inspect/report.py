@@ -11,7 +11,6 @@ from contextlib import closing
 from functools import partial
 from itertools import groupby
 from math import isqrt
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -36,7 +35,7 @@ from shards.sidecar import (
     sidecar_name,
 )
 from shards.source import ImageSource
-from shards.store import Folder, Store, Where, local_path
+from shards.store import Folder, Store, Where
 
 SAMPLES, MOST_SAMPLES = 64, 1000
 """Samples shown unless asked otherwise, and the most that may be asked for."""
@@ -59,7 +58,7 @@ TEXT, FACTS, VALUE = 4000, 40, 200
 
 
 def write_report(
-    where: Where, file: Where, *, samples: int = SAMPLES, images: Path | None = None
+    where: Where, file: Where, *, samples: int = SAMPLES, images: Where | None = None
 ) -> dict[str, Any]:
     """Write the report of a folder or bucket and return what was written.
 
@@ -187,7 +186,7 @@ def _source(recipe: Any) -> ImageSource | None:
         # An older recipe.json names it among the settings.
         named = recipe.get("places") or recipe["recipe"]
         images, part = named.get("images"), recipe["recipe"]["part"]
-        source = ImageSource.named(local_path(images) if images else None, part)
+        source = ImageSource.named(images or None, part)
         return source if source.fingerprint() == recipe["inputs"]["images"] else None
     except (AttributeError, TypeError, KeyError, UserError, OSError):
         return None

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from shards.errors import UserError
 from shards.store.base import MAX_BYTES, RandomAccessFile, Store
-from shards.store.bucket import BUCKETS, PARALLEL_READS, Bucket
+from shards.store.bucket import BUCKETS, PARALLEL_READS, Bucket, Object
 from shards.store.folder import Folder
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "PARALLEL_READS",
     "Bucket",
     "Folder",
+    "Object",
     "Places",
     "RandomAccessFile",
     "Store",

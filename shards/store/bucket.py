@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from mmap import mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote
 from urllib.request import Request, urlopen
@@ -51,6 +51,14 @@ class Bucket(Store):
     def __reduce__(self) -> tuple[type["Bucket"], tuple[str]]:
         """Open again in another process: connections cannot be sent."""
         return type(self), (self.url,)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the URLs, as paths are compared."""
+        return isinstance(other, Bucket) and self.url == other.url
+
+    def __hash__(self) -> int:
+        """Digest the URL."""
+        return hash(self.url)
 
     @cached_property
     def objects(self) -> "ObjectStore":
@@ -113,6 +121,14 @@ class Bucket(Store):
         paths = [*listing["common_prefixes"], *(meta["path"] for meta in listing["objects"])]
         names = (path.rpartition("/")[2] for path in paths)
         return sorted(name for name in names if not name.startswith("."))
+
+    def all_objects(self) -> Iterator["Object"]:
+        """List all objects below the prefix, however deep, 1,000 a request."""
+        import obstore
+
+        with answers(self.url):
+            for page in obstore.list(self.objects):
+                yield from (Object(self, meta["path"], meta["size"]) for meta in page)
 
     def sizes(self) -> dict[str, int]:
         """Take the sizes from the listing."""
@@ -228,6 +244,18 @@ class Bucket(Store):
     def abandoned(self) -> list[Path]:
         """List what killed processes of this machine left in its temporary folder."""
         return abandoned_in(private_folder())
+
+
+class Object(NamedTuple):
+    """An object that was listed: its path below the prefix of a bucket, and its bytes."""
+
+    bucket: Bucket
+    path: str
+    size: int
+
+    def open(self) -> RandomAccessFile:
+        """Open it for reads by ranges, without asking for its size."""
+        return _RemoteFile(self.bucket, self.path, self.size)
 
 
 class _RemoteFile:

@@ -6,6 +6,7 @@ import pytest
 
 from shards import UserError
 from shards.places import (
+    AnyPlace,
     LocalPlace,
     LocalPlaces,
     NameOrPlace,
@@ -22,6 +23,10 @@ from shards.settings import Settings
 class Asked(Settings):
     fonts: LocalPlace | None = None
     teacher: NameOrPlace = "owner/name"
+
+
+class Shown(Settings):
+    images: AnyPlace
 
 
 def test_options_and_settings_take_the_same_places(tmp_path, monkeypatch):
@@ -69,6 +74,14 @@ def test_what_is_no_text_is_no_place():
     for key in ("fonts", "teacher"):
         with pytest.raises(ValueError, match="give a path, as text"):
             Asked(**{key: 5})
+
+
+def test_what_may_lie_anywhere_is_a_path_or_a_bucket(tmp_path):
+    for place in ("s3://b/x", tmp_path / "x"):
+        shown = Shown(images=place)
+        assert places_in(shown) == {"images": shown.images}
+        assert apart(shown) == {"recipe": {"images": None}, "places": {"images": str(place)}}
+        assert hash(shown) == hash(Shown.model_validate_json(shown.model_dump_json()))
 
 
 def test_what_must_lie_here_says_so():

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from shards import (
     UnreadableImage,
     UserError,
     encode_png,
+    open_store,
 )
 from shards.skipped import Skips, by_ending, skipped_in_words
 from shards.source import HELD_OUT_FROM, MAX_BYTES, Place, _rank
+from shards.store import Bucket
 from tests.conftest import picture
 from tests.tar_files import member, write
 
@@ -279,3 +282,33 @@ def test_a_tar_that_lost_its_end_gives_an_unreadable_image(tmp_path):
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(UnreadableImage, match="truncated"):
         source.read(0)
+
+
+def test_a_bucket_holds_the_images_of_a_folder(tmp_path, s3):
+    folder, bucket = tmp_path / "photos", open_store(f"{s3}/{tmp_path.name}")
+    for name in ("a b.png", "sub/c%d.PNG", "sub/deep/e.png", "sub/.f.png", "notes.txt", "g.heic"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(encode_png(picture(len(name))))
+    (folder / "h.jpg").write_bytes(b"broken")
+    write(folder / "sub" / "i.tar", member("j.png", encode_png(picture(9))), member("j.txt", b"j"))
+    for path in folder.rglob("*"):
+        if path.is_file():
+            *above, name = path.relative_to(folder).parts
+            reduce(Bucket.inside, above, bucket).replace(name, path.read_bytes())
+    here, there = ImageSource.at(folder), ImageSource.at(bucket)
+    assert names_of(there) == names_of(here)
+    assert there.fingerprint() == here.fingerprint()
+    assert there.skips.rows() == here.skips.rows()
+    for i in range(len(here)):
+        if here.name(i) != "h.jpg":
+            assert there.read(i) == here.read(i)
+    with pytest.raises(UnreadableImage, match=r"h\.jpg: not a readable"):
+        there.read(names_of(there).index("h.jpg"))
+    alone = ImageSource.at(f"{bucket}/sub/i.tar")
+    assert (names_of(alone), alone.read(0).image) == (["i.tar/j.png"], encode_png(picture(9)))
+    bucket.delete("a b.png")
+    with pytest.raises(UnreadableImage, match=r"a b\.png: "):
+        there.read(0)
+    for name, said in (("none", "holds no"), ("none.tar", "is not there"), ("l.txt", "lists")):
+        with pytest.raises(UserError, match=f"{name} .*{said}"):
+            ImageSource.at(f"{bucket}/{name}")
