@@ -62,7 +62,6 @@ def describe(
             }
         )
     sizes = [block.size_px for block in plan.blocks]
-    characters = sum(text.inked for text in placed)
     return {
         "kind": "render",
         "width": plan.width,
@@ -75,7 +74,8 @@ def describe(
         "blending": plan.blending,
         "warped": plan.warp is not None,
         "effects": {effect.kind: effect.strength for effect in plan.effects},
-        "characters": characters,
+        "characters": sum(text.inked for text in placed),
+        "characters_by": _characters_by(plan, placed),
         "size_px": [min(sizes), max(sizes)],
         "scores": {
             "contrast": min(line.contrast for _, line in plan.lines()),
@@ -88,6 +88,26 @@ def describe(
         "lines": lines,
         "plan": plan,
     }
+
+
+def _characters_by(plan: Plan, placed: Sequence[Placed]) -> dict[str, dict[str, int]]:
+    """Count characters by what their lines stand on, are set in and come from.
+
+    A block counts for the first of its fonts.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for block, text in zip(plan.blocks, placed, strict=True):
+        kinds = {
+            "ground": block.ground,
+            "layout": plan.layout,
+            "font": block.fonts[0].face,
+            "legibility": legibility(block.language, block.size_px),
+            "source": block.source,
+        }
+        for kind, name in kinds.items():
+            held = counts.setdefault(kind, {})
+            held[name] = held.get(name, 0) + text.inked
+    return counts
 
 
 def trimmed(meta: Mapping[str, Any], label: Label) -> dict[str, Any]:

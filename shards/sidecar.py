@@ -42,7 +42,8 @@ class Entry(Settings):
     """One sample inside a tar: where its files lie and what it is.
 
     `files` maps an ending to (offset, size) in bytes from the start of the tar. `size_px` is the
-    smallest and largest em in pixels for rendered text.
+    smallest and largest em in pixels for rendered text. `characters_by` counts its characters by
+    kind and name, as `{"ground": {"bare": 812}}`.
     """
 
     key: str = Field(pattern=KEY)
@@ -52,6 +53,7 @@ class Entry(Settings):
     height: int = 0
     language: str = ""
     characters: int = 0
+    characters_by: dict[str, dict[str, NonNegativeInt]] = Field(default={})
     size_px: tuple[float, float] | None = None
     scores: dict[str, float] = Field(default={})
 
@@ -157,7 +159,7 @@ class Sidecar(Summary):
         """Write it readably for a person, the summary last.
 
         A resumed run reads the last bytes only: a file that was cut has lost them. Where nothing
-        was skipped, and of a tar of ours, nothing is said of that.
+        was skipped or counted, and of a tar of ours, nothing is said of that.
         """
         rest = self.model_dump(mode="json")
         samples = {name: rest.pop(name) for name in ("entries", "dropped", "skipped")}
@@ -165,6 +167,9 @@ class Sidecar(Summary):
             del samples["skipped"], rest["sums"]["skipped"]
         if not self.foreign:
             del rest["foreign"]
+        for entry in samples["entries"]:
+            if not entry["characters_by"]:
+                del entry["characters_by"]
         return json.dumps(samples | rest, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -45,6 +45,9 @@ app = new_app(
     "130 interrupted."
 )
 
+KINDS = 20
+"""Names drawn of a kind by which characters are counted, the most frequent first."""
+
 SHEET, REPORT = open_store("sheet.png"), open_store("report.html")
 """What is written unless --out names another file."""
 
@@ -146,7 +149,8 @@ def _sample_rows(chosen: Iterable[Chosen]) -> Iterator[dict[str, Any]]:
 def stats(path: DatasetArgument, *, as_json: JsonOption = False) -> None:
     """Count a dataset and draw histograms in the terminal.
 
-    Font sizes, languages, characters, resolutions, scores, and dropped images by reason.
+    Font sizes, languages, characters and what they stand on, resolutions, scores, and dropped
+    images by reason.
 
     Example: nonpareil shards stats runs/quickstart/pages
     """
@@ -160,7 +164,9 @@ def stats(path: DatasetArgument, *, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(counted.row())
         return
-    typer.echo(f"{_said(dataset, counted.totals)}, {len(counted.recipes)} recipe(s)")
+    grounds = counted.on_photographs()
+    recipes = f"{len(counted.recipes)} recipe(s)" + (f", {grounds}" if grounds else "")
+    typer.echo(f"{_said(dataset, counted.totals)}, {recipes}")
     _draw_stats(counted)
 
 
@@ -169,6 +175,8 @@ def _draw_stats(counted: Stats) -> None:
     for title, counts in (languages, ("dropped", totals.dropped), ("left out", totals.skipped)):
         if counts:
             _draw(title, [(name, count) for name, count in counts.most_common()])
+    for kind, counts in counted.characters_by.items():
+        _draw(f"characters by {kind}", counts.most_common(KINDS))
     for title, histogram in counted.histograms():
         if histogram.low == histogram.high:
             typer.echo(f"\n{title}: {histogram.low:g} in all {histogram.count:,}")

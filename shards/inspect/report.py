@@ -227,6 +227,8 @@ def _page(*, contents: Contents, recipe: Any, **rest: Any) -> str:
         stats=stats,
         digests=stats.recipes.most_common(ROWS),
         languages=bars(stats.languages),
+        characters_by={kind: bars(counts) for kind, counts in stats.characters_by.items()},
+        on_photographs=stats.on_photographs(),
         reasons=bars(stats.totals.dropped),
         charts=charts(stats)[:CHARTS],
         constants=dict(list(constants(stats).items())[:CHARTS]),

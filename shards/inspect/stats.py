@@ -111,7 +111,8 @@ class Histogram:
 class Stats:
     """The totals of a dataset, and what only whole sidecars tell: counts and histograms.
 
-    `recipes` and `versions`, by (library, version), count shards; `languages` counts samples.
+    `recipes` and `versions`, by (library, version), count shards; `languages` counts samples,
+    `characters_by` characters of rendered text, by kind and name.
     `smallest_px` and `largest_px` are the ems of each rendered sample in px, `text_length` its
     characters, `short_side` and `aspect` (width / height) describe the pictures, `scores` holds one
     histogram by score of what was kept and `dropped_scores` of what was not.
@@ -121,6 +122,7 @@ class Stats:
     recipes: Counter[str] = field(default_factory=Counter[str])
     versions: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     languages: Counter[str] = field(default_factory=Counter[str])
+    characters_by: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     smallest_px: Histogram = field(default_factory=Histogram)
     largest_px: Histogram = field(default_factory=Histogram)
     text_length: Histogram = field(default_factory=Histogram)
@@ -137,6 +139,8 @@ class Stats:
         for entry in sidecar.entries:
             if entry.language:
                 self.languages[entry.language] += 1
+            for kind, counts in entry.characters_by.items():
+                self.characters_by.setdefault(kind, Counter()).update(counts)
             if entry.size_px:
                 self.smallest_px.add(entry.size_px[0])
                 self.largest_px.add(entry.size_px[1])
@@ -148,6 +152,13 @@ class Stats:
             _add_scores(self.scores, entry.scores)
         for drop in sidecar.dropped:
             _add_scores(self.dropped_scores, drop.scores)
+
+    def on_photographs(self) -> str:
+        """Say how much of the text stands on bare photographs; nothing where no ground is known."""
+        grounds = self.characters_by.get("ground", Counter())
+        if not grounds.total():
+            return ""
+        return f"{100 * grounds['bare'] / grounds.total():.0f} % on bare photographs"
 
     def histograms(self) -> Iterator[tuple[str, Histogram]]:
         """Yield (what is counted, with its unit; histogram) of those that are not empty."""
@@ -169,6 +180,9 @@ class Stats:
         return {
             **self.totals.row(),
             **{name: dict(getattr(self, name).most_common()) for name in counted},
+            "characters_by": {
+                kind: dict(counts.most_common()) for kind, counts in self.characters_by.items()
+            },
             **{name: getattr(self, name).row() for name in drawn},
             "scores": {name: scores.row() for name, scores in sorted(self.scores.items())},
             "dropped_scores": {

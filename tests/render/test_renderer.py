@@ -143,6 +143,12 @@ def test_metadata_says_what_the_plan_says(samples):
         assert meta["scores"]["fallbacks"] == plan.fallbacks
         assert meta["scores"]["contrast"] == min(line.contrast for _, line in plan.lines())
         assert meta["scores"]["retries"] == plan.retries
+        assert {sum(of.values()) for of in meta["characters_by"].values()} == {meta["characters"]}
+        assert meta["characters_by"]["ground"].keys() == {*grounds}
+        assert meta["characters_by"]["layout"].keys() == {plan.layout}
+        assert meta["characters_by"]["legibility"].keys() == {
+            line["legibility"] for line in meta["lines"]
+        }
         assert sample.text == plan.text
 
 

@@ -34,6 +34,7 @@ def sample(i):
         "height": 40,
         "language": HOSTILE if hostile else ("en", "zh")[i % 2],
         "characters": 10 + i,
+        "characters_by": {"ground": {"bare": 3, "sheet": 1}, HOSTILE: {HOSTILE: 1}},
         "size_px": [5 + i % 4, 8 + i % 4],
         "scores": {"contrast": 3.0 + i / 8, "plates": 0},
         "layout": HOSTILE if hostile else "note",
@@ -187,6 +188,8 @@ def test_what_varies_is_drawn_and_what_does_not_is_said(dataset, tmp_path):
     _, text = report(dataset, tmp_path)
     titles = re.findall(r"<figcaption><h3>(.*?)</h3>", text)
     assert {"Language", "Smallest font size, px", "Score: contrast", "Score: sharpness"} < {*titles}
+    assert "Characters by ground" in titles
+    assert "% on bare photographs</small>" in text
     assert "Score: plates" not in titles
     assert re.search(r"The same in all samples: .*<bdi>plates</bdi> 0", text)
 

@@ -65,6 +65,11 @@ def test_what_is_not_a_number_is_passed_over():
         found.quantile(0.5)
 
 
+def test_what_was_not_counted_is_not_in_a_sidecar(shard_folder):
+    assert Stats().on_photographs() == ""
+    assert "characters_by" not in (shard_folder / "part-000000.json").read_text()
+
+
 def test_stats_count_what_the_sidecars_say(shard_folder):
     with ShardWriter(shard_folder, 2, recipe="s") as writer:
         for i, size_px in enumerate([(7.0, 9.0), (8.0, 12.0)]):
@@ -72,6 +77,7 @@ def test_stats_count_what_the_sidecars_say(shard_folder):
             sample.meta.update(
                 {"size_px": size_px, "language": "zh", "scores": {"contrast": 3.5 + i}}
             )
+            sample.meta["characters_by"] = {"ground": {"bare": 3, "sheet": 1 + i}}
             writer.write(sample)
     stats = Stats()
     for sidecar in Dataset(shard_folder).sidecars():
@@ -80,6 +86,9 @@ def test_stats_count_what_the_sidecars_say(shard_folder):
     assert (totals.shards, totals.samples, totals.dropped) == (3, 8, {"blurry": 2})
     assert totals.bytes == sum(path.stat().st_size for path in shard_folder.glob("*.tar"))
     assert stats.languages == {"en": 6, "zh": 2}
+    assert stats.characters_by == {"ground": {"bare": 6, "sheet": 3}}
+    assert stats.on_photographs() == "67 % on bare photographs"
+    assert stats.row()["characters_by"] == {"ground": {"bare": 6, "sheet": 3}}
     assert stats.recipes == {"r" * 64: 2, "s": 1}
     assert stats.smallest_px.counts == {7: 1, 8: 1}
     assert stats.largest_px.counts == {9: 1, 12: 1}
