@@ -11,6 +11,7 @@ import zlib
 from collections import OrderedDict
 from functools import cache, cached_property
 from importlib.metadata import version
+from itertools import cycle
 from pathlib import Path
 from struct import Struct
 from typing import Final
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from render.plan import Hinting
 from render.text.breaks import SPACE
-from render.type.glyphs import PHASES, FontInstance, Matrix
+from render.type.glyphs import PHASES, FontInstance
 from shards import digest
 from shards.skipped import readable
 
@@ -102,8 +103,9 @@ class Strike:
         or goes with the place of its pen.
         """
         glyphs, moves = self._glyphs(slots)
-        shifts = [(phase * 64 // PHASES, 0) for phase in range(self.phases)]
-        masks, rows = self.font.draw(glyphs, self.size_px, self.hinting, shifts)
+        poses = [(None, phase * 64 // PHASES, 0) for phase in range(self.phases)]
+        each = (glyph for glyph in glyphs for _ in poses)
+        masks, rows = self.font.draw(each, self.size_px, self.hinting, cycle(poses))
         rows[:, 3:] += np.repeat(moves, self.phases, axis=0)
         inked = np.logical_and.reduce(rows[:, 1].reshape(-1, self.phases) > 0, axis=1)
         rows = rows[np.repeat(inked, self.phases)]
@@ -230,7 +232,6 @@ class Atlas:
         """Use `folder`, made when missing; None keeps everything in this process."""
         self.folder = folder
         self._strikes: OrderedDict[tuple[FontInstance, int, Hinting, bool], Strike] = OrderedDict()
-        self._warped: dict[tuple[object, ...], tuple[NDArray[np.uint8], NDArray[np.int32]]] = {}
 
     def strike(
         self, font: FontInstance, size_px: int, hinting: Hinting, *, vertical: bool = False
@@ -243,23 +244,6 @@ class Atlas:
             if self.folder is not None:
                 strike.map(self.folder / strike.name)
         return strike
-
-    def warped(
-        self, font: FontInstance, size_px: int, glyph: int, matrix: Matrix, shift: tuple[int, int]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Return the mask of one glyph under a linear map, and its row (1, 5); unhinted.
-
-        That it can be seen was settled on the flat page: here the faintest ink counts.
-        """
-        key = (font, size_px, glyph, matrix, shift)
-        drawn = self._warped.get(key)
-        if drawn is None:
-            if len(self._warped) > 20_000:
-                self._warped.clear()
-            drawn = self._warped[key] = font.draw(
-                [glyph], size_px, "none", [shift], matrix, faint=1
-            )
-        return drawn
 
     def save(self) -> None:
         """Share what was drawn since the last time, and keep private memory bounded.

@@ -9,9 +9,10 @@ import importlib
 import mmap
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -51,11 +52,22 @@ FLAGS: dict[Hinting, int] = {
 _BITMAP = Struct("@2IiP")
 """How a bitmap of FreeType begins: height, width, bytes from row to row, address of the pixels."""
 
+_OUTLINE = Struct("@2HP")
+"""How an outline of FreeType begins: the numbers of contours and points, address of the points."""
+
+_POINT = Struct("@2l")
+"""A point of an outline: x and y in 1/64 px."""
+
 _NOTHING = (0, 0, 0, 0, 0, 0)
 """What `trim_masks` is told of a glyph without a bitmap."""
 
 Matrix = tuple[int, int, int, int]
 """(xx, xy, yx, yy) of a linear map, y upwards, in 1/65536."""
+
+Pose = tuple[Matrix | None, int, int]
+"""A linear map of a glyph, None for none, and how far right and up it is moved then, 1/64 px."""
+
+UPRIGHT: Pose = (None, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,57 +173,61 @@ class FontInstance:
 
     def draw(
         self,
-        glyphs: Sequence[int],
+        glyphs: Iterable[int],
         size_px: int,
         hinting: Hinting,
-        shifts: Sequence[tuple[int, int]] = ((0, 0),),
-        matrix: Matrix | None = None,
+        poses: Iterable[Pose] = repeat(UPRIGHT),
         faint: int = FAINT,
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """Rasterise glyphs at `size_px` px per em: (masks, rows (m, 5)), cut by `trim_masks`.
 
-        Each is drawn at every one of `shifts`, (right, up) in 1/64 px, which are applied after
-        `matrix`. A glyph whose fullest pixel is below `faint` counts as blank, and so does one
-        that is broken or larger than LARGEST_EM.
+        Each is drawn in its pose. Poses of one glyph that follow each other cost least: its outline
+        is loaded once. A glyph whose fullest pixel is below `faint` counts as blank, and so does
+        one that is broken or larger than LARGEST_EM.
         """
         self._open.set_pixel_sizes(0, size_px)
         handle, flags = self._handle, FLAGS[hinting] | freetype.FT_LOAD_NO_BITMAP
         place = handle.contents.glyph
         slot = place.contents
-        bitmap, outline, metrics = slot.bitmap, ctypes.byref(slot.outline), slot.metrics
+        bitmap, metrics = slot.bitmap, slot.metrics
+        outline, reference = slot.outline, ctypes.byref(slot.outline)
         largest = 64 * LARGEST_EM * size_px
-        linear = ctypes.byref(raw.FT_Matrix(*matrix)) if matrix else None
         pieces: list[bytes] = []
         bitmaps = array("q")  # filled faster than one of NumPy
         offset = 0
-        for glyph in glyphs:
-            # A broken outline draws nothing and counts as missing.
-            failed = raw.FT_Load_Glyph(handle, glyph, flags)
-            if failed or metrics.width > largest or metrics.height > largest:
-                bitmaps.extend(_NOTHING * len(shifts))
+        last, broken, form, points, loaded = -1, True, 0, 0, b""
+        for glyph, (matrix, right, up) in zip(glyphs, poses, strict=False):
+            if glyph != last:
+                # A broken outline draws nothing and counts as missing.
+                failed = raw.FT_Load_Glyph(handle, glyph, flags)
+                broken = failed or metrics.width > largest or metrics.height > largest
+                last, form = glyph, slot.format
+                if not broken:
+                    _, count, points = _OUTLINE.unpack_from(outline)
+                    loaded = ctypes.string_at(points, count * _POINT.size)
+            else:
+                ctypes.memmove(points, loaded, len(loaded))
+            if broken:
+                bitmaps.extend(_NOTHING)
                 continue
-            if linear:
-                raw.FT_Outline_Transform(outline, linear)
-            loaded = slot.format
-            x, y = 0, 0
-            for right, up in shifts:
-                if right != x or up != y:
-                    raw.FT_Outline_Translate(outline, right - x, up - y)
-                    x, y = right, up
-                slot.format = loaded  # rendering calls it a bitmap, and leaves its outline alone
-                failed = raw.FT_Render_Glyph(place, freetype.FT_RENDER_MODE_NORMAL)
-                height, width, pitch, pixels = _BITMAP.unpack_from(bitmap)
-                size = height * pitch
-                if failed or size <= 0:
-                    bitmaps.extend(_NOTHING)
-                    continue
-                pieces.append(ctypes.string_at(pixels, size))
-                left, top = slot.bitmap_left, slot.bitmap_top
-                bitmaps.extend((offset, pitch, width, height, left, -top))
-                offset += size
+            if matrix:
+                raw.FT_Outline_Transform(reference, ctypes.byref(raw.FT_Matrix(*matrix)))
+            if right or up:
+                raw.FT_Outline_Translate(reference, right, up)
+            slot.format = form  # rendering calls it a bitmap
+            failed = raw.FT_Render_Glyph(place, freetype.FT_RENDER_MODE_NORMAL)
+            height, width, pitch, pixels = _BITMAP.unpack_from(bitmap)
+            size = height * pitch
+            if failed or size <= 0:
+                bitmaps.extend(_NOTHING)
+                continue
+            pieces.append(ctypes.string_at(pixels, size))
+            bitmaps.extend((offset, pitch, width, height, slot.bitmap_left, -slot.bitmap_top))
+            offset += size
         masks = np.frombuffer(bytearray().join(pieces), np.uint8)
-        rows = np.empty((len(glyphs) * len(shifts), 5), np.int32)
-        used = trim_masks(masks, np.frombuffer(bitmaps, np.int64).reshape(-1, 6), faint, rows)
+        cuts = np.frombuffer(bitmaps, np.int64).reshape(-1, 6)
+        rows = np.empty((len(cuts), 5), np.int32)
+        used = trim_masks(masks, cuts, faint, rows)
         return masks[:used], rows
 
     def vertical_form(self, slot: int) -> tuple[int, int, int, int]:

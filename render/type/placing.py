@@ -109,7 +109,7 @@ class Placed(NamedTuple):
 def place(text: SetText, atlas: Atlas, hinting: Hinting, warp: Warp | None = None) -> Placed:
     """Find the glyphs of a text and the boxes of their ink; draw the glyphs that are new."""
     if warp is not None:
-        return _warped(text, atlas, warp)
+        return _warped(text, warp)
     n = len(text.slots)
     boxes, xs, ys = np.empty((n, 4), np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
     groups: list[Glyphs] = []
@@ -130,47 +130,37 @@ def place(text: SetText, atlas: Atlas, hinting: Hinting, warp: Warp | None = Non
     return Placed(text, groups, boxes, inked)
 
 
-def _warped(text: SetText, atlas: Atlas, warp: Warp) -> Placed:
-    """Draw each glyph through the slope of the warp at its pen, unhinted, on quarter pixels."""
+def _warped(text: SetText, warp: Warp) -> Placed:
+    """Draw each glyph through the slope of the warp at its pen, unhinted, on quarter pixels.
+
+    Hardly any two are alike, so none is kept. That they can be seen was settled on the flat page:
+    here the faintest ink counts.
+    """
     flat_x, flat_y = text.pens / PHASES, text.bases.astype(np.float64)
     to_x, to_y = warp.points(flat_x, flat_y)
     quarters = np.rint(np.stack([to_x, to_y]) * PHASES).astype(np.int32)
     slopes = np.rint(warp.slopes(flat_x, flat_y) * FINENESS).astype(np.int64) * (65536 // FINENESS)
+    # FreeType's y goes upwards.
+    matrices = slopes.reshape(-1, 4) * np.array([1, -1, -1, 1])
+    shifts = (quarters & 3) * np.array([[64 // PHASES], [-64 // PHASES]])
     xs, ys = quarters >> 2
-    boxes = np.empty((len(text.slots), 4), np.int32)
+    n = len(text.slots)
+    boxes = np.empty((n, 4), np.int32)
     groups: list[Glyphs] = []
     inked = 0
     for number, font in enumerate(text.fonts):
-        masks: list[NDArray[np.uint8]] = []
-        rows = np.zeros((len(text.slots), 5), np.int32)
-        used = 0
-        for n in np.flatnonzero((text.font_index == number) & (text.slots >= 0)).tolist():
-            glyph, code = (int(of[text.slots[n]]) for of in (font.face.glyphs, font.face.codes))
-            if code == SPACE:
-                continue
-            x, y = int(quarters[0, n] & 3), int(quarters[1, n] & 3)
-            mask, row = atlas.warped(
-                font,
-                text.size_px,
-                glyph,
-                _matrix(slopes[n]),
-                (x * 64 // PHASES, -y * 64 // PHASES),
-            )
-            rows[n] = row[0]
-            rows[n, 0] = used
-            masks.append(mask)
-            used += len(mask)
-        row_numbers = np.where(rows[:, 1] > 0, np.arange(len(rows), dtype=np.int32), BLANK)
-        joined = np.concatenate([np.zeros(0, np.uint8), *masks])
+        own = np.flatnonzero((text.font_index == number) & (text.slots >= 0))
+        own = own[font.face.codes[text.slots[own]] != SPACE]
+        own = own[np.argsort(text.slots[own], kind="stable")]  # each outline is loaded once
+        glyphs = font.face.glyphs[text.slots[own]].tolist()
+        linear: list[Matrix] = [(xx, xy, yx, yy) for xx, xy, yx, yy in matrices[own].tolist()]
+        poses = zip(linear, *shifts[:, own].tolist(), strict=True)
+        masks, rows = font.draw(glyphs, text.size_px, "none", poses, faint=1)
+        row_numbers = np.full(n, BLANK, np.int32)
+        row_numbers[own] = np.where(rows[:, 1] > 0, np.arange(len(own), dtype=np.int32), BLANK)
         inked += ink_boxes(number, text.font_index, rows, row_numbers, xs, ys, boxes)
-        groups.append(Glyphs(joined, rows, row_numbers, xs, ys))
+        groups.append(Glyphs(masks, rows, row_numbers, xs, ys))
     return Placed(text, groups, boxes, inked)
-
-
-def _matrix(slope: NDArray[np.int64]) -> Matrix:
-    """Turn a Jacobian with y downwards into FreeType's matrix with y upwards."""
-    (xx, xy), (yx, yy) = slope.tolist()
-    return xx, -xy, -yx, yy
 
 
 def line_slices(lengths: Sequence[int]) -> list[slice]:

@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,12 @@ def test_glyphs_drawn_in_several_places_at_once_are_those_drawn_alone(renderer, 
     glyphs = font.face.glyphs[font.face.slots(codes("fg汉%"))].tolist()
     shifts = [(16, 0), (0, 0), (48, -16), (48, -16)]
     for matrix in (None, (65536, 6554, -3277, 60000)):
-        masks, rows = font.draw([*glyphs, NO_GLYPH], 13, hinting, shifts, matrix)
-        for at, shift in enumerate(shifts):
+        poses = [(matrix, *shift) for shift in shifts]
+        each = np.repeat([*glyphs, NO_GLYPH], len(poses)).tolist()
+        masks, rows = font.draw(each, 13, hinting, cycle(poses))
+        for at, pose in enumerate(poses):
             for n, glyph in enumerate([*glyphs, NO_GLYPH]):
-                alone, row = font.draw([glyph], 13, hinting, [shift], matrix)
+                alone, row = font.draw([glyph], 13, hinting, [pose])
                 offset, width, height = rows[n * len(shifts) + at, :3]
                 assert rows[n * len(shifts) + at, 1:].tolist() == row[0, 1:].tolist()
                 assert masks[offset : offset + width * height].tolist() == alone.tolist()
