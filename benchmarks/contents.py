@@ -7,8 +7,8 @@ from benchmarks._rows import Row, main
 from pipelines.engine.jobs import RenderJob
 from pipelines.recipe import load
 from render.plan import Block, Language
+from render.text.scripts import ASCII, HAN
 from render.type.fonts import Fonts
-from render.type.scripts import ASCII, HAN
 
 SAMPLES, QUICK_SAMPLES = 2000, 200
 

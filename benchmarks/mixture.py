@@ -121,6 +121,7 @@ def _cpu_seconds(tree: Path, settings: dict[str, Any], atlas: Path, count: int) 
     known.pop("layout", None)  # older commits have no such settings; ours are the defaults
     known.pop("han_variants", None)
     known.pop("embedded_fonts", None)
+    known.pop("character_shares", None)
     command = [sys.executable, "-c", _PAGES, orjson.dumps(known).decode(), str(atlas), str(count)]
     told = subprocess.run(
         command, check=True, capture_output=True, text=True, cwd=tree, env=_environment(tree)

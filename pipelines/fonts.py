@@ -60,7 +60,7 @@ def fonts(
 
 
 def _row(face: "Face") -> dict[str, Any]:
-    from render.type.scripts import ASCII, HAN, HAN_TRADITIONAL
+    from render.text.scripts import ASCII, HAN, HAN_TRADITIONAL
 
     codes = {*face.codes.tolist()}
     return {

@@ -28,11 +28,11 @@ from render.plan import Blending, Choices, Ground, HanVariant, Hinting, Language
 from render.settings import RenderSettings
 from render.text.corpus import Corpus
 from render.text.facts import Facts
+from render.text.scripts import ASCII, HAN_OF, PUNCTUATION
 from render.truth import describe
 from render.type.atlas import Atlas, Strike
 from render.type.fonts import Fonts
 from render.type.placing import Placed, SetText, place
-from render.type.scripts import ASCII, HAN_OF, PUNCTUATION
 from render.warp import Warp
 from shards import RGB, ImageSource, Sample, UserError, encode
 from shards.sample import png_encoder
@@ -70,11 +70,11 @@ class Renderer:
         languages = settings.spoken()
         for language in sorted(languages):
             fonts.require(language, where)
-        drawable = fonts.characters()
+        drawable, shares = fonts.characters(), dict[str, float](settings.character_shares.items())
         corpus = (
-            Corpus.at(settings.corpus, drawable, languages)
+            Corpus.at(settings.corpus, drawable, languages, shares)
             if settings.corpus
-            else Corpus.embedded(drawable, languages, atlas)
+            else Corpus.embedded(drawable, languages, atlas, shares)
         )
         for language in sorted(languages):
             corpus.require(language)
@@ -97,7 +97,7 @@ class Renderer:
         Raises:
             UserError: when `settings` names other material or a language that was not loaded.
         """
-        for name in ("fonts", "embedded_fonts", "corpus", "photographs"):
+        for name in ("fonts", "embedded_fonts", "corpus", "character_shares", "photographs"):
             if getattr(settings, name) != getattr(self.settings, name):
                 raise UserError(f"{name}: {getattr(settings, name)} is not what was loaded")
         for language in settings.spoken():

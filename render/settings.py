@@ -95,8 +95,11 @@ class RenderSettings(Settings):
     `turn_deg` degrees and tilted so that opposite edges differ in scale by at most about `tilt`.
 
     `photographs` is a folder of images or tars, a tar, or a text file that lists images; `part`
-    names the photographs used, so that evaluation can render on held-out ones. `fonts` is a folder
-    or a list of them, used beside the embedded fonts unless `embedded_fonts` is false.
+    names the photographs used, so that evaluation can render on held-out ones. `character_shares`
+    of the running text of a language, a user's too, are no text but characters: of Chinese the
+    common ones that the text has seldom, of English all signs of ASCII, each as often as any other.
+    `fonts` is a folder or a list of them, used beside the embedded fonts unless `embedded_fonts` is
+    false.
     """
 
     width: int = Field(default=256, ge=32, le=8192)
@@ -135,6 +138,9 @@ class RenderSettings(Settings):
     photographs: AnyPlace | None = None
     part: Literal["all", "train", "heldout"] = "all"
     corpus: LocalPlace | None = None
+    character_shares: dict[Literal["en", "zh", "zh-hant"], Share] = Field(
+        default={"en": 0.02, "zh": 0.2, "zh-hant": 0.2}
+    )
     fonts: LocalPlaces | None = None
     embedded_fonts: bool = True
 

@@ -32,8 +32,8 @@ from pipelines.recipe import load
 from render import Fonts
 from render.text.breaks import Text
 from render.text.corpus import Corpus
+from render.text.scripts import ASCII
 from render.type.atlas import Atlas
-from render.type.scripts import ASCII
 from render.type.setting import Compositor, Style
 from shards import Sample, ShardError, Unreadable, UnreadableImage, UserError, decode, encode_png
 from shards.foreign import files_of, samples_of

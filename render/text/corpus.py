@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from render.plan import HAN_VARIANTS, LANGUAGES, HanVariant, Language
 from render.text.breaks import SPACE, Text
+from render.text.characters import rare_han, signs
 from render.text.han import Traditional, word_counts, word_list
 from render.text.paragraphs import (
     Clean,
@@ -29,8 +31,12 @@ from render.text.sources import Mixed, Prose, Shares, Source, Words, characters_
 from shards import Unreadable, UserError
 from shards.skipped import readable
 
-SCHEME = "2"
+T = TypeVar("T")
+
+SCHEME = "3"
 """Part of the digest: raised when the same text and generator give other draws."""
+
+NO_CHARACTERS: Mapping[str, float] = MappingProxyType({})
 
 PROSE_SHARE = 0.7
 """Share of prose in embedded text; the rest is frequency words (zh) or Python's manual (en)."""
@@ -58,11 +64,13 @@ class Corpus:
         drawable: Collection[int],
         languages: Collection[Language] = LANGUAGES,
         cache: Path | None = None,
+        characters: Mapping[str, float] = NO_CHARACTERS,
     ) -> "Corpus":
         """Take our own prose, the manual inside Python and jieba's word list.
 
         `drawable` holds the code points that some font can draw; others are left out. Only what
-        `languages` need is read. `cache` as for `Fonts.embedded`.
+        `languages` need is read. `cache` as for `Fonts.embedded`. Of each language a share of
+        the draws, `characters`, is of those in `characters.py`.
 
         Raises:
             UserError: when the word list is not the one we know.
@@ -82,7 +90,7 @@ class Corpus:
             chinese = [(PROSE_SHARE, prose)]
         if {"zh", "zh-hant"} & set(languages):
             words = _listed(drawable, state, cache)
-        sources = _sources(languages, english, chinese, words, drawable)
+        sources = _sources(languages, english, chinese, words, drawable, characters)
         return cls(sources, "the embedded text", "", state.hexdigest(), undrawn=clean.undrawn)
 
     @classmethod
@@ -91,10 +99,12 @@ class Corpus:
         path: Path,
         drawable: Collection[int],
         languages: Collection[Language] = LANGUAGES,
+        characters: Mapping[str, float] = NO_CHARACTERS,
     ) -> "Corpus":
         """Take a text file, or every .txt and .md file below a folder, in UTF-8.
 
-        `drawable` and `languages` as in `embedded`. What `paragraphs.read` refuses is left out.
+        `drawable`, `languages` and `characters` as in `embedded`. What `paragraphs.read` refuses
+        is left out.
 
         Raises:
             UserError: when there is no such file, or none that can be read.
@@ -130,7 +140,7 @@ class Corpus:
             english = [(1.0, Prose(passages["en"], " "))]
         if passages["zh"] and set(languages) - {"en"}:
             chinese = [(1.0, Prose(passages["zh"], ""))]
-        sources = _sources(languages, english, chinese, None, drawable)
+        sources = _sources(languages, english, chinese, None, drawable, characters)
         held = f"; paragraphs found: {held}"
         return cls(sources, place, held, state.hexdigest(), skipped, clean.undrawn)
 
@@ -185,21 +195,33 @@ def _sources(
     chinese: Shares[Prose],
     words: Words | None,
     drawable: Collection[int],
+    characters: Mapping[str, float],
 ) -> dict[Language | HanVariant, Shares[Source]]:
     """Put together what each language draws from; a language without text gets no entry."""
     sources: dict[Language | HanVariant, Shares[Source]] = {}
     listed = [(1 - PROSE_SHARE, words)] if words is not None else []
+    written: Shares[Prose | Words] = [*chinese, *listed]
     if english and "en" in languages:
-        sources["en"] = english
+        sources["en"] = _with(signs(drawable), english, characters.get("en", 0))
+    rare = rare_han(drawable, [prose.text for _, prose in chinese]) if characters else None
     if chinese and "zh" in languages:
-        sources["zh"] = [*chinese, *listed]
+        sources["zh"] = _with(rare, written, characters.get("zh", 0))
     if chinese and "zh-hant" in languages:
         for variant in HAN_VARIANTS:
             convert = Traditional(variant, drawable)
-            sources[variant] = [(share, s.converted(convert)) for share, s in [*chinese, *listed]]
+            hant = _with(rare, written, characters.get("zh-hant", 0))
+            sources[variant] = [(share, s.converted(convert)) for share, s in hant]
     if english and chinese and "mixed" in languages:
         sources["mixed"] = [(1.0, Mixed(chinese, english))]
     return sources
+
+
+def _with(added: T | None, sources: Shares[T], share: float) -> Shares[T]:
+    """Add a source that takes `share` of the draws of all."""
+    if share == 0 or added is None:
+        return sources
+    total = sum(own for own, _ in sources)
+    return [*((own * (1 - share) / total, source) for own, source in sources), (share, added)]
 
 
 def _listed(drawable: Collection[int], state: "_Hash", cache: Path | None) -> Words | None:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from render.plan import Language
 from render.text.breaks import SPACE
+from render.text.scripts import ASCII, HAN_OF
 from render.type.glyphs import LARGEST_EM, Axis, Face, FontInstance
-from render.type.scripts import ASCII, HAN_OF
 from render.type.tables import (
     Look,
     Tables,

@@ -2,7 +2,7 @@
 
 import json
 
-from render.type.scripts import ASCII
+from render.text.scripts import ASCII
 from shards import decode
 from tests.command import mistake, nonpareil
 from tests.render.pages import font_file

@@ -88,7 +88,7 @@ def test_seed_index_and_settings_each_make_another_page(renderer, samples):
     others = [
         Renderer(SETTINGS, seed=6).sample(0),
         renderer.sample(1),
-        variant(renderer, subpixel_share=0, hinting={"none": 1}).sample(0),
+        variant(renderer, subpixel_share=0, hinting={"full": 1}, size_px=(6, 9)).sample(0),
     ]
     images = {sample.image for sample in (samples[0], *others)}
     assert len(images) == 4
@@ -428,6 +428,7 @@ def user_settings(tmp_path: Path, **changes) -> RenderSettings:
         "fonts": folder,
         "embedded_fonts": False,
         "corpus": tmp_path / "texts",
+        "character_shares": {},
         "languages": {"en": 1},
     }
     return RenderSettings(width=96, height=96, layouts={"paragraph": 1}, **(given | changes))

@@ -9,7 +9,7 @@ from pipelines.engine.estimate import estimate
 from pipelines.engine.jobs import FilterJob, RenderJob
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Run
-from render.type.scripts import ASCII
+from render.text.scripts import ASCII
 from shards import ShardReader, UserError, encode_png
 from shards.boxes import draw_boxes
 from shards.dataset import Dataset

@@ -16,7 +16,7 @@ from uniseg.linebreak import line_break_boundaries
 
 from render.plan import HAN_VARIANTS, LANGUAGES
 from render.text import corpus as module
-from render.text import han, paragraphs, sources
+from render.text import han, paragraphs, scripts, sources
 from render.text.breaks import Text, break_opportunities, decoded, encoded
 from render.text.corpus import Corpus
 from render.text.han import gb2312
@@ -447,3 +447,26 @@ def test_no_text_takes_more_than_its_length(part):
     for passages in filter(None, by_script.values()):
         Prose(passages, " ").draw(np.random.default_rng(0), 400)
     assert time.process_time() - start < 10
+
+
+# --- the floor under rare characters
+
+
+def test_a_share_of_a_users_text_is_of_the_characters_that_it_lacks(tmp_path):
+    path = written(tmp_path, "Plain words.\n\n我们说话，天地玄黄。")
+    corpus = Corpus.at(path, BASIC, ["en", "zh", "zh-hant"], {"en": 0.5, "zh": 0.5, "zh-hant": 0.1})
+    rng = np.random.default_rng(0)
+    for language, common in (("en", scripts.ASCII), ("zh", scripts.HAN - set(map(ord, "我们说")))):
+        drawn = Counter("".join(corpus.draw(rng, language, 200).string for _ in range(1600)))
+        counts = [drawn[chr(code)] for code in common]
+        assert min(counts) > 0.2 * sum(counts) / len(counts)
+        assert corpus.characters(language) >= common
+    assert "體" in map(chr, corpus.characters("zh-hant"))
+
+
+@pytest.mark.parametrize("drawable", [ASCII, frozenset(map(ord, "Plain words.我"))])
+def test_characters_that_no_font_draws_are_no_part_of_the_floor(tmp_path, drawable):
+    path = written(tmp_path, "Plain words.\n\n我")
+    corpus = Corpus.at(path, drawable, ["en", "zh"], {"en": 0.5, "zh": 0.5})
+    assert corpus.characters("en") <= drawable
+    assert "zh" not in corpus.sources or "祟" not in map(chr, corpus.characters("zh"))

@@ -14,13 +14,13 @@ from fontTools.ttLib import TTFont
 from render import Fonts, RenderSettings
 from render.plan import Font
 from render.text.breaks import Text
+from render.text.scripts import ASCII, HAN
 from render.type import reading
 from render.type.atlas import Atlas
 from render.type.fonts import MIN_X_HEIGHT_PX
 from render.type.glyphs import FAINT
 from render.type.placing import SetText, place
 from render.type.reading import HANDS, LIGHTEST, WEIGHTS
-from render.type.scripts import ASCII, HAN
 from render.type.tables import faces, require_few_parts
 from shards import UserError
 from tests.render.pages import (
