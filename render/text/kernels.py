@@ -63,8 +63,10 @@ def line_breaks(
     """
     n = len(codes)
     # Marks that belong to the character before them are left out (LB9); two more at either end.
-    kept, places = np.zeros(n + 4, np.uint64), np.empty(n + 4, np.int64)
-    ruled = np.zeros(n + 4, np.uint8)
+    kept = np.empty(n + 4, np.uint64)
+    places, ruled = np.empty(n + 4, np.int64), np.empty(n + 4, np.int64)
+    for k in range(n + 4):
+        kept[k] = NONE
     count, left, base, before_spaces = 2, NONE, NONE, NONE
     for at in range(n):
         kind = kinds[codes[at]]

@@ -98,7 +98,7 @@ def fill_lines(
         stops[lines] = stop
         lines += 1
         start = end
-    return starts[:lines].copy(), stops[:lines].copy()
+    return starts[:lines], stops[:lines]
 
 
 LEFT, JUSTIFY, CENTRE, RIGHT = 0, 1, 2, 3
@@ -122,7 +122,9 @@ def set_pens(
     `quantum` is 1 for pens on quarters of a pixel, 4 for whole pixels. A justified line is spread
     where it could end: after words and between Han. The last line is not justified.
     """
-    pens = np.zeros(len(advances), np.int32)
+    pens = np.empty(len(advances), np.int32)
+    for at in range(len(pens)):
+        pens[at] = 0
     for line in range(len(starts)):
         start, stop = starts[line], stops[line]
         x = indent if line == 0 else 0.0
