@@ -83,7 +83,8 @@ def write_report(
     with progress("sidecars") as advance:
         contents = Contents.of(where, advance)
     recipe = contents.note(NOTE)
-    source = given or _source(recipe)
+    judged = contents.stats.totals.samples + contents.stats.totals.dropped.total()
+    source = given or _source(recipe, judged)
     with progress("pictures") as advance:
         cards = list(_cards(contents, samples, advance))
     groups = list(_groups(contents, source))
@@ -176,18 +177,21 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]} …"
 
 
-def _source(recipe: Any) -> ImageSource | None:
+def _source(recipe: Any, judged: int) -> ImageSource | None:
     """Return the images a filter run judged, if they are still what they were.
 
     The recipe comes with the data and may name any folder; the fingerprint of names and sizes
-    in it keeps the page from showing what the run has never seen.
+    in it keeps the page from showing what the run has never seen. A run of no more than some of
+    them has `judged` as many.
     """
     try:
         # An older recipe.json names it among the settings.
         named = recipe.get("places") or recipe["recipe"]
         images, part = named.get("images"), recipe["recipe"]["part"]
-        source = ImageSource.named(images or None, part)
-        return source if source.fingerprint() == recipe["inputs"]["images"] else None
+        source, seen = ImageSource.named(images or None, part), recipe["inputs"]["images"]
+        if source.fingerprint() != seen:
+            source = source.at_most(judged)
+        return source if source.fingerprint() == seen else None
     except (AttributeError, TypeError, KeyError, UserError, OSError):
         return None
 

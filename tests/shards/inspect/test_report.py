@@ -224,6 +224,19 @@ def test_a_recipe_that_says_nothing_costs_no_page(recipe, dataset, tmp_path):
     assert ("no JSON" in text) == (recipe == "{")
 
 
+def test_rejected_images_of_a_run_of_some_of_a_folder_are_shown(tmp_path):
+    dataset, photos = make(tmp_path), tmp_path / "photos"
+    judged = SHARDS * (EACH + 2)
+    for more in range(judged):
+        Image.fromarray(picture(more)).save(photos / f"more{more}.png")
+    source = ImageSource.at(photos).at_most(judged)
+    note = json.loads((dataset / "recipe.json").read_text())
+    note["inputs"]["images"] = source.fingerprint()
+    (dataset / "recipe.json").write_text(json.dumps(note))
+    names = {source.name(i) for i in range(judged)} & {f"photo{i}.png" for i in range(SHARDS)}
+    assert report(dataset, tmp_path)[0]["rejects"] == len(names) > 0
+
+
 def test_only_some_rejects_are_kept_whatever_their_number(tmp_path):
     for shard in range(2):
         with ShardWriter(tmp_path, shard, recipe="r") as writer:
