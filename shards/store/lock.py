@@ -29,6 +29,9 @@ BEAT_S = 10.0
 MISSED = 4
 """Beats without a change after which an owner elsewhere is taken for dead (our choice)."""
 
+BROKEN = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""What reading a file raises that is none of ours."""
+
 log = logging.getLogger(__name__)
 
 _held = set[str]()
@@ -110,10 +113,9 @@ class Lock:
             if not held:
                 return
             if held != first or _token(held) in _held:
-                owner = json.loads(held)
                 raise UserError(
-                    f"{self.store} is in use by process {owner['pid']} of {owner['node']}; wait "
-                    "until it ends or give another --out"
+                    f"{self.store} is in use by {_owner(held)}; wait until it ends or give another "
+                    "--out"
                 )
         if self._read() == first:
             self.store.delete(LOCK)
@@ -132,17 +134,26 @@ class Lock:
 
 def _token(text: bytes) -> str:
     try:
-        return json.loads(text)["token"]
-    except (ValueError, KeyError, TypeError):
+        return str(json.loads(text)["token"])
+    except BROKEN:
         return ""
+
+
+def _owner(text: bytes) -> str:
+    """Say who holds a lock, as far as its file tells."""
+    try:
+        owner = json.loads(text)
+        return f"process {owner['pid']} of {owner['node']}"
+    except BROKEN:
+        return f"another process, whose {LOCK} cannot be read"
 
 
 def _gone(text: bytes) -> bool:
     """Is it of a process of this machine that lives no more?"""
     try:
         owner = json.loads(text)
-        here, pid, token = owner["node"] == platform.node(), int(owner["pid"]), owner["token"]
-    except (ValueError, KeyError, TypeError):
+        here, pid, token = owner["node"] == platform.node(), int(owner["pid"]), _token(text)
+    except BROKEN:
         return False
     # A container gives its first process the same number each time.
     return here and (token not in _held if pid == os.getpid() else not alive(pid))

@@ -53,6 +53,18 @@ def test_another_process_is_refused(tmp_path):
             pass
 
 
+@pytest.mark.parametrize("text", [b"{", b"[" * 9999, b'{"pid": 1e999, "node": 1, "token": []}'])
+def test_a_file_that_cannot_be_read_holds_the_lock_while_it_changes(tmp_path, monkeypatch, text):
+    store = Folder(tmp_path)
+    store.replace(LOCK, text)
+    monkeypatch.setattr("shards.store.lock.time.sleep", lambda _: store.replace(LOCK, text + b" "))
+    with pytest.raises(UserError, match=r"is in use by .*process"):
+        Lock(store, beat=BEAT).__enter__()
+    monkeypatch.undo()
+    with Lock(store, beat=BEAT):
+        assert store.names() == [LOCK]
+
+
 def test_an_owner_elsewhere_that_stands_still_is_taken_for_dead(store):
     owner(store, node="elsewhere")
     with Lock(store, beat=BEAT) as lock:
