@@ -1,6 +1,5 @@
 """Where a run starts from: weights that are there already, and which half of them may learn."""
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from shards import StoreError, UserError
 from shards.store import Where, open_store
+from shards.text import foreign_json
 from vae.model import VAE
 from vae.settings import VAESettings
 from vae.training.checkpoint import load_model
@@ -106,7 +106,7 @@ def _read(place: Where, model: VAE) -> tuple[VAESettings, Mapping[str, Tensor]]:
         for file, limit in limits.items():
             if store.size(file) > limit:
                 raise ValueError(f"{file} holds {store.size(file):,} bytes, more than {limit:,}")
-        config = json.loads(store.read(CONFIG))
+        config = foreign_json(store.read(CONFIG))
         settings = VAESettings.model_validate(config["settings"])
         weights = deserialize(store.read(WEIGHTS))
     except StoreError:
