@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from functools import reduce
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 from shards import StoreError, UserError
 from shards.settings import differences
@@ -207,7 +207,8 @@ class Output:
         return last.name if last else ""
 
     def _check(self, header: Header) -> None:
-        """Raise UserError when another recipe or other samples made a checkpoint."""
+        """Raise UserError when another recipe, start or other samples made a checkpoint."""
+        self._check_start()
         if header.recipe != self.settings.recipe:
             before = read_table(self.store, SETTINGS, "give another --out")
             changes = [
@@ -225,6 +226,20 @@ class Output:
             raise UserError(
                 f"{self.store} was trained on other samples than stream {', '.join(changed)} holds "
                 "now; give the samples of before or another --out"
+            )
+
+    def _check_start(self) -> None:
+        """Raise UserError where `init` names another place than before.
+
+        It is not read again, as what lies there may have gone or learned more since; so its name
+        alone counts, and may stay what it was wherever those files are now.
+        """
+        before = read_table(self.store, SETTINGS, "give another --out").get("init")
+        now = self.settings.init
+        if None not in (before, now) and _resolved(before) != _resolved(now):
+            raise UserError(
+                f"{self.store} began from init {before}, not from {now}; give the init of before "
+                "or another --out"
             )
 
     def _publish(self, snapshot: Snapshot) -> None:
@@ -248,3 +263,9 @@ class Output:
                 store = reduce(lambda above, folder: above.inside(folder), folders, self.store)
                 store.replace(name, path.read_bytes())
                 self._sent[path] = state
+
+
+def _resolved(init: Any) -> str:
+    """Write the name of a published model, or a place however it is spelled, in one way."""
+    store = open_store(str(init))
+    return str(store.path.resolve()) if isinstance(store, Folder) else str(store)

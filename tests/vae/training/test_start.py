@@ -99,9 +99,23 @@ def test_a_file_that_can_be_no_such_model_is_not_read(folder, tiny):
 def test_what_is_no_model_is_refused(folder, tiny, tmp_path, broken):
     with pytest.raises(UserError, match=r"^init: .* no good checkpoint"):
         start_from(VAE(tiny), str(tmp_path / "nowhere"))
-    (folder / broken).write_text("{}")
-    with pytest.raises(UserError, match="is no model that AutoencoderNonpareil saved"):
-        start_from(VAE(tiny), str(folder))
+    for text in ("{}", "[" * 9999):
+        (folder / broken).write_text(text)
+        with pytest.raises(UserError, match="is no model that AutoencoderNonpareil saved"):
+            start_from(VAE(tiny), str(folder))
+
+
+def test_a_run_goes_on_from_its_own_start_alone(settings, streams, run, tmp_path, monkeypatch):
+    def fit_from(place):
+        return fit(settings.model_copy(update={"init": str(place)}), streams, tmp_path / "tuned")
+
+    other = shutil.copytree(run, tmp_path / "other")
+    end = fit_from(run)
+    with pytest.raises(UserError, match=r"began from init .*run, not from .*other; give the init"):
+        fit_from(other)
+    shutil.rmtree(run)
+    monkeypatch.chdir(tmp_path)
+    assert fit_from("run") == end  # it is not read again, nor told by its spelling
 
 
 @pytest.mark.parametrize("half", ["encoder", "decoder"])
