@@ -205,7 +205,7 @@ class FontInstance:
                 if not broken:
                     _, count, points = _OUTLINE.unpack_from(outline)
                     loaded = ctypes.string_at(points, count * _POINT.size)
-            else:
+            elif not broken:  # otherwise FreeType may have freed where the last one was
                 ctypes.memmove(points, loaded, len(loaded))
             if broken:
                 bitmaps.extend(_NOTHING)

@@ -1,5 +1,6 @@
 """The atlas: it saves time and changes no byte, whatever state its folder is in."""
 
+import ctypes
 import hashlib
 import subprocess
 import sys
@@ -84,6 +85,16 @@ def test_glyphs_drawn_in_several_places_at_once_are_those_drawn_alone(renderer, 
                 offset, width, height = rows[n * len(shifts) + at, :3]
                 assert rows[n * len(shifts) + at, 1:].tolist() == row[0, 1:].tolist()
                 assert masks[offset : offset + width * height].tolist() == alone.tolist()
+
+
+def test_nothing_is_put_back_where_a_broken_glyph_was_loaded(renderer, monkeypatch):
+    font = renderer.material.fonts.plain(renderer.material.fonts.faces[PLEX])
+    put_back = list[int]()
+    monkeypatch.setattr(ctypes, "memmove", lambda points, *_: put_back.append(points))
+    glyph = int(font.face.glyphs[0])
+    _, rows = font.draw([glyph, glyph, NO_GLYPH, NO_GLYPH, NO_GLYPH], 13, "none")
+    assert len(put_back) == 1
+    assert not rows[2:].any()
 
 
 def test_a_folder_that_another_process_filled_changes_no_byte(renderer, expected, tmp_path):
