@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from render.compiled import compiled, inner
 from render.picture.effects import EFFECTS
+from render.picture.kernels import blend_coverage
 from render.picture.light import TO_LINEAR, TO_SRGB
 from render.plan import Block, Box, Plan
 from render.type.kernels import GLYPHS, Glyphs, unite
@@ -162,28 +163,3 @@ def cover(coverage: NDArray[np.uint8], glyphs: Glyphs) -> None:
             for x in range(wide):
                 value = glyphs.masks[offset + y * wide + x]
                 coverage[top + y, left + x] = max(coverage[top + y, left + x], value)
-
-
-@compiled("u1[:, :, ::1], u1[:, ::1], i8, i8, u1[::1]")
-def blend_coverage(
-    canvas: NDArray[np.uint8],
-    coverage: NDArray[np.uint8],
-    left: int,
-    top: int,
-    colour: NDArray[np.uint8],
-) -> None:
-    """Blend `colour` into `canvas` in place by `coverage` (h, w), whose corner is (left, top)."""
-    flat, width = canvas.reshape(-1), canvas.shape[1]
-    high, wide = coverage.shape
-    # As in `tint_rectangle`, with a share for every value.
-    inks, shares = np.empty(3 * wide, np.uint16), np.empty(3 * wide, np.uint16)
-    for at in range(3 * wide):
-        inks[at] = colour[at % 3]
-    for y in range(high):
-        for x in range(wide):
-            shares[3 * x] = shares[3 * x + 1] = shares[3 * x + 2] = coverage[y, x]
-        row = flat[((top + y) * width + left) * 3 : ((top + y) * width + left + wide) * 3]
-        for at in range(3 * wide):
-            rest = np.uint16(np.uint16(255) - shares[at])
-            v = np.uint16(np.uint16(row[at]) * rest + inks[at] * shares[at] + np.uint16(128))
-            row[at] = np.uint8((v + (v >> np.uint16(8))) >> np.uint16(8))

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from render.picture.kernels import tint_rectangle
+from render.picture.kernels import blend_coverage, tint_rectangle
 from render.plan import Box, Rect
 from render.warp import Warp
 from shards import RGB
@@ -54,13 +54,16 @@ class Canvas:
             tint_rectangle(self.pixels, *bounds, colour, share)
 
     def _lay_warped(self, rect: Rect, bounds: Box) -> None:
-        part = self.pixels[bounds.slices]
-        paint = np.array(rect.colour or 0, np.uint8)
-        if rect.colour is None:
-            paint = self.background[bounds.slices]
-        share = self._coverage(rect.box, bounds).astype(np.uint16)[..., None]
-        share = share * round(rect.opacity * 255) // 255
-        part[...] = (part.astype(np.uint16) * (255 - share) + paint * share + 127) // 255
+        share = self._coverage(rect.box, bounds)
+        if rect.opacity < 1:
+            share = (share.astype(np.uint16) * round(rect.opacity * 255) // 255).astype(np.uint8)
+        if rect.colour is not None:
+            colour = np.array(rect.colour, np.uint8)
+            blend_coverage(self.pixels, share, bounds.left, bounds.top, colour)
+        else:
+            part, seen = self.pixels[bounds.slices], share[..., None].astype(np.uint16)
+            seen = part * (255 - seen) + self.background[bounds.slices] * seen
+            part[...] = (seen + 127) // 255
 
     def _corners(self, box: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         assert self.warp is not None

@@ -67,18 +67,21 @@ class Noise:
     def apply(self, pixels: RGB, effect: Effect) -> RGB:
         """Add noise of its own for each channel, from the effect's seed."""
         rng = np.random.default_rng([effect.seed, 3])
-        noise = rng.standard_normal(pixels.shape, np.float32) * np.float32(effect.strength)
-        return np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
+        noise = rng.standard_normal(pixels.shape, np.float32)
+        noise *= np.float32(effect.strength)
+        noise += pixels
+        np.rint(noise, out=noise)
+        return np.clip(noise, 0, 255, out=noise).astype(np.uint8)
 
 
 def _recompressed(pixels: RGB, ending: str, options: list[int]) -> RGB:
     import cv2
 
-    done, data = cv2.imencode(ending, np.ascontiguousarray(pixels[..., ::-1]), options)
+    done, data = cv2.imencode(ending, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
     assert done, "OpenCV encodes any uint8 image"
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert decoded is not None, "OpenCV decodes what it has encoded"
-    return np.ascontiguousarray(np.asarray(decoded, np.uint8)[..., ::-1])
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def draw(rng: np.random.Generator, shares: dict[str, float]) -> tuple[Effect, ...]:

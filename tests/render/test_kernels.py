@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from render import compiled as module
 from render.drawing import (
-    blend_coverage,
     blend_linear,
     blend_srgb,
     cover,
 )
 from render.picture.kernels import (
+    blend_coverage,
     tint_rectangle,
     window_extremes,
 )
