@@ -17,7 +17,7 @@ from pipelines.engine.cluster import Needs, lacks
 from pipelines.engine.jobs import Job, unpack
 from pipelines.engine.nodes import Nodes
 from pipelines.engine.quarantine import Failure
-from pipelines.engine.signs import Address, Beat, Signs
+from pipelines.engine.signs import Address, Beat, Signs, Tell
 from shards import ShardError, Sidecar, Store, StoreError, UserError, open_store
 from shards.console import FULL_DISK
 from shards.outputs import NOTE, differing
@@ -44,20 +44,21 @@ Packed = tuple[type[Job], str]
 class Made:
     """What the driver keeps of a finished shard: not its sidecar, which grows with the samples.
 
-    `seconds` is the wall time that its worker took.
+    `seconds` is the wall time that its worker took; 0 where it was there `already`.
     """
 
     shard: int
     sha256: str
     versions: dict[str, str]
     totals: Totals
-    seconds: float
+    seconds: float = 0.0
+    already: bool = False
 
     @classmethod
-    def of(cls, sidecar: Sidecar, seconds: float) -> Self:
+    def of(cls, sidecar: Sidecar, *, seconds: float = 0.0, already: bool = False) -> Self:
         """Keep it of a sidecar."""
         totals = Totals.of([sidecar])
-        return cls(sidecar.shard, sidecar.sha256, sidecar.versions, totals, seconds)
+        return cls(sidecar.shard, sidecar.sha256, sidecar.versions, totals, seconds, already)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def make(packed: Packed, index: int, out: str, address: Address, node: str = HER
         UserError, OSError: as `attempt` does.
     """
     with Beat(address, node, index) as beat:
-        return attempt(lambda: fit(*packed, out).make_shard(index, open_store(out), beat))
+        return attempt(lambda: fit(*packed, out), index, open_store(out), beat)
 
 
 @cache
@@ -148,25 +149,30 @@ def fit(kind: type[Job], text: str, out: str) -> Job:
     return job
 
 
-def attempt(work: Callable[[], Sidecar]) -> Made | Failed:
-    """Do `work`; return its error as a fault unless it is one that a user can mend.
+def attempt(ready: Callable[[], Job], index: int, out: Store, tell: Tell) -> Made | Failed:
+    """Make a shard; return its error as a fault unless it is one that a user can mend.
 
-    A store that does not answer may do so later: that is a fault like others.
+    A shard that another run has finished meanwhile is not made: two runs at work in one output
+    would else draw everything twice. A store that does not answer may do so later: that is a fault
+    like others.
 
     Raises:
-        UserError: as `work` raised it.
+        UserError: as the shard, or `ready`, which returns its job, raised it.
         OSError: when the disk is full.
     """
     start = time.monotonic()
     try:
-        made = work()
+        job = ready()
+        if made := made_already(job, index, out):
+            return made
+        sidecar = job.make_shard(index, out, tell)
     except Exception as error:
         if isinstance(error, UserError) and not isinstance(error, StoreError):
             raise
         if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise
         return Failed(f"{type(error).__name__}: {error}", traceback.format_exc())
-    return Made.of(made, time.monotonic() - start)
+    return Made.of(sidecar, seconds=time.monotonic() - start)
 
 
 def made_already(job: Job, index: int, out: Store) -> Made | None:
@@ -176,4 +182,4 @@ def made_already(job: Job, index: int, out: Store) -> Made | None:
         whole = sidecar.recipe == job.digest and out.size(sidecar.tar) == sidecar.bytes
     except (FileNotFoundError, ShardError):
         return None
-    return Made.of(sidecar, 0.0) if whole else None
+    return Made.of(sidecar, already=True) if whole else None

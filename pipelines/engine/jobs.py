@@ -7,6 +7,7 @@ and make any one of them; where and in which order that happens is the business 
 
 import hashlib
 import logging
+import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cache, cached_property
@@ -249,6 +250,20 @@ def pack(job: Job) -> tuple[type[Job], str]:
 def unpack(kind: type[Job], text: str) -> Job:
     """Rebuild a packed job; the same one every time within a process, so it is warm."""
     return kind.model_validate_json(text)
+
+
+def tidy(out: Store) -> None:
+    """Remove the temporary files of shards that are finished, whatever machine they come from.
+
+    A worker that was killed leaves one. Another run that still writes to one finds, when it fails,
+    that its shard is there.
+    """
+
+    def useless(name: str) -> bool:
+        shard = re.match(r"\.(part-\d{6,})\.(?:tar|json)\.", name)
+        return shard is not None and out.exists(f"{shard[1]}.json")
+
+    out.sweep(useless)
 
 
 def open_output(job: Job, out: Store) -> Iterator[Summary]:

@@ -64,7 +64,8 @@ class Watch:
             self.failed += 1
             return
         self.totals += outcome.totals
-        self.made += outcome.totals
+        if not outcome.already:
+            self.made += outcome.totals
 
     @property
     def seconds(self) -> float:
@@ -144,11 +145,8 @@ class Bar:
             end = "" if status.state == "running" else status.state
             if not end and status.eta_seconds is not None:
                 end = f"{timedelta(seconds=round(status.eta_seconds))} left"
-            self._bar.console.print(
-                f"{self.title} {status.done:,}/{status.total:,} shards  {status.note()}  {end}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            line = f"{self.title} {status.done:,}/{status.total:,} shards  {status.note()}  {end}"
+            self._bar.console.print(line.rstrip(), highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the bar as it is."""

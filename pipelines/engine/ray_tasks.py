@@ -48,7 +48,7 @@ def run_on_ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
     """
     ray = connect(Needs({str(out): NOTE}))
     # Ray's own retries are off: it would try a shard that eats all memory again without end.
-    task = ray.remote(num_cpus=1, max_retries=0)(_make)
+    task = ray.remote(num_cpus=1, max_retries=0)(make_on_node)
     errors = ray.exceptions
     lost = (
         errors.WorkerCrashedError,
@@ -88,7 +88,8 @@ def run_on_ray(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
                 _look(ray, nodes)
             node = nodes.names.get(number, number)
             if isinstance(outcome, Made):
-                nodes.made(index, node)
+                if not outcome.already:
+                    nodes.made(index, node)
                 yield index, outcome
                 continue
             if isinstance(outcome, Unfit):
@@ -120,7 +121,7 @@ def _without(nodes: Nodes, avoided: frozenset[str]) -> dict[str, str]:
     return {NODE_ID: f"!in({','.join(numbers)})"} if numbers else {}
 
 
-def _make(
+def make_on_node(
     packed: Packed, index: int, out: str, address: Address
 ) -> tuple[str, Made | Failed | Unfit]:
     """Make one shard inside a worker; return the number of its node, too."""

@@ -1,10 +1,17 @@
 """How far a shard job has come: the one thing that every view of a run shows."""
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import Field
 
+from shards.outputs import PROGRESS
 from shards.settings import Settings
+from shards.store import Store
+
+RECENT_S = 30.0
+"""A run whose `progress.json` is newer is at work (our choice: it is written every second, and
+clocks differ)."""
 
 State = Literal["running", "finished", "interrupted", "failed"]
 
@@ -42,6 +49,16 @@ class Status(Settings):
     shunned: dict[str, str] = Field(default={})
     started: str
     updated: str
+
+    @classmethod
+    def at_work(cls, out: Store) -> bool:
+        """Whether another run is at work in an output, as far as its `progress.json` tells."""
+        try:
+            status = cls.model_validate_json(out.read(PROGRESS))
+            age = datetime.now(UTC) - datetime.fromisoformat(status.updated)
+        except (FileNotFoundError, ValueError, TypeError):
+            return False
+        return status.state == "running" and abs(age.total_seconds()) < RECENT_S
 
     def note(self) -> str:
         """Write rates and drops for a person."""

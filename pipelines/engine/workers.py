@@ -16,7 +16,6 @@ from collections.abc import Callable, Generator, Iterator, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 from pipelines.engine.attempts import (
@@ -32,12 +31,13 @@ from pipelines.engine.attempts import (
     make,
 )
 from pipelines.engine.cluster import require_all_shared, require_shared
-from pipelines.engine.jobs import Job, open_output, pack
+from pipelines.engine.jobs import Job, open_output, pack, tidy
 from pipelines.engine.quarantine import Failure, Quarantine, Quarantined, describe_failures
 from pipelines.engine.ranks import end_with_parent
 from pipelines.engine.ray_tasks import run_on_ray
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.signs import Beat
+from pipelines.engine.status import Status
 from shards import Store, UserError, open_store
 from shards.manifest import MANIFEST
 from shards.store import Where
@@ -85,7 +85,10 @@ class Run:
             else:
                 done.add(summary.shard)
                 self.before.add(summary)
-        self._queue = Queue(deque(options.to_make(job.count(), done)))
+        to_make = options.to_make(job.count(), done)
+        if Status.at_work(self.out):
+            to_make.reverse()  # both make the same: so they meet once, and not at each shard
+        self._queue = Queue(deque(to_make))
         self.nodes, self.signs = self._queue.nodes, self._queue.signs
         self.to_make = frozenset(self._queue.waiting)
         self.total = len(done.union(range(job.count())))
@@ -108,6 +111,7 @@ class Run:
                     failed.append(failure)
                     quarantine.add(failure)
                     yield failure
+        tidy(self.out)
         complaint = "; ".join(changed)
         if failed:
             complaint = f"; {complaint}" if complaint else ""
@@ -146,7 +150,7 @@ def _inline(job: Job, out: Store, queue: Queue, workers: int) -> Outcomes:
     while queue.waiting:
         index = queue.waiting.popleft()
         with Beat(address, HERE, index) as beat:
-            made = attempt(partial(job.make_shard, index, out, beat))
+            made = attempt(lambda: job, index, out, beat)
         yield index, made
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shards.errors import UserError
+from shards.store.staging import Useless
 
 MAX_BYTES = 256 * 2**20
 """Largest file that is read whole, in bytes (our choice: far above any photograph)."""
@@ -127,11 +128,12 @@ class Store(ABC):
         """Remove a file; nothing happens when there is none."""
 
     @abstractmethod
-    def abandoned(self) -> list[Path]:
+    def abandoned(self, useless: Useless | None = None) -> list[Path]:
         """List the local files that killed processes left in staging.
 
         A file is abandoned when its process, one of this machine, is gone, or when nobody wrote
-        to it for STALE_SECONDS. Others stay: a second run may be at work in the same store.
+        to it for STALE_SECONDS. Others stay: a second run may be at work in the same store. In
+        a folder, what is `useless` is listed too; where a bucket stages, other outputs do so.
         """
 
     def read(self, name: str) -> bytes:
@@ -184,9 +186,9 @@ class Store(ABC):
         finally:
             file.close()
 
-    def sweep(self) -> list[Path]:
+    def sweep(self, useless: Useless | None = None) -> list[Path]:
         """Remove what `abandoned` lists, and return it."""
-        removed = self.abandoned()
+        removed = self.abandoned(useless)
         for path in removed:
             path.unlink(missing_ok=True)
         return removed

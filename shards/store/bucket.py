@@ -17,7 +17,7 @@ from shards.caches import private_folder
 from shards.errors import StoreError, UserError
 from shards.store.answers import answers, explained
 from shards.store.base import RandomAccessFile, Store, plain
-from shards.store.staging import abandoned_in, hidden
+from shards.store.staging import Useless, abandoned_in, hidden
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -241,8 +241,9 @@ class Bucket(Store):
         except (URLError, TimeoutError, ConnectionError) as error:
             raise StoreError(f"{self.url}: {explained(f'{error} TimedOut')}") from None
 
-    def abandoned(self) -> list[Path]:
+    def abandoned(self, useless: Useless | None = None) -> list[Path]:
         """List what killed processes of this machine left in its temporary folder."""
+        del useless
         return abandoned_in(private_folder())
 
 

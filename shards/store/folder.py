@@ -13,7 +13,7 @@ from urllib.parse import quote
 from shards.errors import UserError
 from shards.store.base import RandomAccessFile, Store, plain
 from shards.store.commit import flush, name_if_free
-from shards.store.staging import abandoned_in, hidden, naming
+from shards.store.staging import Useless, abandoned_in, hidden, naming
 
 
 class Folder(Store):
@@ -119,9 +119,9 @@ class Folder(Store):
         """Remove a file if it is there."""
         (self.path / plain(name)).unlink(missing_ok=True)
 
-    def abandoned(self) -> list[Path]:
+    def abandoned(self, useless: Useless | None = None) -> list[Path]:
         """List the hidden files that killed processes left in the folder."""
-        return abandoned_in(self.path)
+        return abandoned_in(self.path, useless)
 
 
 class _Sizes(Mapping[str, int]):

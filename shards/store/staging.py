@@ -5,7 +5,7 @@ import platform
 import re
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,12 +41,16 @@ def is_gone(named: str) -> bool:
     return here is not None and not alive(int(here[1]))
 
 
-def abandoned_in(folder: Path) -> list[Path]:
-    """List the hidden files of `folder` whose process is gone, or that are older than said."""
+Useless = Callable[[str], bool]
+"""Is a temporary file of this name of no use to anybody, whoever writes it?"""
+
+
+def abandoned_in(folder: Path, useless: Useless | None = None) -> list[Path]:
+    """List the hidden files of `folder` that are useless, old, or of a process that is gone."""
     abandoned: list[Path] = []
     for path in sorted(folder.glob(".*.tmp")):
         try:
-            if _is_abandoned(path):
+            if (useless and useless(path.name)) or _is_abandoned(path):
                 abandoned.append(path)
         except FileNotFoundError:
             continue  # its owner has just put it in place

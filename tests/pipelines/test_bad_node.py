@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 BAD = "127.0.0.2"
 
 DRIVER = """
-import json, sys, time, ray
+import json, sys, threading, time, ray
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -28,6 +28,17 @@ from pipelines.engine.run_options import RunOptions
 from shards.console import run_command
 from tests.pipelines.faulty import FaultyJob
 told = {}
+def twice(arguments):
+    job, out = FaultyJob.model_validate_json(arguments[1]), arguments[0]
+    drivers = [
+        threading.Thread(target=follow, args=("x", job, out, RunOptions("ray"))) for _ in range(2)
+    ]
+    drivers[0].start()
+    while not Path(out, "progress.json").exists():
+        time.sleep(0.01)
+    drivers[1].start()
+    for driver in drivers:
+        driver.join()
 cluster.join(ray, "")
 while len(cluster.working_nodes(ray)) < 2:
     time.sleep(0.05)
@@ -37,6 +48,9 @@ def main(out: str, job: str):
     print(describe(follow("x", FaultyJob.model_validate_json(job), out, RunOptions("ray"))))
 for name, arguments in json.loads(Path(commands := sys.argv[1]).read_text()).items():
     sys.argv, said, code = ["x", *arguments], StringIO(), 0
+    if name == "twice":
+        twice(arguments)
+        continue
     try:
         with redirect_stderr(said):
             run_command(main)
@@ -54,6 +68,7 @@ FAULTS = {
     "foreign": {"reads": f"{HERE}/input"},
     "failing": {"failing_node": True},
     "full": {"full_nodes": ["bad"]},
+    "twice": {},
     "all full": {"full_nodes": ["bad", ""]},
 }
 """What is wrong with the second node, in the jobs of one driver."""
@@ -128,3 +143,10 @@ def test_a_run_ends_when_no_node_is_left(nodes):
     assert line.startswith("error: no node of the cluster is left that can work on this: ")
     assert line.count("): the disk is full (/scratch)") == 2
     assert json.loads((folder / "good" / "all full" / "progress.json").read_text())["shunned"]
+
+
+def test_two_drivers_draw_little_twice(nodes):
+    folder, _, _ = nodes
+    assert sums(folder / "good" / "twice") == sums(folder / "well")
+    # Each has at most four tasks in flight when they meet.
+    assert len(list((folder / "twice").iterdir())) <= 24

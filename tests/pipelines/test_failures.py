@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.engine.attempts import ATTEMPTS
 from pipelines.engine.jobs import RenderJob
+from pipelines.engine.progress import follow
 from pipelines.engine.quarantine import Quarantined
 from pipelines.engine.run_options import RunOptions
 from pipelines.engine.workers import Run
@@ -61,6 +62,31 @@ def test_a_mistake_of_the_user_stops_at_once(tmp_path, notes, engine):
     with pytest.raises(UserError, match=r"^shard 0 cannot be made"):
         list(Run(FaultyJob(notes=notes, mistaken=(0,)), tmp_path / "o", RunOptions(engine)))
     assert tries(notes, 0) == 1
+
+
+def test_two_drivers_draw_hardly_a_shard_twice(tmp_path, notes):
+    job = FaultyJob(shards=20, notes=notes, pause=0.05)
+    first = threading.Thread(target=follow, args=("x", job, tmp_path / "out", INLINE))
+    first.start()
+    while not (tmp_path / "out" / "progress.json").exists():
+        assert first.is_alive()
+        time.sleep(0.005)
+    summary = follow("x", job, tmp_path / "out", INLINE)
+    first.join()
+    assert summary["shards"] == 20
+    assert len(list(notes.iterdir())) <= 21  # the one in which they meet
+
+
+def test_temporary_files_of_finished_shards_go_with_a_run(tmp_path, notes):
+    (tmp_path / "out").mkdir()
+    left, elsewhere = (
+        tmp_path / "out" / f".part-{shard:06d}.tar.a.node.7.7.tmp" for shard in (3, 99)
+    )
+    left.touch()
+    elsewhere.touch()
+    list(Run(FaultyJob(notes=notes), tmp_path / "out", INLINE))
+    assert not left.exists()
+    assert elsewhere.exists()  # another run may be at it
 
 
 @pytest.mark.parametrize("killing", [(1,), (1, 4)])
