@@ -139,6 +139,20 @@ def test_training_recipes_are_training_settings(name):
     assert settings.largest_weights().l1 > 0
 
 
+def test_backgrounds_are_photographs_without_writing():
+    from pipelines.engine.jobs import FilterJob
+    from render import Renderer, RenderSettings
+    from render.settings import only
+
+    density = load(FilterJob, "filter_backgrounds").filter[-1]
+    settings = RenderSettings(layouts={"scatter": 1.0}, flat_share=0.0, **only("bare"))
+    renderer = Renderer(settings)
+    written = renderer.sample(0)
+    empty = renderer.backgrounds.paint(written.meta["plan"].background)
+    assert density.reason(density.score(written.pixels())) == "many_characters"
+    assert density.reason(density.score(empty)) is None
+
+
 def test_output_belongs_to_one_recipe(tmp_path):
     out = tmp_path / "out"
     claim(out, {"recipe": {"a": {"b": 1}}})
