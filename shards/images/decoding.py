@@ -64,8 +64,8 @@ def open_bounded(data: bytes, name: str) -> ImageFile.ImageFile:
             raise UnreadableImage(name, f"larger than {MAX_PIXELS:,} pixels") from error
     if image.width * image.height > MAX_PIXELS:
         raise UnreadableImage(name, f"{image.width}x{image.height} exceeds {MAX_PIXELS:,} pixels")
-    if image.mode in NOT_READ:
-        raise UnreadableImage(name, f"pixels of {NOT_READ[image.mode]} are not read")
+    if refused := NOT_READ.get(image.mode) or image.info.get("refused"):
+        raise UnreadableImage(name, f"pixels of {refused} are not read")
     return image
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from PIL import ImageFile, PngImagePlugin
 
+from shards.images.cicp import profile_of, refused
 from shards.images.colour import MAX_PROFILE
 
 BEGIN = b"\x89PNG\r\n\x1a\n"
@@ -19,14 +20,15 @@ BEGIN = b"\x89PNG\r\n\x1a\n"
 PIXELS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 """Chunks of which the pixels are made. An animation has its others in chunks of its own."""
 
-MEANING = frozenset((b"eXIf", b"iCCP", b"sRGB", b"gAMA"))
+MEANING = frozenset((b"eXIf", b"cICP", b"iCCP", b"sRGB", b"gAMA"))
 """Chunks that tell how the pixels are meant; of each the first counts."""
 
 
 class Png(NamedTuple):
     """The chunks that make the pixels, as a file; the bits of a value; how they are meant.
 
-    `exif` and `profile` (ICC) are empty, `gamma` is 0, where the file tells none that holds.
+    `exif` and `profile` (ICC) are empty, `gamma` is 0, where the file tells none that holds. Code
+    points go before a profile; `refused` is why pixels are not read of which they tell.
     """
 
     pixels: bytes | bytearray
@@ -34,6 +36,7 @@ class Png(NamedTuple):
     exif: bytes
     profile: bytes
     gamma: float
+    refused: str
 
 
 def taken_apart(data: bytes) -> Png:
@@ -53,13 +56,18 @@ def taken_apart(data: bytes) -> Png:
         at = end
     whole = kept == len(BEGIN)
     pixels += b"" if whole else view[kept:]
-    profile = _inflated(told[b"iCCP"]) if told[b"iCCP"] else b""
+    points = profile_of(told[b"cICP"])
+    profile = points or b""
+    if points is None and told[b"iCCP"]:
+        profile = _inflated(told[b"iCCP"])
+    known = points is not None or profile or told[b"sRGB"]
     return Png(
         data if whole else pixels,
         data[24] if len(data) > 24 else 0,
         told[b"eXIf"],
         profile,
-        0.0 if profile or told[b"sRGB"] else _gamma(told[b"gAMA"]),
+        0.0 if known else _gamma(told[b"gAMA"]),
+        refused(told[b"cICP"]),
     )
 
 
@@ -78,7 +86,7 @@ def _inflated(chunk: bytes) -> bytes:
 
 
 def open_png(data: bytes) -> ImageFile.ImageFile:
-    """Open a PNG by Pillow; `info` holds its EXIF, its profile and its gamma as `Png` does."""
+    """Open a PNG by Pillow; `info` holds what `Png` tells of them beside the pixels."""
     png = taken_apart(data)
     image = PngImagePlugin.PngImageFile(io.BytesIO(png.pixels))
     # Which colour is transparent is told in the file's own bits, of which Pillow takes no notice.
@@ -88,4 +96,5 @@ def open_png(data: bytes) -> ImageFile.ImageFile:
     if image.mode == "RGB" and clear is not None and png.depth == 16:
         image.info["transparency"] = tuple(value >> 8 for value in clear)
     image.info |= {"exif": png.exif, "icc_profile": png.profile, "gamma": png.gamma}
+    image.info["refused"] = png.refused
     return image

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from shards import decode
+from shards import UnreadableImage, decode
 from shards.images.colour import MAX_PROFILE, SAME, conversion
 from tests.conftest import picture
 from tests.profiles import ADOBE, CURVE, P3, SRGB, coloured, grey, inks, power
@@ -99,6 +99,31 @@ def test_gamma_of_a_png_counts_where_no_profile_does_and_is_not_that_of_srgb():
     others = [(gamma(45_455),), (gamma(0),), (gamma(100_000), chunk(b"sRGB", b"\0"))]
     for chunks in [*others, (icc, gamma(100_000))]:
         assert np.array_equal(with_chunks(*chunks), picture(0))
+
+
+def test_code_points_of_a_png_count_before_its_profile():
+    plain = encoded(Image.fromarray(picture(0)), "PNG", None)
+    icc = chunk(b"iCCP", b"x\0\0" + zlib.compress(coloured(P3, CURVE)))
+
+    def told(*points: int, beside: bytes = b"") -> np.ndarray:
+        return decode(plain[:33] + chunk(b"cICP", bytes(points)) + beside + plain[33:], "x")
+
+    assert np.abs(told(12, 13, 0, 1) - seen(picture(0), P3, 0.0)).max() < 2
+    assert np.abs(told(12, 8, 0, 1) - seen(picture(0), P3, 1.0)).max() < 2
+    assert np.abs(told(1, 4, 0, 1) - seen(picture(0), SRGB, 2.2)).max() < 2
+    wide = told(9, 1, 0, 1).astype(int)
+    assert np.abs(wide - told(1, 1, 0, 1)).max() > 50
+    assert np.array_equal(told(1, 13, 0, 1, beside=icc), picture(0))
+    for points in [(2, 2, 0, 1), (12, 13, 9, 1), (12,), ()]:
+        assert np.array_equal(told(*points), picture(0))
+        assert np.abs(told(*points, beside=icc) - seen(picture(0), P3, 0.0)).max() < 2
+    for points, reason in [
+        ((9, 16, 0, 1), r"high dynamic range \(PQ\)"),
+        ((9, 18, 0, 1), r"high dynamic range \(HLG\)"),
+        ((12, 13, 0, 0), "narrow range"),
+    ]:
+        with pytest.raises(UnreadableImage, match=f"x: pixels of {reason} are not read"):
+            told(*points)
 
 
 def test_conversions_are_kept_by_profile():
