@@ -35,9 +35,14 @@ NO_BULK = r"\b(?:400|403|405|501) |NotImplemented|MethodNotAllowed|AccessDenied|
 ANSWER_S = 60.0
 """Seconds that the deletion of one object may take (our choice)."""
 
+TRIES, TRYING = 10, timedelta(seconds=60)
+"""How often a call that failed is tried again, and until when (our choice: a server that accepts
+and never answers costs two times the 30 s of a call, not the 180 s of obstore's own choice; ten
+quick refusals are over before)."""
+
 
 class Bucket(Store):
-    """A prefix of an object store, by URL. Calls that fail are tried again, up to 10 times."""
+    """A prefix of an object store, by URL. Calls that fail are tried again, up to TRIES times."""
 
     def __init__(self, url: str) -> None:
         """Name the prefix; nothing is asked of the store yet."""
@@ -72,7 +77,7 @@ class Bucket(Store):
         except ImportError as error:
             raise UserError(f"{self.url} needs obstore; pip install 'nonpareil[cloud]'") from error
         with answers(self.url):
-            return from_url(self.url)
+            return from_url(self.url, retry_config={"max_retries": TRIES, "retry_timeout": TRYING})
 
     def inside(self, name: str) -> "Bucket":
         """Return the prefix below this one."""

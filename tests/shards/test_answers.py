@@ -1,6 +1,7 @@
 """What a server of objects refuses is one line with its remedy; some servers lack a call."""
 
 import threading
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -77,6 +78,15 @@ def refusal():
 def test_a_refusal_says_what_to_do(server, status, body, said):
     server.answer = lambda method: (status, body)
     assert said in refusal()
+
+
+@pytest.mark.parametrize(("tries", "seconds", "calls"), [(2, 60, 3), (10, 0, 1)])
+def test_a_call_that_fails_is_tried_again_within_bounds(server, monkeypatch, tries, seconds, calls):
+    monkeypatch.setattr("shards.store.bucket.TRIES", tries)
+    monkeypatch.setattr("shards.store.bucket.TRYING", timedelta(seconds=seconds))
+    server.answer = lambda method: (503, b"")
+    refusal()
+    assert len(server.seen) == calls
 
 
 def test_an_endpoint_without_permission_for_http_names_it(server, monkeypatch):
