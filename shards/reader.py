@@ -216,7 +216,10 @@ class ShardReader:
             ShardError: when it cannot be read and `on_error` is raise.
         """
         try:
-            return self[i]
+            sample = self[i]
+            if self.on_error == "skip":
+                _ = sample.text  # captions of others may be in any encoding
+            return sample
         except (ShardError, UnreadableImage) as error:
             if self.on_error == "raise":
                 raise

@@ -19,7 +19,7 @@ from PIL import Image
 from shards.errors import ShardError, UnreadableImage
 from shards.images.decoding import RGB, decode
 from shards.images.formats import READABLE, STORED
-from shards.text import foreign_json
+from shards.text import foreign_json, plain_text
 
 
 class Sample:
@@ -50,14 +50,14 @@ class Sample:
 
     @property
     def text(self) -> str:
-        """What is written in the image.
+        """What is written in the image, read as `shards.text.plain_text` does.
 
         Raises:
             ShardError: when the bytes of its file are not UTF-8.
         """
         if isinstance(self._text, bytes):
             try:
-                self._text = self._text.decode()
+                self._text = plain_text(self._text)
             except ValueError as error:
                 raise ShardError(f"sample {self.key}: its text is not UTF-8") from error
         return self._text

@@ -1,8 +1,8 @@
 """Index: sidecars for tars that others made, so that every command knows them; their bytes stay.
 
 A folder of links to the tars, with a sidecar beside each. What a sample of WebDataset is, is
-settled in shards/foreign.py; a picture that cannot be opened is dropped, everything else that is no
-sample is counted.
+settled in shards/foreign.py; a picture that cannot be opened is dropped, so is one beside text or
+metadata that cannot be read, and everything else that is no sample is counted.
 """
 
 import hashlib
@@ -17,12 +17,13 @@ from zlib import crc32
 
 from shards.ahead import ahead
 from shards.dataset import Dataset
-from shards.errors import Unreadable, UserError, foreign
+from shards.errors import ShardError, Unreadable, UserError, foreign
 from shards.foreign import files_of, samples_of
 from shards.images.decoding import open_bounded, oriented_size
 from shards.images.formats import READABLE
-from shards.index import Known
+from shards.index import Files, Known
 from shards.outputs import claim, digest_of
+from shards.sample import Sample
 from shards.sidecar import UNREADABLE, Dropped, Entry, Sidecar, shard_name, sidecar_names
 from shards.skipped import Skip, Skips, readable
 from shards.store import Folder
@@ -130,6 +131,7 @@ def _add(
     try:
         with foreign(name, "its head cannot be read"):
             width, height = oriented_size(open_bounded(data[offset : offset + size], name))
+        _read_beside(name, places, data)
     except Unreadable as error:
         dropped.append(Dropped(source=name, reason=UNREADABLE, detail=error.reason))
         return
@@ -137,3 +139,17 @@ def _add(
         entries[key] = Entry(key=key, files={**places}, crc32=checksum, width=width, height=height)
     except ValueError:  # the name of an ending, as nothing else comes from the tar
         skips.add(Skip(name, ODD_ENDING))
+
+
+def _read_beside(name: str, places: Files, data: mmap | bytes) -> None:
+    """Raise Unreadable where the text or the metadata beside an image are none."""
+    beside = {
+        ending: data[offset : offset + size]
+        for ending, (offset, size) in places.items()
+        if ending in ("txt", "json")
+    }
+    sample = Sample(name, b"", "", beside.get("txt", b""), beside.get("json"))
+    try:
+        _ = sample.text, sample.meta
+    except ShardError as error:
+        raise Unreadable(name, str(error).rpartition(": ")[2]) from error

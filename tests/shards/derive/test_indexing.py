@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 
 from shards import Dataset, ShardReader
+from shards.derive import indexing
 from shards.inspect.check import faults
+from shards.sidecar import read_sidecar
+from shards.store import Folder
 from tests.command import mistake, nonpareil
 from tests.conftest import picture
 from tests.tar_files import member, packed, write
@@ -75,6 +78,32 @@ def test_every_command_knows_the_tars_of_others(theirs, tmp_path):
     assert list(faults(tmp_path / "copied", deep=True)) == []
     nonpareil("finalize", out)
     assert {path.name: path.read_bytes() for path in theirs.iterdir()} == before
+
+
+def test_text_that_is_none_is_dropped_by_name_and_skipped_by_a_reader(tmp_path):
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    image = encoded(0, "png")
+    write(
+        folder / "a.tar",
+        *(member("a.png", image), member("a.txt", "照片".encode("gb18030"))),
+        *(member("b.png", image), member("b.txt", "猫".encode("utf-16"))),
+        *(member("c.png", image), member("c.json", b"[1]")),
+        *(member("d.png", image), member("d.txt", "é".encode("latin-1"))),
+        *(member("e.png", encoded(1, "png")), member("e.json", b'{"a": NaN}')),
+    )
+    with ShardReader.foreign(folder, on_error="skip") as reader:
+        assert [sample.text for sample in reader] == ["猫", "", ""]
+        said = "its text is not UTF-8"
+        assert reader.skipped == {0: f"sample a: {said}", 3: f"sample d: {said}"}
+    indexing.index(Folder(folder), Folder(tmp_path / "ours"))
+    dataset = Dataset(tmp_path / "ours")
+    assert [sample.key for sample in ShardReader(tmp_path / "ours")] == ["b", "e"]
+    dropped = [
+        (drop.source, drop.detail) for drop in read_sidecar(dataset.store, dataset.names[0]).dropped
+    ]
+    assert dropped == [("a", said), ("c", "its metadata is not a JSON object"), ("d", said)]
+    assert not list(faults(tmp_path / "ours", deep=True))
 
 
 def test_an_index_goes_on_and_notices_other_bytes(theirs, tmp_path):
