@@ -8,7 +8,7 @@ import os
 import stat
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from heapq import heappop, heappush
 from operator import attrgetter
@@ -52,35 +52,42 @@ class Place(NamedTuple):
 
 
 def in_folder(root: Path, skips: Skips) -> Iterator[Place]:
-    """Yield the images below a folder, and those inside its tars.
+    """Yield the images below a folder, and those inside its tars."""
+    for name, path, kind in all_below(root, skips.add):
+        if not stat.S_ISDIR(kind):
+            yield from _in_file(name, path, kind, skips)
 
-    Linked folders come behind all others, each once: a link renames nothing that is there without
-    it, and a circle of links ends. They are told apart by their real paths, as the inodes of
-    mounted buckets may all be 0.
+
+def all_below(root: Path, skip: Callable[[Skip], object]) -> Iterator[tuple[str, Path, int]]:
+    """Yield what lies below a folder, folders too: its name there, path and mode, 0 for none.
+
+    Tell `skip` of what is hidden or cannot be entered. Linked folders come behind all others, each
+    once: a link renames nothing that is there without it, and a circle of links ends. They are told
+    apart by their real paths, as the inodes of mounted buckets may all be 0.
     """
     real, linked, met = [("", root)], list[tuple[str, Path]](), set[str]()
     while real or linked:
         prefix, folder = real.pop() if real else heappop(linked)
         where = os.path.realpath(folder)
         if where in met:
-            skips.add(Skip(prefix, MET_BEFORE))
+            skip(Skip(prefix, MET_BEFORE))
             continue
         met.add(where)
         try:
             with os.scandir(folder) as listed:
                 entries = sorted(listed, key=attrgetter("name"))
         except OSError as error:
-            skips.add(_unreadable(prefix or str(root), error))
+            skip(_unreadable(prefix or str(root), error))
             continue
         for entry in entries:
             name, path, kind = prefix + readable(entry.name), Path(entry.path), _kind_of(entry)
             if is_hidden(readable(entry.name)):
-                skips.add(Skip(name, HIDDEN))
-            elif not stat.S_ISDIR(kind):
-                yield from _in_file(name, path, kind, skips)
-            elif entry.is_symlink():
+                skip(Skip(name, HIDDEN))
+                continue
+            yield name, path, kind
+            if stat.S_ISDIR(kind) and entry.is_symlink():
                 heappush(linked, (f"{name}/", path))
-            else:
+            elif stat.S_ISDIR(kind):
                 real.append((f"{name}/", path))
 
 

@@ -112,7 +112,8 @@ class Corpus:
         place = readable(str(path))
         if not path.exists():
             raise UserError(f"corpus: {place} does not exist; give a text file or a folder of them")
-        files = text_files(path)
+        beside: dict[str, str] = {}
+        files = text_files(path, beside)
         if not files:
             raise UserError(f"corpus: {place} holds no .txt or .md file; give a folder that does")
         clean = Clean(drawable)
@@ -142,7 +143,7 @@ class Corpus:
             chinese = [(1.0, Prose(passages["zh"], ""))]
         sources = _sources(languages, english, chinese, None, drawable, characters)
         held = f"; paragraphs found: {held}"
-        return cls(sources, place, held, state.hexdigest(), skipped, clean.undrawn)
+        return cls(sources, place, held, state.hexdigest(), beside | skipped, clean.undrawn)
 
     def require(self, language: Language) -> None:
         """Check that there is text in `language`, which was among those asked for.

@@ -1,6 +1,7 @@
 """From files to paragraphs: what can be drawn of them, sorted by script."""
 
 import re
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Collection
@@ -10,6 +11,7 @@ from pathlib import Path
 from render.text.han import HAN
 from shards import Unreadable
 from shards.errors import foreign
+from shards.listing import all_below
 from shards.skipped import readable
 from shards.text import plain_text
 
@@ -64,11 +66,17 @@ class Clean(dict[int, str | None]):
         return replacement
 
 
-def text_files(path: Path) -> list[Path]:
-    """Return the file itself, or every .txt and .md file below a folder."""
+def text_files(path: Path, skipped: dict[str, str]) -> list[Path]:
+    """Return the file itself, or every .txt and .md file below a folder.
+
+    What is hidden there or cannot be entered is noted in `skipped`.
+    """
     if not path.is_dir():
         return [path]
-    return sorted(f for f in path.rglob("*") if f.suffix.lower() in ENDINGS and not f.is_dir())
+    below = all_below(path, lambda skip: skipped.setdefault(*skip))
+    return sorted(
+        file for _, file, kind in below if file.suffix.lower() in ENDINGS and not stat.S_ISDIR(kind)
+    )
 
 
 def without_markup(text: str) -> str:

@@ -13,6 +13,7 @@ from render.type.glyphs import Face, FontInstance
 from render.type.reading import read
 from shards import UserError
 from shards.embedded import Checksums, for_purpose
+from shards.listing import all_below
 from shards.skipped import readable
 
 ENDINGS = frozenset({".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2"})
@@ -94,16 +95,16 @@ class Fonts:
         place = readable(str(root))
         if not root.is_dir():
             raise UserError(f"fonts: {place} is not a folder; give a folder of .ttf, .otf or .ttc")
-        files = [
-            (readable(path.relative_to(root).as_posix()), path)
-            for path in sorted(root.rglob("*"))
-            if path.suffix.lower() in ENDINGS
-        ]
+        skipped: dict[str, str] = {}
+        below = all_below(root, lambda skip: skipped.setdefault(*skip))
+        files = sorted(
+            ((name, path) for name, path, _ in below if path.suffix.lower() in ENDINGS),
+            key=lambda file: file[1],
+        )
         if not files:
             raise UserError(
                 f"fonts: {place} holds no .ttf, .otf or .ttc file; give a folder that does"
             )
-        skipped: dict[str, str] = {}
         return cls(read(files, skipped, known=False), skipped)
 
     def families(self, language: Language, style_class: str = "") -> list[list[Face]]:

@@ -14,6 +14,7 @@ from fontTools.ttLib import TTFont
 from render import Fonts, RenderSettings
 from render.plan import Font
 from render.text.breaks import Text
+from render.text.paragraphs import text_files
 from render.text.scripts import ASCII, HAN
 from render.type import reading
 from render.type.atlas import Atlas
@@ -23,6 +24,7 @@ from render.type.placing import SetText, place
 from render.type.reading import HANDS, LIGHTEST, WEIGHTS
 from render.type.tables import faces, require_few_parts
 from shards import UserError
+from shards.listing import HIDDEN, MET_BEFORE
 from tests.render.pages import (
     PLEX,
     SIMPLIFIED,
@@ -604,3 +606,18 @@ def test_folders_are_used_beside_each_other_and_the_embedded_fonts(tmp_path):
 def test_a_recipe_without_embedded_fonts_names_its_own():
     with pytest.raises(ValueError, match="embedded_fonts = false leaves no font"):
         RenderSettings(embedded_fonts=False)
+
+
+def test_fonts_and_text_are_looked_for_as_images_are(tmp_path):
+    away, root = tmp_path / "away", tmp_path / "root"
+    for folder in (away / "in", root / "a", root / ".b"):
+        folder.mkdir(parents=True)
+        (folder / "x.ttf").write_bytes(b"no font")
+        (folder / "x.txt").write_text("Some plain words that are set.")
+    (root / "link").symlink_to(away)
+    (root / "z").symlink_to(root)
+    skipped: dict[str, str] = {}
+    assert text_files(root, skipped) == [root / "a/x.txt", root / "link/in/x.txt"]
+    assert skipped == {".b": HIDDEN, "z/": MET_BEFORE}
+    fonts = Fonts.folder(root)
+    assert {*fonts.skipped} == {".b", "z/", "a/x.ttf", "link/in/x.ttf"}
