@@ -95,6 +95,8 @@ def _pages(folder: Path, beside: Path | None, *, quick: bool) -> Iterator[Row]:
     """Measure in turns, and take the least disturbed of all rounds."""
     photographs = str(store_photographs(folder / "photographs"))
     mixture = load(RenderJob, "render_pages", []).render.model_dump(mode="json")
+    if beside:
+        mixture["size_px"] = [5, 20]  # older commits know no sizes by language
     trees = {"ours": HERE, **({"theirs": beside.resolve()} if beside else {})}
     for side in SIDES[:1] if quick else SIDES:
         size: dict[str, Any] = {"width": side, "height": side, "photographs": photographs}

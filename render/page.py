@@ -62,11 +62,17 @@ COMPANION = 0.3
 
 
 class Sizes:
-    """The distribution of em sizes: px and their shares."""
+    """The distribution of em sizes: px and their shares of characters.
 
-    def __init__(self, shares: Mapping[int, float]) -> None:
+    A draw decides over a block or a page that holds the fewer characters the larger they are,
+    by size ** `thinning`; so larger sizes are drawn the more often.
+    """
+
+    def __init__(self, shares: Mapping[int, float], thinning: float = 0.0) -> None:
         """Take the share of each size; one at least is positive."""
-        self._shares = {size: shares[size] for size in sorted(shares) if shares[size] > 0}
+        self._shares = {
+            size: shares[size] * size**thinning for size in sorted(shares) if shares[size] > 0
+        }
         self.low, self.high = min(self._shares), max(self._shares)
         self._cut: dict[tuple[int, int], tuple[list[int], list[float]]] = {}
 

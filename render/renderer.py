@@ -88,7 +88,7 @@ class Renderer:
         self.backgrounds = Backgrounds(
             self.source.part(settings.part), settings.width, settings.height
         )
-        self._sizes = Sizes(settings.sizes)
+        self._sizes: dict[tuple[Language, str], Sizes] = {}
         self._grounds = {name: settings.grounds(name) for name in settings.layouts}
 
     def with_settings(self, settings: RenderSettings) -> Self:
@@ -214,7 +214,7 @@ class Renderer:
                 choices=choices,
                 han_variant=variant,
                 material=self.material,
-                sizes=self._sizes,
+                sizes=self._sizes_of(choices.language, choices.layout),
                 contrast_floor=self.settings.contrast_floor,
                 plate_opacity=self.settings.plate_opacity,
                 sheet_opacity=self.settings.sheet_opacity,
@@ -232,6 +232,13 @@ class Renderer:
                     f"corpus: {choices.retries} texts from {self.material.corpus.name} left "
                     f"nothing to draw on page {choices.index}; give longer text or a larger page"
                 )
+
+    def _sizes_of(self, language: Language, layout: str) -> Sizes:
+        sizes = self._sizes.get((language, layout))
+        if sizes is None:
+            shares = self.settings.sizes_of(language)
+            sizes = self._sizes[language, layout] = Sizes(shares, LAYOUTS[layout].thinning)
+        return sizes
 
     def paint(self, plan: Plan) -> RGB:
         """Draw a plan: (h, w, 3) uint8 sRGB. Uses the fonts and photographs, no randomness.
@@ -266,7 +273,8 @@ class Renderer:
         """
         settings = self.settings
         hintings: list[Hinting] = [name for name, share in settings.hinting.items() if share > 0]
-        sizes = [size for size, share in settings.sizes.items() if share > 0]
+        pages: list[Language] = [name for name, share in settings.languages.items() if share > 0]
+        chinese: list[Language] = [name for name in pages if name != "en"] or pages
         variants: list[HanVariant] = [
             name for name, share in settings.han_variants.items() if share > 0
         ]
@@ -280,9 +288,14 @@ class Renderer:
                 characters[language] for language in sorted(font.face.languages & characters.keys())
             ]
             codes = np.array(sorted((ASCII | PUNCTUATION).union(*shown)), np.uint32)
-            for size_px in sizes:
+            # A Chinese face sets English only beside Chinese, a Latin one is in every page.
+            of_pages = chinese if font.face.han else pages
+            for size_px in sorted({s for name in of_pages for s in self._used(name)}):
                 for hinting in hintings:
                     yield self.material.atlas.strike(font, size_px, hinting), codes
+
+    def _used(self, language: Language) -> list[int]:
+        return [size for size, share in self.settings.sizes_of(language).items() if share > 0]
 
     def _checked(self, plan: Plan) -> list[Placed]:
         """Return the glyphs of a plan that may come from anywhere, all inside the page.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from math import ceil
-from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar, cast
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
@@ -10,7 +10,7 @@ from render.layouts import LAYOUTS, Layout
 from render.layouts.layout import Opacities, Share
 from render.page import MARGIN_PX
 from render.picture.effects import EFFECTS
-from render.plan import Blending, Ground, HanVariant, Hinting, Language
+from render.plan import LANGUAGES, Blending, Ground, HanVariant, Hinting, Language
 from shards import Settings
 from shards.places import AnyPlace, LocalPlace, LocalPlaces
 
@@ -21,6 +21,9 @@ DIFFICULTY = {"easy": (14, 20), "medium": (9, 14), "hard": (5, 9), "all": (5, 20
 
 TOLERANCE = 1e-6
 """How far from 1 shares may add up to: sums of decimals are not exact."""
+
+SizePx = tuple[int, int] | Literal["easy", "medium", "hard", "all"] | dict[int, float]
+"""(smallest, largest) px, the name of a set in DIFFICULTY, or the share of each size."""
 
 K = TypeVar("K")
 
@@ -79,7 +82,9 @@ class RenderSettings(Settings):
     which is counted as well.
 
     `width`, `height` are px. `size_px` is the em: (smallest, largest) px, the name of a set in
-    DIFFICULTY, or shares by size as in `{ 6 = 2.0, 7 = 1.0 }`. `contrast_floor` is the WCAG ratio
+    DIFFICULTY, or shares by size as in `{ 6 = 2.0, 7 = 1.0 }`; or it is one of these for each
+    language of pages, where "zh" holds for "mixed" and "zh-hant" that are not named (below 7 px
+    most Han cannot be read). Shares are of characters. `contrast_floor` is the WCAG ratio
     that every line holds in its worst window. The default is read off a measured curve
     (docs/render.md): above it OCR reads no more, and every step more hides photographs.
 
@@ -104,7 +109,7 @@ class RenderSettings(Settings):
 
     width: int = Field(default=256, ge=32, le=8192)
     height: int = Field(default=256, ge=32, le=8192)
-    size_px: tuple[int, int] | Literal["easy", "medium", "hard", "all"] | dict[int, float] = (5, 20)
+    size_px: SizePx | dict[Language, SizePx] = Field(default={"en": (5, 20), "zh": (7, 20)})
     languages: Annotated[dict[Language, float], AfterValidator(_shares)] = Field(
         default={"en": 1.0, "zh": 1.0, "mixed": 0.5}
     )
@@ -139,18 +144,38 @@ class RenderSettings(Settings):
     part: Literal["all", "train", "heldout"] = "all"
     corpus: LocalPlace | None = None
     character_shares: dict[Literal["en", "zh", "zh-hant"], Share] = Field(
-        default={"en": 0.02, "zh": 0.2, "zh-hant": 0.2}
+        default={"en": 0.02, "zh": 0.35, "zh-hant": 0.35}
     )
     fonts: LocalPlaces | None = None
     embedded_fonts: bool = True
 
     @property
     def sizes(self) -> Mapping[int, float]:
-        """Return the share of every em size, px."""
+        """Return the share of every em size, px, the largest of any language of pages."""
+        largest: dict[int, float] = {}
+        for language, spoken in self.languages.items():
+            if spoken > 0:
+                for size, share in self.sizes_of(language).items():
+                    largest[size] = max(share, largest.get(size, 0.0))
+        return largest
+
+    def sizes_of(self, language: Language) -> Mapping[int, float]:
+        """Return the share of characters of every em size, px, on pages of a language.
+
+        Raises:
+            ValueError: when sizes are given by language, and none for this one.
+        """
         given = self.size_px
-        if isinstance(given, dict):
-            return given
-        low, high = DIFFICULTY[given] if isinstance(given, str) else given
+        if isinstance(given, dict) and given.keys() & {*LANGUAGES}:
+            named = cast("dict[Language, SizePx]", given)
+            own = named.get(language, named.get("zh") if language != "en" else None)
+            if own is None:
+                raise ValueError(f"size_px: no sizes for language {language!r}; name it, too")
+            given = own
+        sizes = cast("SizePx", given)
+        if isinstance(sizes, dict):
+            return sizes
+        low, high = DIFFICULTY[sizes] if isinstance(sizes, str) else sizes
         return dict.fromkeys(range(low, high + 1), 1.0)
 
     def _always_on_sheets(self) -> float:
@@ -195,10 +220,14 @@ class RenderSettings(Settings):
 
     @model_validator(mode="after")
     def _satisfiable(self) -> Self:
+        for speech, share in self.languages.items():
+            if not share:
+                continue
+            shares = self.sizes_of(speech)
+            if not shares and not isinstance(self.size_px, dict):
+                raise ValueError(f"size_px {self.size_px} must be (smallest, largest)")
+            _shares(dict(shares))
         sizes = self.sizes
-        if isinstance(self.size_px, tuple) and not sizes:
-            raise ValueError(f"size_px {self.size_px} must be (smallest, largest)")
-        _shares(dict(sizes))
         used = [size for size, share in sizes.items() if share > 0]
         low, high = min(used), max(used)
         if not SMALLEST_PX <= low <= high <= LARGEST_PX:

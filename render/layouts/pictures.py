@@ -20,6 +20,7 @@ class Slide(Layout):
     `details` are the smaller bullets under each bullet.
     """
 
+    thinning: ClassVar[float] = 1.0
     margin: Shares = (0.04, 0.1)
     dark: Share = 0.35
     inset: Counts = (0, 12)
@@ -68,6 +69,7 @@ class Poster(Layout):
     the space below a slogan.
     """
 
+    thinning: ClassVar[float] = 1.0
     margin: Shares = (0.04, 0.1)
     centred: Share = 0.7
     top: Shares = (0.0, 0.15)
@@ -121,7 +123,7 @@ class Web(Layout):
     on_sheets: ClassVar[bool] = True
 
     dark: Share = 0.25
-    body_size: Share = 0.6
+    body_size: Share = 1.0
     aside: Share = 0.6
     aside_width: Shares = (0.2, 0.32)
     picture: Share = 0.5
@@ -192,6 +194,7 @@ class Scatter(Layout):
     ground of its page stays out there.
     """
 
+    thinning: ClassVar[float] = 1.0
     texts: Counts = (8, 24)
     centred: Share = 0.3
     inset: Counts = (0, 24)

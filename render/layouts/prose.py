@@ -17,6 +17,7 @@ class Paragraph(Layout):
     `title_centred`, `justify` (lines as wide as the page), `indent` (of first lines).
     """
 
+    thinning: ClassVar[float] = 1.0
     margin: Shares = (0.015, 0.06)
     inset: Counts = (0, 12)
     dark: Share = 0.12
@@ -63,7 +64,7 @@ class Article(Layout):
     margin: Shares = (0.02, 0.07)
     dark: Share = 0.12
     inset: Counts = (0, 8)
-    body_size: Share = 0.6
+    body_size: Share = 1.0
     indent: Share = 0.5
     footer: Share = 0.7
     head: Share = 0.7
@@ -224,7 +225,7 @@ class Book(Layout):
     margin: Shares = (0.05, 0.12)
     dark: Share = 0.12
     inset: Counts = (0, 10)
-    body_size: Share = 0.8
+    body_size: Share = 1.0
     heading: Share = 0.3
     lines: PositiveCounts = (3, 12)
     page_number: Counts = (1, 640)

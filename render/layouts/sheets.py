@@ -143,7 +143,7 @@ class Form(Layout):
 
     margin: Shares = (0.03, 0.07)
     dark: Share = 0.05
-    body_size: Share = 0.7
+    body_size: Share = 1.0
     notice: Share = 0.5
     options: Share = 0.25
     option_count: PositiveCounts = (2, 4)
@@ -226,7 +226,7 @@ class Exam(Layout):
 
     margin: Shares = (0.03, 0.06)
     dark: Share = 0.02
-    body_size: Share = 0.7
+    body_size: Share = 1.0
     first_question: Counts = (1, 20)
     choices: Share = 0.6
     gap_em: Ems = (0.2, 0.8)
@@ -332,7 +332,7 @@ class Receipt(Layout):
 
     on_sheets: ClassVar[bool] = True
 
-    body_size: Share = 0.6
+    body_size: Share = 1.0
     width_em: Ems = (14, 22)
     dark: Share = 0.0
 

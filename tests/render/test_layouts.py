@@ -83,7 +83,7 @@ def test_blocks_of_one_column_go_down_the_page(renderer, layout):
 def test_rows_are_read_from_left_to_right(renderer, layout):
     one = only(renderer, layout)
     rows = 0
-    for i in range(4):
+    for i in range(8):
         meta = one.sample(i).meta
         cells = [block["box"] for block in meta["blocks"] if block["role"] == "cell"]
         for (_, top, right, bottom), (left, above, _, below) in pairwise(cells):

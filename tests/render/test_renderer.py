@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
@@ -341,6 +342,31 @@ def test_every_difficulty_is_a_range(name):
 def test_wrong_settings_are_refused_with_the_reason(changes, message):
     with pytest.raises(ValidationError, match=message):
         RenderSettings(**changes)
+
+
+def test_sizes_may_differ_by_language_and_chinese_stands_for_what_is_mixed_with_it(renderer):
+    given = {"en": {6: 1.0}, "zh": [8, 9], "zh-hant": "hard"}
+    settings = RenderSettings(**(SETTINGS.model_dump() | {"size_px": given}))
+    assert [*settings.sizes_of("mixed")] == [8, 9]
+    assert [*settings.sizes_of("zh-hant")] == [*range(5, 10)]
+    assert RenderSettings.model_validate_json(settings.model_dump_json()) == settings
+    one = renderer.with_settings(settings)
+    for index in range(12):
+        plan = one.plan(index)
+        assert {b.size_px for b in plan.blocks} <= {*settings.sizes_of(plan.language)}
+    with pytest.raises(ValidationError, match="no sizes for language 'en'; name it, too"):
+        RenderSettings(size_px={"zh": [7, 20]})
+
+
+@pytest.mark.parametrize("layout", ["paragraph", "book"])
+def test_shares_of_sizes_are_of_characters(renderer, layout):
+    changes = {"size_px": {6: 1, 18: 1}, "layouts": {layout: 1}, "languages": {"en": 1}}
+    one = variant(renderer, width=256, height=256, **changes)
+    counts = Counter[int]()
+    for index in range(150):
+        for block in one.plan(index).blocks:
+            counts[block.size_px] += sum(len(line.text) for line in block.lines)
+    assert 0.25 < counts[6] / counts.total() < 0.75
 
 
 def test_a_negative_index_or_seed_is_refused(renderer):
