@@ -86,7 +86,7 @@ class RenderSettings(Settings):
     language of pages, where "zh" holds for "mixed" and "zh-hant" that are not named (below 7 px
     most Han cannot be read). Shares are of characters. `contrast_floor` is the WCAG ratio
     that every line holds in its worst window. The default is read off a measured curve
-    (docs/render.md): above it OCR reads no more, and every step more hides photographs.
+    (docs/render.md): below it OCR reads much less, and a higher one hides photographs.
 
     `han_variants` are the standards of Traditional Chinese; a page of zh-hant keeps to one of them.
     Ours are weighed by their readers, 23 million in Taiwan and 8 in Hong Kong and Macau; OpenCC's
