@@ -1,6 +1,7 @@
 """A job that goes wrong on purpose."""
 
 import errno
+import json
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from typing import Any
 from pipelines.engine.jobs import Job
 from pipelines.engine.signs import Tell, silently
 from shards import ShardWriter, Sidecar, Store, UserError
+from shards.outputs import PROGRESS
 from tests.conftest import make_sample
 
 
@@ -24,7 +26,8 @@ class FaultyJob(Job):
     """Four samples a shard; some shards fail or kill their process, `times` over.
 
     Each takes `pause` seconds. With `failing_node` all fail where the environment says NODE=bad,
-    and elsewhere wait until three have. A disk is full where NODE is one of `full_nodes`.
+    and elsewhere wait until three have. A disk is full where NODE is one of `full_nodes`. Each
+    waits until so many `nodes` gave a sign of life.
     """
 
     shards: int = 8
@@ -37,6 +40,7 @@ class FaultyJob(Job):
     pause: float = 0.0
     reads: Path | None = None
     full_nodes: tuple[str, ...] = ()
+    nodes: int = 0
 
     def count(self) -> int:
         return self.shards
@@ -62,6 +66,7 @@ class FaultyJob(Job):
                 os.kill(os.getpid(), signal.SIGKILL)
             if index in self.mistaken:
                 raise UserError(f"shard {index} cannot be made")
+        self._wait_for_nodes(out)
         time.sleep(self.pause)
         with ShardWriter(out, index, recipe=self.digest, tell=tell) as writer:
             writer.extend(make_sample(i) for i in range(4 * index, 4 * index + 4))
@@ -75,3 +80,10 @@ class FaultyJob(Job):
         deadline = time.monotonic() + 30
         while len(list(self.notes.glob("bad.*"))) < 3 and time.monotonic() < deadline:
             time.sleep(0.02)
+
+    def _wait_for_nodes(self, out: Store) -> None:
+        deadline = time.monotonic() + 30
+        while self.nodes and time.monotonic() < deadline:
+            if len(json.loads(out.read(PROGRESS))["nodes"]) >= self.nodes:
+                return
+            time.sleep(0.05)

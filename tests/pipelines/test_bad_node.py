@@ -64,10 +64,10 @@ HERE = "/proc/self/cwd"
 """The folder that a process works in: one path, and another folder on each node."""
 
 FAULTS = {
-    "blind": {},
-    "foreign": {"reads": f"{HERE}/input"},
+    "blind": {"nodes": 2},
+    "foreign": {"nodes": 2, "reads": f"{HERE}/input"},
     "failing": {"failing_node": True},
-    "full": {"full_nodes": ["bad"]},
+    "full": {"nodes": 2, "full_nodes": ["bad"]},
     "twice": {},
     "all full": {"full_nodes": ["bad", ""]},
 }

@@ -115,16 +115,8 @@ def test_a_signal_ends_the_run_as_interrupted(tmp_path, sent, engine):
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "pipelines.render", "render_pages", "--out", str(out)),
-            *(
-                "--engine",
-                engine,
-                "--workers",
-                "2",
-                "--set",
-                "samples_per_shard=2",
-                "--set",
-                "shards=5000",
-            ),
+            *("--engine", engine, "--workers", "2"),
+            *("--set", "samples_per_shard=2", "--set", "shards=5000"),
         ],
         cwd=ROOT,
         stderr=subprocess.PIPE,
