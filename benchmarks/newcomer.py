@@ -81,7 +81,7 @@ WAYS = {
 def measure(quick: bool) -> list[Row]:
     """What a newcomer meets: sizes, training beside busy processes, and whole quickstarts."""
     with tempfile.TemporaryDirectory() as folder:
-        rows = [*installed(), *training(Path(folder), rounds=1 if quick else 5, quick=quick)]
+        rows = [*installed(), *training(Path(folder), rounds=1 if quick else 3, quick=quick)]
         return rows if quick else [*rows, *quickstarts(Path(folder))]
 
 
