@@ -30,6 +30,12 @@ TIMES_BESIDE = 2.5
 TIMES_WARM = 1.3
 """Most that a run in an empty cache may take, as a multiple of the same run again."""
 
+LATER = {
+    *("layout", "han_variants", "embedded_fonts", "character_shares", "outline_share"),
+    *("bare_share", "plate_share", "sheet_share", "plate_opacity", "sheet_opacity"),
+}
+"""Settings that older commits do not know, or mean otherwise; ours are the defaults."""
+
 HERE = Path(__file__).parents[1]
 
 _LOOPS = """
@@ -125,11 +131,9 @@ def _pages(folder: Path, beside: Path | None, *, quick: bool) -> Iterator[Row]:
 
 def _cpu_seconds(tree: Path, settings: dict[str, Any], atlas: Path, count: int) -> float:
     """Return the CPU seconds of a page, of `count` pages in a new process of a tree."""
-    known = {name: value for name, value in settings.items() if value is not None}
-    known.pop("layout", None)  # older commits have no such settings; ours are the defaults
-    known.pop("han_variants", None)
-    known.pop("embedded_fonts", None)
-    known.pop("character_shares", None)
+    known = {
+        name: value for name, value in settings.items() if value is not None and name not in LATER
+    }
     command = [sys.executable, "-c", _PAGES, orjson.dumps(known).decode(), str(atlas), str(count)]
     told = subprocess.run(
         command, check=True, capture_output=True, text=True, cwd=tree, env=_environment(tree)
