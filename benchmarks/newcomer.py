@@ -39,11 +39,10 @@ OLDER = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    "OPENCV_CPU_DISABLE": "AVX512_SKX,AVX512_COMMON",
     "NUMBA_CPU_NAME": "haswell",
 }
-"""An older processor is simulated: torch, oneDNN, MKL, OpenCV and numba keep to AVX2; onnxruntime
-cannot be told to. A real one is slower in other ways too."""
+"""An older processor is simulated: torch, oneDNN, MKL and numba keep to AVX2; onnxruntime cannot be
+told to, and OpenCV 5 knows no name for it. A real one is slower in other ways too."""
 
 CUDA = ("torch", "triton", "nvidia-", "cuda-")
 

@@ -234,5 +234,13 @@ class ShardWriter:
 LONGEST_REASON = 200
 """Characters that are shown of a reason given by a library (our choice)."""
 
-_SUMMARY = (*("width", "height", "language", "characters", "characters_by", "size_px", "scores"),)
+_SUMMARY = (
+    "width",
+    "height",
+    "language",
+    "characters",
+    "characters_by",
+    "size_px",
+    "scores",
+)
 """Metadata of a sample that its sidecar entry repeats, so that tables need no tar."""
