@@ -166,13 +166,13 @@ def quickstarts(folder: Path) -> list[Row]:
 
 
 @contextmanager
-def busy(processes: int) -> Generator[None, None, None]:
-    """Keep so many processes at work that never wait."""
+def busy(processes: int) -> Generator[list[subprocess.Popen[bytes]], None, None]:
+    """Keep so many processes at work that never wait, and give them."""
     started = [
         subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)
     ]
     try:
-        yield
+        yield started
     finally:
         for process in started:
             process.kill()

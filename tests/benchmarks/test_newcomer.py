@@ -1,22 +1,26 @@
 """What the newcomer's table is made of: load, surroundings, photographs, the size of packages."""
 
-import os
+import signal
+import time
 from pathlib import Path
 
 from benchmarks import newcomer
 from shards import ImageSource
 
 
-def at_work():
-    """The processes of ours that never wait."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [it for it in children if b"while True" in Path(f"/proc/{it}/cmdline").read_bytes()]
-
-
 def test_busy_processes_want_a_core_each_and_end_with_the_block():
-    with newcomer.busy(2):
-        assert len(at_work()) == 2
-    assert at_work() == []
+    with newcomer.busy(2) as started:
+        assert [process.poll() for process in started] == [None, None]
+        for process in started:
+            while not cpu_ticks(process.pid):
+                assert process.poll() is None
+                time.sleep(0.01)
+    assert [process.returncode for process in started] == [-signal.SIGKILL] * 2
+
+
+def cpu_ticks(pid):
+    """What a process has had of a core, in the ticks of the kernel."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
 
 
 def test_nothing_says_how_threads_wait_but_the_row_itself(monkeypatch):
